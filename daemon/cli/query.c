@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ration ps, pool and stats: reading their arguments; asking for a list and printing it.
+ */
+#include "daemon/cli/query.h"
+#include <stdio.h>
+#include "daemon/cli/conn.h"
+#include "daemon/cli/text.h"
+
+const struct cli_option query_options[] = {
+    {"json", 'j', NULL, "print JSON"},
+    {"socket", 's', "PATH", "rationd's socket"},
+    {0},
+};
+
+int query_read_args(const struct cli_command *cmd, int argc, char **argv, struct query_args *args) {
+  const char *socket = NULL, *arg;
+  args->json = false;
+  cli_begin_options();
+  for (int i; (i = cli_next_option(cmd, argc, argv, &arg)) != CLI_OPT_END;) {
+    if (i == CLI_OPT_HELP) return CLI_OK;
+    if (i < 0) return CLI_USAGE;
+    if (cli_is(cmd, i, "json")) args->json = true;
+    if (cli_is(cmd, i, "socket")) socket = arg;
+  }
+  if (!cli_no_more(cmd, argc, argv)) return CLI_USAGE;
+  args->socket = conn_socket_path(socket);
+  return QUERY_GO;
+}
+
+static int list_json(const struct cli_command *cmd, const char *socket, const struct query_list *list) {
+  json_t *j = json_array();
+  int s = conn_ask(cmd, socket, list->query, list->answer, true, list->json_row, j);
+  if (s == CLI_OK) return json_print(j);
+  json_decref(j);
+  return s;
+}
+
+static int list_table(const struct cli_command *cmd, const char *socket, const struct query_list *list) {
+  _cleanup_(table_free) struct table t;
+  table_init(&t, list->heads);
+  int s = conn_ask(cmd, socket, list->query, list->answer, true, list->table_row, &t);
+  if (s != CLI_OK) return s;
+  if (t.ncells == 0)
+    puts(list->none);
+  else
+    table_print(&t, stdout);
+  return CLI_OK;
+}
+
+int query_list_main(const struct cli_command *cmd, int argc, char **argv, const struct query_list *list) {
+  struct query_args args;
+  int s = query_read_args(cmd, argc, argv, &args);
+  if (s != QUERY_GO) return s;
+  return args.json ? list_json(cmd, args.socket, list) : list_table(cmd, args.socket, list);
+}

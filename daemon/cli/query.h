@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CLI_QUERY_H
+#define RATION_CLI_QUERY_H
+/*
+ * What the commands that only ask rationd share: their options, and a list as a table or as JSON.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "daemon/cli/cli.h"
+#include "proto/wire.h"
+
+/* --json and --socket: the options of such a command, all of them. */
+extern const struct cli_option query_options[];
+
+struct query_args {
+  bool json;
+  const char *socket; /* where to ask; never null */
+};
+
+#define QUERY_GO (-1)
+/* Reads a command's arguments.  QUERY_GO, or the exit status to leave with: help was asked for, or an argument is wrong. */
+int query_read_args(const struct cli_command *cmd, int argc, char **argv, struct query_args *args);
+
+/* A list: one frame of type `answer` for each row. */
+struct query_list {
+  uint16_t query, answer;
+  const char *const *heads;
+  void (*table_row)(void *table, const struct wire_frame *f); /* adds the cells of a row to a struct table */
+  void (*json_row)(void *array, const struct wire_frame *f);  /* appends an object to a json_t */
+  const char *none;                                           /* printed in place of a table without rows */
+};
+
+/* The whole command: reads the arguments, asks, prints.  Exit status. */
+int query_list_main(const struct cli_command *cmd, int argc, char **argv, const struct query_list *list);
+
+#endif

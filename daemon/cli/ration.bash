@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion for bash; install as share/bash-completion/completions/ration.
+_ration() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words i
+  COMPREPLY=()
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    mapfile -t COMPREPLY < <(compgen -W "run quota ps pool stats help --help --version" -- "$cur")
+    return
+  fi
+  case $prev in
+    --threads | -t) mapfile -t COMPREPLY < <(compgen -W "off locked" -- "$cur") && return ;;
+    --socket | -s) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
+    --root | -r) mapfile -t COMPREPLY < <(compgen -d -- "$cur") && return ;;
+    --pid | -p) mapfile -t COMPREPLY < <(compgen -W "$(cd /proc && echo [0-9]*)" -- "$cur") && return ;;
+    --cpus | -c | --period | --name | -n) return ;;
+  esac
+  case $cmd in
+    run) words="--cpus --period --threads --name --standalone --socket --quiet --help --" ;;
+    quota) words="--pid --root --json --help" ;;
+    ps | pool | stats) words="--json --socket --help" ;;
+    help) words="run quota ps pool stats" ;;
+    *) return ;;
+  esac
+  if [ "$cmd" = run ]; then
+    # The command begins at the first word that is no option: it completes in its own way.
+    for ((i = 2; i < COMP_CWORD; i++)); do
+      case ${COMP_WORDS[i]} in
+        --) i=$((i + 1)) && break ;;
+        --cpus | --period | --threads | --name | --socket | -[ctns]) i=$((i + 1)) ;;
+        -*) ;;
+        *) break ;;
+      esac
+    done
+    if [[ $i -lt $COMP_CWORD || ${COMP_WORDS[i - 1]} == -- || ($cur != -* && $i -eq $COMP_CWORD) ]] && declare -F _command_offset >/dev/null; then
+      _command_offset "$i"
+      return
+    fi
+  fi
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -o default -F _ration ration

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attaching, and the poller: the service thread that keeps the connection to rationd.
+ *
+ *            no daemon answers                    the socket appears
+ *   START ----------------------> STANDALONE -------------------------.
+ *     | welcome                        ^                               v
+ *     '--> ATTACHED --hang-up--> ORPHANED --reconnect, RESUME the page--> ATTACHED
+ *
+ *   ATTACHED    pool page of the daemon's; M map and ring buffer if it has BPF
+ *   ORPHANED    the page stays valid between the processes that have it; blocks are found by
+ *               polling, for nobody writes into the M map any more
+ *   STANDALONE  a page of our own, private; quota and usage are read by ourselves
+ *
+ * The connection's descriptors live in the poller's own descriptor table (core/service.c):
+ * 0 the socket, 1 the ring buffer, 2 the pool page's memfd (for RESUME), 3 and 4 the ends of a pipe that nobody writes to but
+ * kick_poller(), which opens it anew through /proc/self/task/TID/fd/4.  The program never sees them.
+ *
+ * Every wait for the daemon has a bound (ANSWER_MS); after it we go on standalone and the poller tries again.
+ */
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include "client/client.h"
+#include "client/env.h"
+#include "core/preempt.h"
+#include "core/sched.h"
+#include "core/service.h"
+#include "core/trace.h"
+#include "wire.h"
+
+#define ANSWER_MS 250
+#define RETRY_MS 5000
+#define FORKED_CPU_NS 5000000
+#define REJOIN_MS 10000u /* after a pool let us starve; twice as long each time */
+#define REJOIN_MOST_MS 320000u
+
+enum { POLLER_SOCK, POLLER_RING, POLLER_PAGE, POLLER_KICK, POLLER_KICK_OUT, POLLER_FDS };
+
+struct ring {
+  volatile unsigned long *consumer;
+  const volatile unsigned long *producer;
+  const char *data;
+  uint32_t size;
+};
+static struct ring ring; /* read by the poller only */
+static struct service sysmon, poller;
+static _Atomic bool poller_stop;
+static bool aside;                    /* gave up for good */
+static _Atomic uint64_t rejoin_after; /* ms after which the poller says hello again; 0: no need */
+static uint64_t rejoin_wait = REJOIN_MS;
+static char attach_timer_tag;
+
+static bool bad(long r) { return r < 0 && r > -4096; }
+
+/* --- connection --- */
+
+static int dial(void) {
+  struct sockaddr_un to = {.sun_family = AF_UNIX};
+  size_t n = strlen(client_env_now.socket);
+  memcpy(to.sun_path, client_env_now.socket, n + 1);
+  int sock = (int)raw_syscall3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (sock < 0) return sock;
+  struct timeval tv = {ANSWER_MS / 1000, ANSWER_MS % 1000 * 1000};
+  raw_syscall5(SYS_setsockopt, sock, SOL_SOCKET, SO_RCVTIMEO, (long)&tv, sizeof tv);
+  raw_syscall5(SYS_setsockopt, sock, SOL_SOCKET, SO_SNDTIMEO, (long)&tv, sizeof tv);
+  long r = raw_syscall3(SYS_connect, sock, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + n + 1));
+  if (r == 0) return sock;
+  raw_syscall1(SYS_close, sock);
+  return (int)r;
+}
+
+/* What HELLO brought. */
+struct welcome {
+  struct wire_welcome w;
+  int page, map, ring;
+};
+
+static void close_fd(int fd) {
+  if (fd >= 0) raw_syscall1(SYS_close, fd);
+}
+
+static int hello(int sock, int page_fd, struct welcome *out) {
+  struct wire_frame f;
+  memset(&f, 0, sizeof f);
+  f.u.hello.flags = (client_env_now.no_bpf ? WIRE_HELLO_NO_BPF : 0) | (client_env_now.mode == RATION_MODE_OFF ? WIRE_HELLO_OFF : 0);
+  f.u.hello.m_slots = M_SLOTS_DEFAULT;
+  memcpy(f.u.hello.name, client_env_now.name, sizeof f.u.hello.name);
+  if (page_fd >= 0) {
+    f.u.hello.flags |= WIRE_HELLO_RESUME;
+    f.u.hello.member = sched.member;
+    f.u.hello.gen = sched.gen;
+  }
+  wire_seal(&f, WIRE_HELLO, 1);
+  int r = wire_send(sock, &f, &page_fd, page_fd >= 0);
+  if (r < 0) return r;
+  int fds[WIRE_FDS_MAX], nfds = 0;
+  do {
+    for (int i = 0; i < nfds; i++) close_fd(fds[i]);
+    nfds = 0;
+    r = wire_recv(sock, &f, fds, &nfds, NULL);
+    if (r < 0) return r;
+  } while (f.hdr.type == WIRE_CHANGED || f.hdr.type == WIRE_REATTACH); /* unasked, about an earlier attachment */
+  int next = 0;
+  *out = (struct welcome){.page = -1, .map = -1, .ring = -1};
+  bool ok = f.hdr.type == WIRE_WELCOME && f.hdr.serial == 1;
+  if (ok) {
+    out->w = f.u.welcome;
+    if (!(out->w.flags & WIRE_WELCOME_RESUMED) && next < nfds) out->page = fds[next++];
+    if ((out->w.flags & WIRE_WELCOME_BPF) && nfds - next >= 2) out->map = fds[next], out->ring = fds[next + 1], next += 2;
+    ok = (out->page >= 0) != ((out->w.flags & WIRE_WELCOME_RESUMED) && page_fd >= 0) && out->w.member < POOL_MEMBERS_MAX && out->w.gen != 0;
+  }
+  while (next < nfds) close_fd(fds[next++]);
+  if (ok) return 0;
+  close_fd(out->page), close_fd(out->map), close_fd(out->ring);
+  return f.hdr.type == WIRE_ERROR ? -EPERM : -EPROTO;
+}
+
+/* --- what it brought, put in place --- */
+
+static struct pool_page *map_page(int fd, uint32_t size) {
+  if (size < sizeof(struct pool_page) || size > 16u * 1024 * 1024) return NULL;
+  struct stat st;
+  if (raw_syscall2(SYS_fstat, fd, (long)&st) < 0 || st.st_size < (off_t)POOL_PAGE_SIZE) return NULL;
+  /* One that could shrink would be a SIGBUS in somebody's program. */
+  if (!(raw_syscall3(SYS_fcntl, fd, F_GET_SEALS, 0) & F_SEAL_SHRINK)) return NULL;
+  long at = raw_syscall6(SYS_mmap, 0, POOL_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (bad(at)) return NULL;
+  struct pool_page *pg = (struct pool_page *)at;
+  if (pg->magic == POOL_MAGIC && pg->version == POOL_VERSION) return pg;
+  raw_syscall2(SYS_munmap, at, POOL_PAGE_SIZE);
+  return NULL;
+}
+
+static bool map_ring(int fd, uint32_t size) {
+  if (size < 4096 || (size & (size - 1)) || size > 1u << 24) return false;
+  long c = raw_syscall6(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (bad(c)) return false;
+  long p = raw_syscall6(SYS_mmap, 0, 4096 + 2 * (long)size, PROT_READ, MAP_SHARED, fd, 4096);
+  if (bad(p)) {
+    raw_syscall2(SYS_munmap, c, 4096);
+    return false;
+  }
+  ring = (struct ring){(volatile unsigned long *)c, (const volatile unsigned long *)p, (const char *)(p + 4096), size};
+  return true;
+}
+
+/* Makes the M map ours; each M moves its slot there when it next passes settle(). Lock held. */
+static void use_map(int fd, uint32_t nslots) {
+  long bytes = (long)M_MAP_ELEMS(nslots) * M_ELEM_SIZE;
+  long at = raw_syscall6(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  long stack = raw_syscall6(SYS_mmap, 0, (long)nslots * 4, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bad(at) || bad(stack)) return;
+  sched.header = (struct m_header *)at;
+  sched.slots = (struct m_slot *)(at + M_ELEM_SIZE);
+  sched.tids = (struct m_tids *)(at + (long)(1 + nslots) * M_ELEM_SIZE);
+  sched.nslots = nslots;
+  sched.slot_free = (uint32_t *)stack;
+  sched.nslot_free = nslots;
+  for (uint32_t i = 0; i < nslots; i++) sched.slot_free[i] = nslots - 1 - i;
+  SLOT_STORE(sched.header->gated, sched.gated);
+  SLOT_STORE(sched.header->waiting, sched_waiting());
+  for (struct m *m = sched.allm; m; m = m->next) {
+    m->slot_index = UINT32_MAX;
+    if (m == m_self)
+      m_place_slot(m);
+    else
+      SLOT_STORE(m->slot->preempt, 1); /* calls it in */
+  }
+  atomic_store_explicit(&sched.bpf, true, memory_order_relaxed); /* read under the lock */
+}
+
+/* From the page that we are on to another. Lock held. */
+static void use_page(struct pool_page *pg, uint32_t member, uint32_t gen, bool own, uint64_t now) {
+  struct pool_page *old = sched.page;
+  _Atomic uint32_t *old_bell = sched.bell;
+  sched_leave_page(now);
+  sched.member = member;
+  sched.gen = gen;
+  sched.bell = pg ? &pg->members[member].bell : &sched.private_bell;
+  __atomic_store_n(&sched.page, pg, __ATOMIC_RELEASE); /* pairs with gate_ncpus */
+  sysmon_owner_tick = own ? standalone_tick : NULL;
+  phase_forget();
+  sched.last_grant = now;
+  sched_reconfigure(now);
+  if (old != pg) { /* sysmon may sleep on the old bell.  The old page stays mapped: someone may be reading it */
+    atomic_fetch_add_explicit(old_bell, 1, memory_order_release);
+    sched_hooks.wake(old_bell, true);
+  }
+}
+
+/* Takes over what a welcome brought.  *page is the descriptor to keep. */
+static bool take_over(struct welcome *w, int *page_fd) {
+  struct pool_page *pg = w->page >= 0 ? map_page(w->page, w->w.page_size) : sched.page;
+  if (!pg) return false;
+  uint32_t n = w->w.m_slots;
+  bool bpf = w->map >= 0 && n >= M_SLOTS_MIN && n <= M_SLOTS_MAX && (n & (n - 1)) == 0 && map_ring(w->ring, w->w.ring_size);
+  sched_lock();
+  uint64_t now = sched_hooks.now();
+  if (bpf) use_map(w->map, n);
+  if (w->page >= 0 || w->w.member != sched.member || w->w.gen != sched.gen) use_page(pg, w->w.member, w->w.gen, false, now);
+  sched_unlock();
+  if (w->page >= 0) *page_fd = w->page;
+  return true;
+}
+
+static void use_standalone(void) {
+  struct pool_page *pg = standalone_page();
+  if (!pg) return;
+  sched_lock();
+  use_page(pg, 0, 1, true, sched_hooks.now());
+  sched_unlock();
+}
+
+/* --- the poller --- */
+
+static void drain_ring(void) {
+  unsigned long c = *ring.consumer, blocked = 0;
+  for (;;) {
+    unsigned long p = __atomic_load_n(ring.producer, __ATOMIC_ACQUIRE); /* pairs with the kernel's release when it commits */
+    if (c >= p) break;
+    uint32_t head = __atomic_load_n((const uint32_t *)(ring.data + (c & (ring.size - 1))), __ATOMIC_ACQUIRE);
+    if (head & (1u << 31)) break; /* still being written */
+    blocked += !(head & (1u << 30));
+    c += ((head & ~(3u << 30)) + 8 + 7) & ~7ul;
+    __atomic_store_n(ring.consumer, c, __ATOMIC_RELEASE);
+  }
+  if (!blocked) return;
+  /* Which M it was is in its slot; the look at the whole finds it. */
+  sched_lock();
+  sched.stats.events += blocked;
+  sched_kick(sched_balance(sched_hooks.now()));
+  sched_unlock();
+}
+
+static void orphaned(void) {
+  sched_lock();
+  atomic_store_explicit(&sched.bpf, false, memory_order_relaxed); /* read under the lock */
+  sched_kick(0);
+  sched_unlock();
+}
+
+static void eat_kick(void) {
+  char byte;
+  raw_syscall3(SYS_read, POLLER_KICK, (long)&byte, 1);
+}
+
+/* The nearest directory above the socket that is there. */
+static void watch_socket_dir(int in) {
+  char dir[sizeof client_env_now.socket];
+  memcpy(dir, client_env_now.socket, sizeof dir);
+  char *slash = strrchr(dir, '/');
+  while (slash && slash != dir) {
+    *slash = 0;
+    if (raw_syscall3(SYS_inotify_add_watch, in, (long)dir, IN_CREATE | IN_MOVED_TO | IN_ATTRIB) >= 0) return;
+    slash = strrchr(dir, '/');
+  }
+}
+
+/*
+ * Waits until a daemon may be there again, or our own pool's quota has changed, without waking up for nothing: the first
+ * attempts are by the clock, for a daemon that is being restarted; then inotify tells.
+ */
+static void wait_alone(int attempt) {
+  bool by_clock = attempt < 6 && !client_env_now.standalone;
+  int in = (int)raw_syscall1(SYS_inotify_init1, IN_CLOEXEC | IN_NONBLOCK);
+  if (in >= 0 && !client_env_now.standalone) watch_socket_dir(in);
+  if (in >= 0 && sysmon_owner_tick) standalone_watch(in);
+  int ms = by_clock ? 50 << attempt : RETRY_MS;
+  struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
+  struct pollfd pfd[2] = {{.fd = POLLER_KICK, .events = POLLIN}, {.fd = in, .events = POLLIN}};
+  raw_syscall5(SYS_ppoll, (long)pfd, 2, by_clock || in < 0 ? (long)&ts : 0, 0, 8);
+  if (pfd[0].revents & POLLIN) eat_kick();
+  if (pfd[1].revents & POLLIN) {
+    sched_lock();
+    if (sysmon_owner_tick) standalone_reread(sched_hooks.now());
+    sched_kick(0);
+    sched_unlock();
+  }
+  close_fd(in);
+}
+
+static void place_fds(int sock, const struct welcome *w, int page_fd) {
+  raw_syscall3(SYS_dup3, sock, POLLER_SOCK, O_CLOEXEC);
+  if (w->ring >= 0) raw_syscall3(SYS_dup3, w->ring, POLLER_RING, O_CLOEXEC);
+  if (page_fd >= 0) raw_syscall3(SYS_dup3, page_fd, POLLER_PAGE, O_CLOEXEC);
+  raw_syscall3(SYS_close_range, POLLER_FDS, ~0u, 0);
+}
+
+/* In the poller's own table: new descriptors must not land on the three kept numbers. */
+static int above(int fd) {
+  if (fd < 0 || fd >= POLLER_FDS) return fd;
+  int r = (int)raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, POLLER_FDS);
+  close_fd(fd);
+  return r;
+}
+
+static bool attached_page_is_shared(void) {
+  return sched.page && !sysmon_owner_tick && !(atomic_load_explicit(&sched.page->flags, memory_order_relaxed) & POOL_F_RETIRED);
+}
+
+static void reconnect(void) {
+  for (int attempt = 0;; attempt++) {
+    if (atomic_load_explicit(&poller_stop, memory_order_relaxed)) return; /* set before the kick */
+    int sock = above(dial());
+    struct welcome w;
+    if (sock >= 0) {
+      int page_fd = attached_page_is_shared() ? POLLER_PAGE : -1;
+      int r = hello(sock, page_fd, &w);
+      if (r < 0 && page_fd >= 0) { /* an old page that it will not have: a new one then */
+        close_fd(sock);
+        sock = above(dial());
+        r = sock < 0 ? sock : hello(sock, -1, &w);
+      }
+      int keep = page_fd;
+      if (r == 0 && take_over(&w, &keep)) {
+        place_fds(sock, &w, keep);
+        return;
+      }
+      close_fd(sock);
+    }
+    wait_alone(attempt);
+  }
+}
+
+static void rejoin(void) {
+  struct welcome w;
+  int keep = -1;
+  if (hello(POLLER_SOCK, -1, &w) != 0 || !take_over(&w, &keep)) return;
+  int sock = (int)raw_syscall3(SYS_fcntl, POLLER_SOCK, F_DUPFD_CLOEXEC, 16);
+  place_fds(sock, &w, keep);
+}
+
+static void poll_socket(bool hup) {
+  struct wire_frame f;
+  int fds[WIRE_FDS_MAX], nfds = 0;
+  int r = hup ? -EPIPE : wire_recv(POLLER_SOCK, &f, fds, &nfds, NULL);
+  for (int i = 0; i < nfds; i++) close_fd(fds[i]);
+  if (r == -EAGAIN || r == -EWOULDBLOCK) return;
+  if (r < 0) {
+    orphaned();
+    raw_syscall3(SYS_dup3, POLLER_KICK, POLLER_SOCK, O_CLOEXEC); /* closes it and keeps the number taken */
+    reconnect();
+  } else if (f.hdr.type == WIRE_REATTACH) {
+    rejoin();
+  } else {
+    sched_lock();
+    sched_kick(0);
+    sched_unlock();
+  }
+}
+
+static void poller_loop(void) {
+  for (;;) {
+    struct pollfd p[3] = {{.fd = POLLER_SOCK, .events = POLLIN},
+                          {.fd = sched.bpf ? POLLER_RING : -1, .events = POLLIN},
+                          {.fd = POLLER_KICK, .events = POLLIN}};
+    uint64_t wait = atomic_load_explicit(&rejoin_after, memory_order_relaxed); /* set before the kick */
+    struct timespec ts = {(time_t)(wait / 1000), (long)(wait % 1000 * 1000000)};
+    long n = raw_syscall5(SYS_ppoll, (long)p, 3, wait ? (long)&ts : 0, 0, 8);
+    if (n == 0 && atomic_exchange_explicit(&rejoin_after, 0, memory_order_relaxed)) rejoin();
+    if (n <= 0) continue;
+    if (p[2].revents & POLLIN) eat_kick();
+    if (atomic_load_explicit(&poller_stop, memory_order_relaxed)) return; /* set before the kick */
+    if (p[1].revents & POLLIN) drain_ring();
+    if (p[0].revents) poll_socket(!(p[0].revents & POLLIN));
+  }
+}
+
+static void poller_attached(void) { poller_loop(); }
+
+static void poller_searching(void) {
+  if (client_env_now.standalone) {
+    while (!atomic_load_explicit(&poller_stop, memory_order_relaxed)) wait_alone(0); /* set before the kick */
+    return;
+  }
+  reconnect();
+  poller_loop();
+}
+
+/* --- the process's life --- */
+
+static void kick_poller(void) {
+  char path[48] = "/proc/self/task/", digits[12];
+  size_t n = 0, len = sizeof "/proc/self/task/" - 1;
+  for (unsigned t = (unsigned)poller.tid; t; t /= 10) digits[n++] = (char)('0' + t % 10);
+  while (n) path[len++] = digits[--n];
+  memcpy(path + len, "/fd/4", sizeof "/fd/4");
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0);
+  if (fd < 0) return;
+  raw_syscall3(SYS_write, fd, (long)"", 1);
+  close_fd(fd);
+}
+
+/*
+ * On sysmon.  The pool gave us nothing for a second though Gs wait: its page is broken, or those who hold its slots are
+ * gone and so is the daemon.  We go on alone, and if that doesn't help either, without any gate.
+ */
+static void starved(void) {
+  bool alone = sysmon_owner_tick != NULL;
+  if (!alone) use_standalone();
+  sched_lock();
+  if (alone && sched.page) {
+    atomic_fetch_and_explicit(&sched.page->flags, ~(uint32_t)POOL_F_GATED, memory_order_relaxed);
+    atomic_fetch_add_explicit(&sched.page->change, 1, memory_order_release); /* pairs with sched_reconfigure */
+    sched_reconfigure(sched_hooks.now());
+  }
+  sched_unlock();
+  if (alone || !poller.tid) return;
+  atomic_store_explicit(&rejoin_after, rejoin_wait, memory_order_relaxed);
+  if (rejoin_wait < REJOIN_MOST_MS) rejoin_wait *= 2;
+  kick_poller();
+}
+
+static void start_sysmon(void) {
+  int fd = trace_open();
+  atomic_store_explicit(&sysmon_stop, false, memory_order_relaxed);
+  sysmon_starved = starved;
+  sysmon_phase = phase_look;
+  service_start(&sysmon, "ration-sysmon", sysmon_main, &fd, fd >= 0);
+  close_fd(fd);
+}
+
+/* `w` null: it looks for a daemon first. */
+static void start_poller(int sock, const struct welcome *w, int page_fd) {
+  int kick[2] = {-1, -1};
+  if (raw_syscall2(SYS_pipe2, (long)kick, O_CLOEXEC) < 0) return;
+  raw_syscall2(SYS_fchmod, kick[1], 0666); /* it is opened again by name, maybe by another uid (setuid) */
+  int fds[POLLER_FDS] = {kick[0], kick[0], kick[0], kick[0], kick[1]};
+  if (w) {
+    fds[POLLER_SOCK] = sock;
+    if (w->ring >= 0) fds[POLLER_RING] = w->ring;
+    if (page_fd >= 0) fds[POLLER_PAGE] = page_fd;
+  }
+  atomic_store_explicit(&poller_stop, false, memory_order_relaxed);
+  service_start(&poller, "ration-poller", w ? poller_attached : poller_searching, fds, POLLER_FDS);
+  close_fd(kick[0]), close_fd(kick[1]);
+}
+
+/* Ends the service threads; the gate is open after it. Bounded. */
+static void stop_services(void) {
+  uint64_t until = sched_hooks.now() + 200000000u;
+  sched_lock();
+  sched_leave_page(sched_hooks.now());
+  atomic_store_explicit(&sysmon_stop, true, memory_order_relaxed);
+  atomic_store_explicit(&poller_stop, true, memory_order_relaxed);
+  atomic_store_explicit(&sched.bpf, false, memory_order_relaxed);
+  atomic_fetch_add_explicit(sched.bell, 1, memory_order_release); /* pairs with sysmon_main */
+  sched_hooks.wake(sched.bell, true);
+  sched_unlock();
+  if (poller.tid) {
+    kick_poller();
+    service_join(&poller, until);
+  }
+  if (sysmon.tid) service_join(&sysmon, until);
+}
+
+void client_attach(void) {
+  struct welcome w = {.page = -1, .map = -1, .ring = -1};
+  if (aside) return;
+  int sock = client_env_now.standalone ? -ENOENT : dial();
+  int page_fd = -1;
+  bool attached = sock >= 0 && hello(sock, -1, &w) == 0 && take_over(&w, &page_fd);
+  if (!attached) use_standalone();
+  if (client_env_now.mode != RATION_MODE_OFF) start_sysmon();
+  if (attached)
+    start_poller(sock, &w, page_fd);
+  else
+    start_poller(-1, NULL, -1);
+  close_fd(sock), close_fd(w.page), close_fd(w.map), close_fd(w.ring);
+}
+
+void client_reattach(void) {
+  if (aside || (!sysmon.tid && !poller.tid)) return; /* a forked child that has not attached yet */
+  stop_services();
+  client_attach();
+}
+
+/* In the SIGURG handler of a forked child that has lived a little. */
+static bool attach_timer_rang(const siginfo_t *si) {
+  if (si->si_value.sival_ptr != &attach_timer_tag) return false;
+  if (!sysmon.tid && !poller.tid && !(m_self && m_self->locks)) client_attach();
+  return true;
+}
+
+void client_fork_child(void) {
+  sysmon = poller = (struct service){.tid = 0};
+  sysmon_owner_tick = NULL;
+  phase_forget();
+  sched_forget_all();
+  m_forget_others(m_self);
+  if (aside || atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
+  gate_timer_hook = attach_timer_rang;
+  struct sigevent ev = {.sigev_notify = 4 /* SIGEV_THREAD_ID */, .sigev_signo = SIGURG, .sigev_value.sival_ptr = &attach_timer_tag};
+  ev._sigev_un._tid = (pid_t)sys_gettid();
+  int timer = 0;
+  struct itimerspec in = {.it_value.tv_nsec = FORKED_CPU_NS};
+  if (raw_syscall3(SYS_timer_create, CLOCK_PROCESS_CPUTIME_ID, (long)&ev, (long)&timer) < 0) return;
+  raw_syscall4(SYS_timer_settime, timer, 0, (long)&in, 0);
+}
+
+void client_step_aside(void) {
+  if (aside) return;
+  aside = true;
+  if (sysmon.tid || poller.tid) stop_services();
+}

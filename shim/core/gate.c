@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The slow halves of the gate: what an M does when it has lost its P, is asked to
+ * yield, or gives its P up.  The fast halves are in m.h.
+ *
+ * Here the M is its own scheduler.  Signals are put off while it holds the
+ * lock (gate_defer); they come through while it sleeps.  A handler that runs during the sleep finds state M_IDLE and
+ * stays out of the gate: signals are prompt, with or without a P.  One that leaves by longjmp leaves the G
+ * in its queue and state at M_IDLE; the next wrapper sees by the stack that
+ * nobody sleeps there any more, and starts again (abandoned()).
+ */
+#include "core/gate.h"
+#include "core/sched.h"
+
+#define GATE_UNWOUND_MAX ((uintptr_t)64 << 20)
+
+static void rt_enter(struct m *m) {
+  m_hold(m);
+  lock_take(&sched.lock);
+}
+
+static void rt_leave(struct m *m) {
+  lock_drop(&sched.lock);
+  m_release(m);
+}
+
+/*
+ * A signal of the program's found the thread in scheduler code: it is kept, and all others stay blocked until m_release lets
+ * them come, this one first.  Faults are not for here: they are ours, and the program's handler can have them.
+ */
+bool gate_defer(int sig, const siginfo_t *si, void *uctx) {
+  struct m *m = m_self;
+  if (!m || m->locks == 0 || m->deferred) return false;
+  ucontext_t *uc = uctx;
+  uint64_t all = SYS_SIGSET_ALL;
+  m->deferred_info = *si;
+  __builtin_memcpy(&m->deferred_mask, &uc->uc_sigmask, sizeof m->deferred_mask);
+  __builtin_memcpy(&uc->uc_sigmask, &all, sizeof all);
+  m->deferred = sig;
+  return true;
+}
+
+void m_release_deferred(struct m *m) {
+  int sig = m->deferred;
+  m->deferred = 0;
+  raw_syscall4(SYS_rt_tgsigqueueinfo, sys_getpid(), m->tid, sig, (long)&m->deferred_info);
+  sys_sigmask(m->deferred_mask);
+}
+
+/* Sleeps until a P was granted. Lock held; dropped and not held after. */
+static void park_m(struct m *m) {
+  m->park_sp = (uintptr_t)__builtin_frame_address(0);
+  rt_leave(m);
+  /* acquire: pairs with the release in sched_grant: has_p and taken are seen after it */
+  while (atomic_load_explicit(&m->park, memory_order_acquire) == 0) sys_futex_wait(&m->park, 0, SYS_FOREVER, false);
+  atomic_store_explicit(&m->park, 0, memory_order_relaxed);
+  m->park_sp = 0;
+}
+
+static void kick_for(uint64_t now, uint64_t deadline) {
+  if (deadline > now + SCHED_ACTIVE_TICK_NS && sched.nheld) deadline = now + SCHED_ACTIVE_TICK_NS;
+  sched_kick(deadline);
+}
+
+/* Gets a P for m, which has none; waits if it must. Lock held; dropped after. */
+static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front) {
+  struct g *g = m->g;
+  if (!sched.gated) {
+    g->status = G_RUNNING;
+    SLOT_STORE(m->slot->taken, 0);
+    SLOT_STORE(m->slot->preempt, 0);
+    SLOT_STORE(m->slot->has_p, 1);
+    SLOT_STORE(m->slot->state, M_RUN);
+    rt_leave(m);
+    return;
+  }
+  g->express = !g->stopped && fair_express(fair_usage(&g->fair, now), sched_my_share(1));
+  g->stopped = false;
+  if (g->status != G_DEAD) g->newborn = false; /* it has blocked of its own accord */
+  struct p *p = sched_p_get(g, now);
+  if (p) {
+    sched_grant(p, g, now, true);
+    SLOT_STORE(m->slot->state, M_RUN);
+    uint64_t tokens_last = sched.sysmon_until ? sched_balance(now) : UINT64_MAX;
+    kick_for(now, tokens_last);
+    rt_leave(m);
+    return;
+  }
+  sched_enqueue(g, why, now, front);
+  kick_for(now, sched_balance(now));
+  park_m(m);
+  SLOT_STORE(m->slot->state, M_RUN);
+}
+
+/* m lost its P, or is asked to yield.  Lock held; dropped after. */
+static void settle(struct m *m, enum wait_reason why) {
+  uint64_t now = sched_hooks.now();
+  if (m->slot != m_slot_current(m)) m_place_slot(m);
+  struct m_slot *s = m->slot;
+  SLOT_STORE(s->state, M_IDLE);
+  sched.stats.syscalls_slow++;
+  sched_charge(m, now);
+  bool lost = SLOT_LOAD(s->taken) || !SLOT_LOAD(s->has_p);
+  if (!lost && !m->preempt_at) { /* a retake that found us back, or a request that was withdrawn */
+    SLOT_STORE(s->preempt, 0);
+    SLOT_STORE(s->state, M_RUN);
+    rt_leave(m);
+    return;
+  }
+  SLOT_STORE(s->taken, 0);
+  SLOT_STORE(s->preempt, 0);
+  if (lost) {
+    if (m->g->stopped && sched.nstrays) sched.nstrays--;
+    if (m->p) sched_p_free(sched_p_take(m, now), now, false);
+    SLOT_STORE(s->has_p, 0);
+    acquire(m, why == WAIT_PREEMPTED ? WAIT_SYSCALL : why, now, false); /* lost while it was blocked, wherever it noticed */
+    return;
+  }
+  /* Asked to yield with the P in hand: it goes to whoever waits; we queue behind (in front if only the quota made us pause). */
+  uint64_t used = m->p ? now - m->p->slice_at : 0;
+  bool slice_over = used >= SCHED_SLICE_NS;
+  sched.stats.preempts++;
+  struct p *p = sched_p_take(m, now);
+  m->g->express = false;
+  m->g->slice_used = slice_over ? 0 : used;
+  sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, !slice_over);
+  if (p) {
+    if (!slice_over && sched.express.len == 0 && sched.paced && p->id >= lease_hog_slots())
+      lease_release(p);
+    else
+      sched_p_free(p, now, slice_over);
+  }
+  kick_for(now, sched_balance(now));
+  park_m(m);
+  SLOT_STORE(s->state, M_RUN);
+}
+
+/* A SIGURG of ours may still be on its way to this thread; it must not hit the call that comes next. */
+static void drain_signal(struct m *m) {
+  for (int i = 0; i < 2 && atomic_load_explicit(&m->sent, memory_order_acquire); i++) /* pairs with the handler's release */
+    sys_futex_wait(&m->sent, 1, sched_hooks.now() + 500000, false);
+}
+
+/* Nobody sleeps in park_m any more though the state says so: a handler left it by longjmp. */
+static bool abandoned(struct m *m) {
+  uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+  return m->park_sp && sp > m->park_sp && sp - m->park_sp < GATE_UNWOUND_MAX;
+}
+
+static void restart(struct m *m) {
+  rt_enter(m);
+  sched_dequeue(m->g);
+  m->park_sp = 0;
+  bool granted = atomic_exchange_explicit(&m->park, 0, memory_order_acquire) != 0; /* pairs with sched_grant */
+  if (granted) {
+    SLOT_STORE(m->slot->state, M_RUN);
+    rt_leave(m);
+  } else {
+    SLOT_STORE(m->slot->taken, 1);
+    settle(m, WAIT_SYSCALL);
+  }
+  atomic_store_explicit(&m->park, 1, memory_order_release); /* if someone does sleep there after all: pairs with park_m */
+}
+
+void m_entersyscall_slow(struct m *m) {
+  if (m->locks) return;
+  uint32_t state = SLOT_LOAD(m->slot->state);
+  if (state == M_IDLE) {
+    if (!abandoned(m)) return; /* a handler that runs while we sleep */
+    restart(m);
+  } else if (state == M_SYSCALL) {
+    return; /* a handler inside of a wrapped call */
+  } else if (state == M_RUN) {
+    rt_enter(m);
+    settle(m, WAIT_PREEMPTED);
+    drain_signal(m);
+  } else {
+    return;
+  }
+  m->systick++;
+  SLOT_STORE(m->slot->state, M_SYSCALL);
+  atomic_signal_fence(memory_order_seq_cst);
+}
+
+void m_exitsyscall_slow(struct m *m) {
+  if (m->locks) return;
+  uint32_t state = SLOT_LOAD(m->slot->state);
+  if (state == M_SYSCALL) {
+    SLOT_STORE(m->slot->state, M_RUN);
+    atomic_signal_fence(memory_order_seq_cst);
+  } else if (state != M_RUN) {
+    return;
+  }
+  while (m_has_news(m->slot)) {
+    rt_enter(m);
+    settle(m, WAIT_SYSCALL);
+  }
+}
+
+void m_entersyscallblock(struct m *m, enum wait_reason why) {
+  m_entersyscall(m);
+  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL) return;
+  rt_enter(m);
+  if (m->p && !SLOT_LOAD(m->slot->taken)) {
+    uint64_t now = sched_hooks.now();
+    SLOT_STORE(m->slot->taken, 1); /* for ourselves: m_exitsyscall will ask for a P again */
+    struct p *p = sched_p_take(m, now);
+    m->g->status = G_SYSCALL;
+    m->g->why = why;
+    m->g->since = now;
+    sched.stats.handoffs++;
+    sched_p_free(p, now, false);
+    kick_for(now, UINT64_MAX);
+  }
+  rt_leave(m);
+}
+
+bool gate_yield(void) {
+  struct m *m = m_self;
+  if (!m || m->locks || !sched_waiting() || SLOT_LOAD(m->slot->state) != M_RUN) return false;
+  uint64_t now = sched_hooks.now();
+  if (now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) < SCHED_YIELD_NS) return false;
+  rt_enter(m);
+  if (!m->p || SLOT_LOAD(m->slot->taken) || (!sched.global.len && !sched.express.len)) {
+    rt_leave(m);
+    return false;
+  }
+  SLOT_STORE(m->slot->state, M_IDLE);
+  struct p *p = sched_p_take(m, now);
+  m->g->express = false;
+  sched_enqueue(m->g, WAIT_PREEMPTED, now, false);
+  sched_p_free(p, now, true);
+  kick_for(now, sched_balance(now));
+  park_m(m);
+  SLOT_STORE(m->slot->state, M_RUN);
+  return true;
+}
+
+bool (*gate_timer_hook)(const siginfo_t *si);
+
+/* In the SIGURG handler. */
+bool gate_sigurg(const siginfo_t *si, void *uctx) {
+  struct m *m = m_self;
+  if (si->si_code == SI_TIMER && gate_timer_hook && gate_timer_hook(si)) return true;
+  if (!m) return si->si_code == SI_TKILL && si->si_pid == (pid_t)sys_getpid();
+  bool ours = atomic_exchange_explicit(&m->sent, 0, memory_order_acq_rel) != 0; /* pairs with preempt.c: sent before tgkill */
+  if (ours) sched_hooks.wake(&m->sent, false);
+  if (__atomic_exchange_n(&m->slot->urg, 0, __ATOMIC_ACQ_REL)) ours = true; /* pairs with BPF's store before it sends */
+  if (!ours) return false;
+  atomic_fetch_add_explicit(&m->urg_seq, 1, memory_order_relaxed); /* read by this thread only, in gate_urg_seq */
+  if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN || !m_has_news(m->slot)) return true;
+  /* While the thread is parked here, signals come through as they would have where it was interrupted. */
+  uint64_t mask;
+  __builtin_memcpy(&mask, &((ucontext_t *)uctx)->uc_sigmask, sizeof mask);
+  rt_enter(m);
+  uint64_t handler_mask = sys_sigmask(mask);
+  settle(m, WAIT_PREEMPTED);
+  sys_sigmask(handler_mask);
+  return true;
+}
+
+unsigned gate_ncpus(void) {
+  struct pool_page *pg = __atomic_load_n(&sched.page, __ATOMIC_ACQUIRE); /* pairs with use_page */
+  if (!pg) pg = sched_count_page;
+  uint32_t n = pg ? atomic_load_explicit(&pg->ncpus, memory_order_relaxed) : 0;
+  if (sched.maxprocs && (n == 0 || sched.maxprocs < n)) n = sched.maxprocs;
+  return n;
+}

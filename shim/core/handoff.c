@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Handoff: taking the P of an M that is blocked in the kernel, against the M
+ * that may be on its way back.  The protocol is in proto/m_slot.h, its model in
+ * tests/model/retake.pml.  Called with sched.lock held, so there is one retaker.
+ *
+ *   with BPF      blocked_at is set from the switch out to the switch in
+ *   without BPF   the M is in a wrapper (M_SYSCALL), in the same call as at the last look at least
+ *                 SCHED_POLL_MIN_NS ago; as Go's sysmon guesses.  One that blocks in a
+ *                 raw system call is found by its CPU clock, which stands still, and by what /proc says.
+ */
+#include "core/sched.h"
+
+bool handoff_blocked(struct m *m, uint64_t now) {
+  struct m_slot *s = m->slot;
+  if (m_seen_by_bpf(m)) return __atomic_load_n(&s->blocked_at, __ATOMIC_ACQUIRE) != 0;
+  if (__atomic_load_n(&m->systick, __ATOMIC_RELAXED) != m->seen_systick || SLOT_LOAD(s->state) != M_SYSCALL) {
+    m->seen_systick = __atomic_load_n(&m->systick, __ATOMIC_RELAXED);
+    m->seen_at = now;
+    if (SLOT_LOAD(s->state) == M_SYSCALL) return false;
+    /* Outside of any wrapper: its CPU clock stands still. Then /proc says whether it sleeps or only has no CPU. */
+    return SLOT_LOAD(s->state) == M_RUN && sched_waiting() && now - m->cpu_moved_at >= SCHED_POLL_RAW_NS && sched_hooks.sleeps(m);
+  }
+  return now - m->seen_at >= SCHED_POLL_MIN_NS;
+}
+
+/* Having set `taken`: is the M really away? */
+static bool still_away(struct m *m, uint64_t blocked_at) {
+  struct m_slot *s = m->slot;
+  if (m_seen_by_bpf(m)) {
+    /* If it is still switched out now that `taken` is visible, the switch that brings it back is its barrier. */
+    atomic_thread_fence(memory_order_seq_cst);
+    return blocked_at != 0 && __atomic_load_n(&s->blocked_at, __ATOMIC_ACQUIRE) == blocked_at;
+  }
+  if (sched_hooks.barrier() < 0) return false; /* no membarrier: never take what we can't take safely */
+  if (SLOT_LOAD(s->state) == M_SYSCALL) return __atomic_load_n(&m->systick, __ATOMIC_RELAXED) == m->seen_systick;
+  return SLOT_LOAD(s->state) == M_RUN && sched_hooks.sleeps(m);
+}
+
+/*
+ * The P of an M that is ready to run but that the kernel has put aside for others: nobody runs
+ * on that P now, and to wait until its M gets a CPU only to give the P up would be waiting for
+ * our neighbours.  As with a blocked one, the switch that brings the M back is its
+ * barrier.  It goes on in user mode without a P until the next tick, where BPF tells it.
+ */
+struct p *handoff_take_waiting(struct m *m, uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  struct m_slot *s = m->slot;
+  if (!m_seen_by_bpf(m) || !(SLOT_LOAD(sched.header->caps) & M_CAP_TICK)) return NULL;
+  if (SLOT_LOAD(s->state) != M_RUN || __atomic_load_n(&s->oncpu_at, __ATOMIC_ACQUIRE) != 0) return NULL;
+  uint64_t seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
+  SLOT_STORE(s->taken, 1);
+  atomic_thread_fence(memory_order_seq_cst); /* `taken` before the second look, as in still_away */
+  if (__atomic_load_n(&s->seq, __ATOMIC_ACQUIRE) != seq || (seq & 1) || SLOT_LOAD(s->state) != M_RUN) {
+    SLOT_STORE(s->taken, 0);
+    return NULL;
+  }
+  struct p *p = sched_p_take(m, now);
+  SLOT_STORE(s->preempt, 0);
+  m->g->stopped = true;
+  m->g->status = G_SYSCALL;
+  m->g->since = now;
+  return p;
+}
+
+struct p *handoff_retake(struct m *m, uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  uint64_t blocked_at = __atomic_load_n(&m->slot->blocked_at, __ATOMIC_ACQUIRE);
+  SLOT_STORE(m->slot->taken, 1);
+  if (!still_away(m, blocked_at)) {
+    SLOT_STORE(m->slot->taken, 0); /* an M that saw it waits for the lock, and then finds that it still has its P */
+    return NULL;
+  }
+  struct p *p = sched_p_take(m, now);
+  m->g->status = G_SYSCALL;
+  m->g->since = now;
+  return p;
+}

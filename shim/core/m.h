@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_M_H
+#define RATION_CORE_M_H
+/*
+ * M: a kernel thread that runs Gs.  Its words that BPF looks at are in the M slot
+ * (proto/m_slot.h has the protocol of retake against return); the rest is here.
+ *
+ * What the owner thread does to its slot, and to nobody else's:
+ *
+ *   M_RUN --gate_enter--> M_SYSCALL --gate_exit, P still there--> M_RUN
+ *     |                       |
+ *     |  preempted, or        '--gate_exit, P taken--.
+ *     '----------------------------------------------+--> M_IDLE (parked on
+ *                                                    |    m->park) --P granted--> M_RUN
+ *   M_OPEN: scheduler code, or a thread that ended   '
+ *
+ * Fields say who may touch them: [own] the thread itself, [lock] sched.lock held.
+ */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/g.h"
+#include "m_slot.h"
+
+struct p;
+struct m {
+  struct m_slot *slot;   /* [own] where `state` is kept; in the BPF map or own_slot below */
+  struct m *next, *prev; /* [lock] list of all Ms, or the free list */
+  struct p *p;           /* [lock] the P it holds; null with has_p set: the gate is open */
+  struct g *g;           /* [own, lock] current G; a wired G for now */
+  struct g g0;           /* the wired G of this thread */
+  uint32_t id;
+  uint32_t tid;
+  uint32_t slot_index;      /* [lock] in the M map; UINT32_MAX: own_slot */
+  uint32_t locks;           /* [own] > 0: in scheduler code; handlers and nested wrappers stay out */
+  int deferred;             /* [own] a signal of the program that came meanwhile; 0: none */
+  _Atomic uint32_t park;    /* futex: 1 a P was granted, 0 not; pairs park_m with grant_p */
+  _Atomic uint32_t sent;    /* 1: a tgkill of ours is under way; the handler clears it */
+  _Atomic uint32_t urg_seq; /* [own] SIGURGs of ours handled */
+  uint32_t systick;         /* [own] +1 at each gate_enter: tells sysmon one call from the next */
+  uint32_t seen_systick;    /* [lock] at sysmon's last look */
+  uint64_t seen_at;         /* [lock] when systick was first seen at this value in M_SYSCALL */
+  uint64_t cpu_last;        /* [lock] CPU time up to which the M was charged */
+  uint64_t cpu_granted;     /* [lock] cpu_last when it got its P */
+  uint64_t cpu_moved_at;    /* [lock] when that clock was last seen to have moved */
+  uint64_t granted_at;      /* [lock] when it got its P */
+  uint64_t preempt_at;      /* [lock] when it was last asked to yield; 0: not asked */
+  bool cpu_from_bpf;        /* [lock] which clock cpu_last belongs to */
+  bool gone;                /* [lock] thread ended */
+  uintptr_t park_sp;        /* [own] stack pointer in park_m: tells a handler from a longjmp */
+  uint64_t deferred_mask;   /* [own] the mask that it found */
+  siginfo_t deferred_info;  /* [own] */
+  struct m_slot own_slot;   /* when the map is full or there is none */
+};
+
+extern __thread struct m *m_self __attribute__((tls_model("initial-exec")));
+
+/* Some G, here or in another process of the pool, waits for a P. */
+extern _Atomic uint32_t sched_waiting_flag;
+static inline bool sched_waiting(void) { return atomic_load_explicit(&sched_waiting_flag, memory_order_relaxed) != 0; }
+
+void m_entersyscall_slow(struct m *m);
+void m_exitsyscall_slow(struct m *m);
+void m_entersyscallblock(struct m *m, enum wait_reason why);
+
+#define SLOT_LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define SLOT_STORE(field, v) __atomic_store_n(&(field), (v), __ATOMIC_RELAXED)
+
+/* Both bits of news that reach an M without a signal. */
+static inline bool m_has_news(const struct m_slot *s) { return (SLOT_LOAD(s->taken) | SLOT_LOAD(s->preempt)) != 0; }
+
+static inline void m_entersyscall(struct m *m) {
+  struct m_slot *s = m->slot;
+  if (__builtin_expect(SLOT_LOAD(s->state) != M_RUN || m_has_news(s), 0)) {
+    m_entersyscall_slow(m);
+    return;
+  }
+  m->systick++;
+  SLOT_STORE(s->state, M_SYSCALL); /* pairs with the look at `state` after membarrier in handoff.c */
+  atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline void m_exitsyscall(struct m *m) {
+  struct m_slot *s = m->slot;
+  atomic_signal_fence(memory_order_seq_cst);
+  if (__builtin_expect(SLOT_LOAD(s->state) != M_SYSCALL, 0)) {
+    m_exitsyscall_slow(m);
+    return;
+  }
+  /* state before taken: the order that handoff.c relies on.  The CPU may swap
+   * the two; the retaker's membarrier, or the context switch that brought us back, makes up for it. */
+  SLOT_STORE(s->state, M_RUN);
+  atomic_signal_fence(memory_order_seq_cst);
+  if (__builtin_expect(m_has_news(s), 0)) m_exitsyscall_slow(m);
+}
+
+#endif

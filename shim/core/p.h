@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_P_H
+#define RATION_CORE_P_H
+/*
+ * P: the right to run on one CPU.  P i of a process stands for slot i of the pool
+ * page; it exists here while the process leases that slot.
+ *
+ *   NONE --lease_acquire or handed over by another process--> IDLE --grant--> RUNNING
+ *   RUNNING --retake, preempt, pace, exit--> IDLE --(another G)--> RUNNING
+ *   IDLE --lease_release--> NONE
+ *
+ * IDLE lasts only inside one hold of sched.lock.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/runq.h"
+
+enum p_status { P_NONE, P_IDLE, P_RUNNING };
+
+struct m;
+struct p {
+  uint32_t id; /* = slot in the pool page */
+  enum p_status status;
+  bool express;
+  struct m *m;
+  uint64_t leased_at;
+  uint64_t slice_at; /* when the G that runs was put on it */
+  uint32_t tick;     /* Gs dispatched, for the 61st */
+  struct runq runq;
+};
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Preemption: asking an M to give its P up.
+ *
+ *   the M is in a wrapper      nothing more than `preempt`: it looks on its way in and out
+ *   it runs in user mode       SIGURG.  Its handler (gate_sigurg) parks the G there and then
+ *
+ * Nobody may be signalled inside a system call: poll, nanosleep and others would
+ * return EINTR to a program that never asked for it.  Two ways to be sure:
+ *
+ *   BPF      we set `preempt`; BPF sends the signal from an interrupt that found the thread in user
+ *            mode (the tick, or at once the IPI of our membarrier call): exact (bpf/watch.bpf.c)
+ *   tgkill   we set `preempt`, make every CPU pass a fence (membarrier), and signal only
+ *            if the state is still M_RUN.  If the M enters a wrapper between our look and the
+ *            signal's arrival, it sees `preempt`, settles, and waits for the signal (drain_signal) before it
+ *            makes its call.  A raw system call that no wrapper sees is exposed for these few microseconds; Go
+ *            lives with the same.
+ */
+#include "core/sched.h"
+#include <linux/membarrier.h>
+#include "core/preempt.h"
+
+_Atomic bool preempt_no_signals;
+
+static void send_sigurg(struct m *m) {
+  if (atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
+  atomic_store_explicit(&m->sent, 1, memory_order_release); /* pairs with the exchange in gate_sigurg */
+  if (raw_syscall3(SYS_tgkill, sys_getpid(), m->tid, SIGURG) < 0) atomic_store_explicit(&m->sent, 0, memory_order_relaxed);
+}
+
+static int private_barrier(void) { return (int)raw_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }
+
+static void wake_word(_Atomic uint32_t *word, bool shared) { sys_futex_wake(word, 1, shared); }
+
+static uint64_t thread_clock(const struct m *m) { return sys_thread_cpu_ns(m->tid); }
+
+/* State S or D in /proc/self/task/TID/stat.  Only from a thread with a descriptor table of its own (sysmon). */
+static bool sleeps_by_proc(const struct m *m) {
+  char path[48] = "/proc/self/task/", digits[12], buf[128];
+  if (m_self) return false;
+  size_t n = 0, len = sizeof "/proc/self/task/" - 1;
+  for (uint32_t t = m->tid; t; t /= 10) digits[n++] = (char)('0' + t % 10);
+  while (n) path[len++] = digits[--n];
+  __builtin_memcpy(path + len, "/stat", 6);
+  int fd = (int)raw_syscall4(SYS_openat, -100 /* AT_FDCWD */, (long)path, 02000000 /* O_CLOEXEC */, 0);
+  if (fd < 0) return false;
+  long got = raw_syscall3(SYS_read, fd, (long)buf, sizeof buf - 1);
+  raw_syscall1(SYS_close, fd);
+  /* "tid (comm) S ...": comm is at most 15 bytes and may hold anything, also ')' */
+  for (long i = got - 3; i > 0; i--)
+    if (buf[i] == ')' && buf[i + 1] == ' ' && buf[i + 3] == ' ') return buf[i + 2] == 'S' || buf[i + 2] == 'D';
+  return false;
+}
+
+struct sched_hooks sched_hooks = {
+    .now = sys_now,
+    .wake = wake_word,
+    .signal = send_sigurg,
+    .barrier = private_barrier,
+    .cpu_ns = thread_clock,
+    .sleeps = sleeps_by_proc,
+};
+
+/* While the process has one thread this costs nothing; later the kernel waits for a grace period. */
+void preempt_init(void) { raw_syscall3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0); }
+
+static bool bpf_sends(const struct m *m, bool again) {
+  if (!sched.header || !m_seen_by_bpf(m)) return false;
+  uint32_t caps = SLOT_LOAD(sched.header->caps);
+  return (caps & M_CAP_IPI) || ((caps & M_CAP_TICK) && again);
+}
+
+void preempt_request(struct m *m, uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  bool again = m->preempt_at != 0;
+  m->preempt_at = now;
+  SLOT_STORE(m->slot->preempt, 1);
+  if (SLOT_LOAD(m->slot->state) != M_RUN) return;
+  int fenced = sched_hooks.barrier(); /* pairs with the stores and loads of m_entersyscall; the IPI also makes BPF look */
+  if (bpf_sends(m, false) && !again) return;
+  if (again && bpf_sends(m, true) && (SLOT_LOAD(m->slot->urg) != 0)) return; /* on its way */
+  if (fenced < 0 || SLOT_LOAD(m->slot->state) != M_RUN) return;
+  sched.stats.signals++;
+  sched_hooks.signal(m);
+}

@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scheduler.  G: something that runs.  M: a kernel thread.  P: the right to
+ * run on one CPU, leased from the pool of the quota domain.  An M must hold a P to
+ * run a program's code.
+ *
+ * Here all Gs are wired: G and M are one, and "scheduling a G" means giving its
+ * M a P.  A G becomes ready not by another G's deed but when the kernel
+ * returns its thread; so ready Gs come one by one through m_exitsyscall_slow()
+ * and wait in one of two queues, newcomers and regular ones (fair.h).  The per-P queues
+ * (runq.c) hold Gs that were made ready by a G that runs (g_ready).
+ *
+ * How an M stops holding its P:
+ *   1. it blocks in the kernel.  It says nothing; BPF leaves a mark (or sysmon guesses), and
+ *      whoever looks for a P retakes that one (handoff.c).  When nobody looks, the M finds its
+ *      P where it left it, and a blocking call has cost a store and a load.
+ *   2. it is about to block for sure and somebody waits: it hands the P on itself (m_entersyscallblock).
+ *   3. it is asked to: 10 ms are over and others wait, a newcomer wants to run, or the
+ *      quota is nearly spent and it is a hog (preempt.c).
+ *
+ * How an M gets one (sched_p_get): a free slot of the pool page; a P retaken from a
+ * blocked M of this process; an express slot, if it is a newcomer.  Else it queues and sleeps
+ * on m->park.
+ *
+ * sched_balance() is the one place that looks at the whole and puts it right: whoever
+ * queues a G calls it, and sysmon does whenever time alone can change the answer. It
+ * returns that time.  So there is no lost wake-up to reason about beyond one rule: who changes
+ * anything under the lock that makes the next look due earlier kicks sysmon (sched_kick).
+ *
+ * Rejected: a run queue shared by the processes of a pool.  It would give a perfect order, and
+ * one process could stop all the others by scribbling over it.  Processes exchange only
+ * slots (lease.c), at 10 ms or for a newcomer.
+ * Rejected: a gate at every blocking call (a semaphore of nP).  It costs two system
+ * calls a block and queues short requests behind batch work (230 ms, DESIGN Facts 7).
+ *
+ * Lock order: sched.lock alone; no other lock is taken under it. Futex wakes are
+ * done under it: they don't block.
+ */
+#include "core/sched.h"
+#include <string.h>
+#include "core/gate.h"
+
+struct sched sched = {.maxprocs = 0, .seed = 1, .bell = &sched.private_bell};
+_Atomic uint32_t sched_waiting_flag;
+struct pool_page *sched_count_page;
+
+const char *wait_reason_name(enum wait_reason why) {
+  static const char *const names[WAIT_REASONS] = {"none", "syscall", "sleep", "mutex",  "cond",  "rwlock",    "semaphore", "barrier",
+                                                  "join", "poll",    "io",    "signal", "child", "preempted", "paced"};
+  return (unsigned)why < WAIT_REASONS ? names[why] : "?";
+}
+
+void gqueue_push(struct gqueue *q, struct g *g) {
+  g->next = NULL;
+  g->prev = q->tail;
+  if (q->tail)
+    q->tail->next = g;
+  else
+    q->head = g;
+  q->tail = g;
+  q->len++;
+}
+
+void gqueue_push_front(struct gqueue *q, struct g *g) {
+  g->prev = NULL;
+  g->next = q->head;
+  if (q->head)
+    q->head->prev = g;
+  else
+    q->tail = g;
+  q->head = g;
+  q->len++;
+}
+
+void gqueue_remove(struct gqueue *q, struct g *g) {
+  if (g->prev)
+    g->prev->next = g->next;
+  else
+    q->head = g->next;
+  if (g->next)
+    g->next->prev = g->prev;
+  else
+    q->tail = g->prev;
+  g->next = g->prev = NULL;
+  q->len--;
+}
+
+struct g *gqueue_pop(struct gqueue *q) {
+  struct g *g = q->head;
+  if (g) gqueue_remove(q, g);
+  return g;
+}
+
+/* Gs of the domain that want to run now, as far as this process sees. */
+uint32_t sched_nactive(void) {
+  uint32_t n = sched.nheld + sched.express.len + sched.global.len;
+  if (sched.page && atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) > 1)
+    n += lease_others_wait().wants + lease_page_held() - sched.nheld;
+  return n;
+}
+
+uint64_t sched_my_share(uint32_t more) {
+  uint32_t rate = sched.page ? atomic_load_explicit(&sched.page->rate, memory_order_relaxed) : 0;
+  uint32_t slots = lease_nslots() * POOL_RATE_ONE;
+  return fair_share(rate && rate < slots ? rate : slots, sched_nactive() + more);
+}
+
+/* Charges m's CPU time since the last charge: to its G's usage and to the pool. */
+void sched_charge(struct m *m, uint64_t now) {
+  bool bpf;
+  uint64_t cpu = m_cpu_ns(m, now, &bpf);
+  uint64_t delta = cpu - m->cpu_last;
+  bool valid = bpf == m->cpu_from_bpf && cpu >= m->cpu_last;
+  m->cpu_last = cpu;
+  m->cpu_from_bpf = bpf;
+  if (!valid || delta) m->cpu_moved_at = now;
+  if (!valid) m->cpu_granted = cpu; /* another clock */
+  if (!valid || delta == 0) return;
+  fair_charge(&m->g->fair, now, delta);
+  if (!sched.page) return;
+  sched.idle_since = 0;
+  pool_take_tokens(sched.page, now, (int64_t)(delta > 1000000000u ? 1000000000u : delta));
+  atomic_fetch_add_explicit(&sched.page->charged, delta, memory_order_relaxed);
+  atomic_fetch_add_explicit(&sched.page->members[sched.member].charged, delta, memory_order_relaxed);
+}
+
+/* Tells BPF and the wrappers whether a P that comes free would be used at once. */
+void sched_update_waiting(void) {
+  uint32_t w = sched.gated && (sched.express.len || sched.global.len || lease_others_wait().wants);
+  if (atomic_load_explicit(&sched_waiting_flag, memory_order_relaxed) == w) return;
+  atomic_store_explicit(&sched_waiting_flag, w, memory_order_relaxed);
+  if (sched.header)
+    SLOT_STORE(sched.header->waiting,
+               w); /* BPF reads it at the next switch; a block just before is seen by our caller's look at blocked_at */
+}
+
+void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, bool front) {
+  struct gqueue *q = g->express ? &sched.express : &sched.global;
+  if (front)
+    gqueue_push_front(q, g);
+  else
+    gqueue_push(q, g);
+  g->queued = true;
+  g->status = G_RUNNABLE;
+  g->why = why;
+  g->since = now;
+  lease_publish_wants();
+  sched_update_waiting();
+}
+
+void sched_dequeue(struct g *g) {
+  if (!g->queued) return;
+  gqueue_remove(g->express ? &sched.express : &sched.global, g);
+  g->queued = false;
+  lease_publish_wants();
+  sched_update_waiting();
+}
+
+void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
+  struct m *m = g->lockedm;
+  p->status = P_RUNNING;
+  p->m = m;
+  p->slice_at = now - g->slice_used;
+  g->slice_used = 0;
+  p->tick++;
+  m->p = p;
+  m->granted_at = m->cpu_moved_at = now;
+  m->cpu_granted = m->cpu_last;
+  sched.last_grant = now;
+  m->preempt_at = 0;
+  g->status = G_RUNNING;
+  g->why = WAIT_NONE;
+  g->since = now;
+  SLOT_STORE(m->slot->preempt, 0);
+  SLOT_STORE(m->slot->taken, 0);
+  SLOT_STORE(m->slot->has_p, 1);
+  if (self) return;
+  atomic_store_explicit(&m->park, 1, memory_order_release); /* pairs with the acquire in park_m */
+  sched_hooks.wake(&m->park, false);
+}
+
+struct p *sched_p_take(struct m *m, uint64_t now) {
+  struct p *p = m->p;
+  sched_charge(m, now);
+  SLOT_STORE(m->slot->has_p, 0);
+  m->p = NULL;
+  m->preempt_at = 0;
+  if (p) {
+    p->m = NULL;
+    p->status = P_IDLE;
+  }
+  return p;
+}
+
+/* A blocked M of ours whose P could be had. */
+static struct p *retake_any(uint64_t now) {
+  for (uint32_t i = 0; i < sched.top; i++) {
+    struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m || !handoff_blocked(p->m, now)) continue;
+    struct p *got = handoff_retake(p->m, now);
+    if (got) return got;
+  }
+  return NULL;
+}
+
+static bool p_fits(const struct p *p, const struct g *g) {
+  if (p->id >= lease_all()) return false;
+  if (g->express) return true;
+  return p->id < lease_hog_slots();
+}
+
+/* May newcomers run?  Not when they have overdrawn the bucket; but nobody waits for the bucket alone for long. */
+static bool newcomers_ok(uint64_t now) {
+  int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
+  if (lease_ahead(now) >= -debt) return true;
+  return sched.express.head && now - sched.express.head->since > SCHED_DEBT_WAIT_NS;
+}
+
+struct p *sched_p_get(struct g *g, uint64_t now) {
+  if (g->express && !newcomers_ok(now)) return NULL;
+  struct p *p = lease_acquire(false, !g->express, now);
+  if (p) return p;
+  p = retake_any(now);
+  if (p) {
+    if (p_fits(p, g)) return p;
+    lease_release(p);
+  }
+  if (!g->express || sched.maxprocs) return NULL;
+  p = lease_acquire(true, false, now);
+  if (p) sched.stats.wakeups++;
+  return p;
+}
+
+/* The G of ours that P should run next, still queued. */
+static struct g *pick(const struct p *p, uint64_t now) {
+  struct g *e = sched.express.head, *r = sched.global.head;
+  if (e && !newcomers_ok(now)) e = NULL;
+  if (r && p->id >= lease_hog_slots()) r = NULL;
+  if (e && r && (p->tick & 3) == 0 && now - r->since > SCHED_AGE_NS) return r;
+  return e ? e : r;
+}
+
+/* Whose turn is it, ours or another process's?  In proportion to the Gs that wait here and there. */
+static bool others_turn(uint32_t ours, uint32_t theirs) {
+  if (theirs == 0) return false;
+  if (ours == 0) return true;
+  sched.stride += (uint32_t)((uint64_t)theirs * 65536 / (ours + theirs));
+  if (sched.stride < 65536) return false;
+  sched.stride -= 65536;
+  return true;
+}
+
+void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
+  SCHED_ASSERT_LOCKED();
+  if (!lease_is_mine(p)) { /* expropriated meanwhile */
+    lease_release(p);
+    return;
+  }
+  struct g *g = pick(p, now);
+  if (p->id >= lease_all() || (sched.maxprocs && sched.nheld_regular > sched.maxprocs)) g = NULL;
+  struct lease_others o = lease_others_wait();
+  bool hogs = p->id < lease_hog_slots();
+  if (o.express && !(g && g->express && !others_turn(sched.express.len, o.express))) {
+    if (lease_transfer(p, o.express_member)) return;
+  } else if (o.wants > o.express && hogs && !(g && g->express) && (!g || (slice_over && others_turn(sched.global.len, o.wants)))) {
+    if (lease_transfer(p, o.member)) return;
+  }
+  if (!g) {
+    lease_release(p);
+    return;
+  }
+  sched_dequeue(g);
+  sched_grant(p, g, now, false);
+}
+
+/* --- the look at the whole --- */
+
+struct look {
+  uint64_t now, deadline;
+  int64_t ahead;    /* lease_ahead */
+  uint32_t running; /* Ps of ours whose M uses a CPU */
+  uint32_t blocked; /* Ps of ours whose M is blocked */
+  uint32_t asked;   /* of the running, those already asked to yield */
+  struct lease_others others;
+};
+
+static void due(struct look *l, uint64_t at) {
+  if (at < l->deadline) l->deadline = at;
+}
+
+/*
+ * Pacing.  Time is cut into frames of SCHED_FRAME_NS, the same for all processes of the pool.  In each frame the hogs
+ * run until what the bucket will hold at the frame's end is spent (lease_ahead), then those beyond the
+ * whole CPUs of the rate pause until it ends: 0.5 CPUs is a run of 5 ms and a pause of 5.  A pattern whose
+ * length divides the kernel's period uses the same in each of them wherever it begins; so the quota can be used nearly
+ * to the end even without knowing the kernel's phase; where it is known, frames begin with the period, and each period
+ * begins with an even account.  (Rejected: pausing at an empty bucket until it holds enough again.
+ * Its pattern drifts against the period: with pauses long enough to be cheap, one period in five was throttled.)
+ *
+ * A bucket that is nearly full says that the quota is not being used (others of the host keep us from the CPU):
+ * what was missed may still be had.
+ */
+static void look_pace(struct look *l) {
+  uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
+  if (rate == 0) { /* no quota: slots alone count */
+    sched.paced = sched.surplus = false;
+    return;
+  }
+  int64_t credit = (int64_t)atomic_load_explicit(&sched.page->credit_us, memory_order_relaxed) * 1000;
+  lease_new_period(l->now);
+  int64_t tokens = lease_tokens(l->now);
+  uint64_t frame = lease_frame_end(l->now);
+  l->ahead = lease_ahead(l->now);
+  if (!sched.paced && l->ahead <= 0) {
+    sched.paced = true;
+    sched.paced_frame = frame;
+    sched.stats.pauses++;
+  } else if (sched.paced && frame != sched.paced_frame) {
+    sched.paced = l->ahead <= 0;
+    sched.paced_frame = frame;
+  }
+  if (!sched.surplus)
+    sched.surplus = tokens >= credit / 4 * 3;
+  else
+    sched.surplus = tokens > credit / 4;
+}
+
+/* When the frame's part will be spent, if all goes on as it does; or when the next frame begins. */
+static void look_pace_due(struct look *l) {
+  uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
+  if (rate == 0) return;
+  uint64_t frame_end = lease_frame_end(l->now);
+  if (sched.paced) {
+    if (sched.global.len || l->running) due(l, frame_end);
+    return;
+  }
+  int64_t drain = (int64_t)lease_page_held() - (int64_t)l->blocked - (int64_t)(rate / POOL_RATE_ONE);
+  if (l->running == 0 || drain <= 0) return;
+  uint64_t wait = l->ahead > 0 ? (uint64_t)(l->ahead / drain) : 0;
+  due(l, l->now + (wait < 50000 ? 50000 : wait));
+}
+
+static void look_charge(struct look *l) {
+  for (uint32_t i = 0; i < sched.top && l->running + l->blocked < sched.nheld; i++) {
+    struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m) continue;
+    sched_charge(p->m, l->now);
+    if (handoff_blocked(p->m, l->now))
+      l->blocked++;
+    else
+      l->running++;
+    if (p->m->preempt_at) l->asked++;
+  }
+}
+
+/* Ps of blocked Ms go to those who wait; a P that served nobody for a whole tick goes back to the pool. */
+static void look_retake(struct look *l) {
+  bool wanted = sched.express.len || sched.global.len || l->others.wants;
+  uint32_t left = l->blocked;
+  for (uint32_t i = 0; i < sched.top && left; i++) {
+    struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m || !handoff_blocked(p->m, l->now)) continue;
+    left--;
+    struct m *m = p->m;
+    uint64_t at = __atomic_load_n(&m->slot->blocked_at, __ATOMIC_RELAXED);
+    uint64_t since = at && at <= l->now ? l->now - at : SCHED_ACTIVE_TICK_NS;
+    if (!wanted && since < SCHED_ACTIVE_TICK_NS) {
+      due(l, l->now + SCHED_ACTIVE_TICK_NS - since);
+      continue;
+    }
+    p = handoff_retake(m, l->now);
+    if (!p) continue;
+    sched.stats.retakes++;
+    sched.stats.handoffs++;
+    l->blocked--;
+    sched_p_free(p, l->now, false);
+  }
+}
+
+/* Free slots go to Gs that wait. */
+static void look_dispatch(struct look *l) {
+  struct g *g;
+  while ((g = sched.express.head)) {
+    struct p *p = sched_p_get(g, l->now);
+    if (!p) break;
+    sched_dequeue(g);
+    sched_grant(p, g, l->now, false);
+    l->running++;
+  }
+  while ((g = sched.global.head)) {
+    struct p *p = lease_acquire(false, true, l->now);
+    if (!p) break;
+    sched_dequeue(g);
+    sched_grant(p, g, l->now, false);
+    l->running++;
+  }
+}
+
+/* A newcomer on an express slot that went on running: it becomes a hog, on a regular slot if there is one. */
+static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
+  struct g *g = p->m->g;
+  uint64_t usage = fair_usage(&g->fair, l->now);
+  if (g->newborn && p->m->cpu_last - p->m->cpu_granted >= FAIR_BIRTH_NS) {
+    g->newborn = false;
+    if (usage <= fair_hog_bound(share)) g->fair = (struct fair){usage = fair_hog_bound(share) + 1, l->now};
+  }
+  if (g->express && fair_hog(usage, share)) g->express = false;
+  if (g->express) {
+    uint64_t bound = g->newborn ? usage + FAIR_BIRTH_NS : fair_hog_bound(share);
+    if (p->express || sched.express.len || l->others.express) due(l, l->now + (bound > usage + 200000 ? bound - usage : 200000));
+    return false;
+  }
+  if (!p->express) return false;
+  if (p->id < lease_hog_slots()) return false; /* the bucket is full: it may stay */
+  struct p *r = lease_acquire(false, true, l->now);
+  if (!r) return true;
+  p->m = NULL;
+  p->status = P_IDLE;
+  lease_release(p);
+  sched_grant(r, g, l->now, true);
+  return false;
+}
+
+/* Must the G on P stop?  Each reason alone; newcomers that need a victim are look_newcomers' business. */
+static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
+  if (!lease_is_mine(p) || p->id >= lease_all()) return true;
+  if (look_outstayed(l, p, share)) return true;
+  if (p->status != P_RUNNING || (p->express && p->m->g->express)) return false;
+  if (!p->m->g->express && p->id >= lease_hog_slots()) return true;
+  if (sched.maxprocs && p->id >= sched.maxprocs && sched.nheld_regular > sched.maxprocs) return true;
+  if (sched.global.len == 0 && l->others.wants == 0 && sched.express.len == 0) return false;
+  if (l->now - p->slice_at >= SCHED_SLICE_NS) return true;
+  due(l, p->slice_at + SCHED_SLICE_NS);
+  return false;
+}
+
+/* m is to give up its P: at once if it isn't running anyway, else when the signal reaches it. */
+static void look_stop(struct look *l, struct m *m) {
+  /* Not when we were all off the CPUs together (throttled): then it says nothing, and they come back all at once. */
+  struct p *p = sched.overslept < SCHED_OVERSLEPT_NS ? handoff_take_waiting(m, l->now) : NULL;
+  if (p) {
+    sched.nstrays++;
+    bool slice_over = l->now - p->slice_at >= SCHED_SLICE_NS;
+    sched.stats.preempts++;
+    if (l->running) l->running--;
+    sched_p_free(p, l->now, slice_over);
+    return;
+  }
+  preempt_request(m, l->now);
+  l->asked++;
+  due(l, l->now + SCHED_RESIGNAL_NS);
+}
+
+static void look_preempt(struct look *l) {
+  uint64_t share = sched_my_share(0);
+  for (uint32_t i = 0; i < sched.top; i++) {
+    struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m) continue;
+    struct m *m = p->m;
+    bool asked = m->preempt_at != 0;
+    if (!asked && !look_must_stop(l, p, share)) continue;
+    if (asked && l->now - m->preempt_at < SCHED_RESIGNAL_NS) {
+      due(l, m->preempt_at + SCHED_RESIGNAL_NS);
+      continue;
+    }
+    if (asked) l->asked--;
+    look_stop(l, m);
+  }
+}
+
+/* Newcomers that found no P: for each, the hog that used most gives its P up, if it had its minimum run. */
+static void look_newcomers(struct look *l) {
+  uint32_t need = sched.express.len + l->others.express;
+  if (need && !newcomers_ok(l->now)) {
+    due(l, l->now + 500000);
+    return;
+  }
+  while (need > l->asked) {
+    struct m *victim = NULL;
+    uint64_t most = 0, soonest = UINT64_MAX;
+    for (uint32_t i = 0; i < sched.top; i++) {
+      struct p *p = &sched.ps[i];
+      if (p->status != P_RUNNING || !p->m || p->m->preempt_at || p->m->g->express) continue;
+      if (l->now - p->m->granted_at < SCHED_MIN_RUN_NS) {
+        if (p->m->granted_at + SCHED_MIN_RUN_NS < soonest) soonest = p->m->granted_at + SCHED_MIN_RUN_NS;
+        continue;
+      }
+      uint64_t u = fair_usage(&p->m->g->fair, l->now) + 1;
+      if (u > most) most = u, victim = p->m;
+    }
+    if (!victim) {
+      due(l, soonest);
+      return;
+    }
+    sched.stats.wakeups++;
+    look_stop(l, victim);
+    need = sched.express.len + l->others.express;
+  }
+}
+
+/* Processes that wait while we hold nothing we could give are told by whoever holds; we only ring. */
+static void look_ring_holders(struct look *l) {
+  if (sched.express.len == 0 && sched.global.len == 0) return;
+  if (atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
+  uint32_t n = lease_all();
+  for (uint32_t i = 0; i < n; i++) {
+    uint64_t word = atomic_load_explicit(&sched.page->slots[i].word, memory_order_relaxed);
+    uint32_t m = POOL_LEASE_MEMBER(word);
+    if (word && m < POOL_MEMBERS_MAX && m != sched.member) lease_ring(m);
+  }
+  due(l, l->now + SCHED_SLICE_NS);
+}
+
+/*
+ * Two who released may both have rung us; we had one use for a slot, or none.  Then the other slot is free while another
+ * process sleeps: pass the ring on (tests/model/lease.pml finds that stall).
+ */
+static void look_pass_ring_on(struct look *l) {
+  struct lease_others o = lease_others_wait();
+  if (o.wants == 0) return;
+  uint32_t n = o.express ? lease_nslots() + lease_nexpress() : lease_hog_slots();
+  for (uint32_t i = 0; i < n; i++) {
+    if (atomic_load_explicit(&sched.page->slots[i].word, memory_order_relaxed)) continue;
+    lease_ring(o.express ? o.express_member : o.member);
+    due(l, l->now + SCHED_ACTIVE_TICK_NS);
+    return;
+  }
+}
+
+/* An M that lost its P while it had no CPU has one now: BPF stops it at the barrier's interrupt. */
+static void look_strays(struct look *l) {
+  if (sched.nstrays == 0) return;
+  for (struct m *m = sched.allm; m; m = m->next) {
+    if (!m->g->stopped || __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_RELAXED) == 0) continue;
+    sched_hooks.barrier();
+    break;
+  }
+  due(l, l->now + SCHED_STRAY_NS);
+}
+
+/* Without BPF nobody tells that an M blocked: look again soon while somebody waits. */
+static void look_poll_due(struct look *l, bool progress) {
+  if (sched.bpf || l->running == 0) return;
+  if (!sched.express.len && !sched.global.len && !l->others.wants) {
+    sched.poll_ns = SCHED_POLL_MIN_NS;
+    return;
+  }
+  if (progress || sched.poll_ns < SCHED_POLL_MIN_NS)
+    sched.poll_ns = SCHED_POLL_MIN_NS;
+  else if (sched.poll_ns < SCHED_POLL_MAX_NS)
+    sched.poll_ns += sched.poll_ns / 2;
+  due(l, l->now + sched.poll_ns);
+}
+
+uint64_t sched_balance(uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  if (!sched.page || !sched.gated) return UINT64_MAX;
+  struct look l = {.now = now, .deadline = UINT64_MAX};
+  uint64_t before = sched.stats.retakes;
+  uint32_t rang = sched.express.len + sched.global.len;
+  lease_adopt(now);
+  l.others = lease_others_wait();
+  look_charge(&l);
+  look_pace(&l);
+  look_retake(&l);
+  look_dispatch(&l);
+  look_preempt(&l);
+  look_newcomers(&l);
+  if (rang)
+    look_ring_holders(&l);
+  else
+    look_pass_ring_on(&l);
+  look_strays(&l);
+  look_pace_due(&l);
+  look_poll_due(&l, sched.stats.retakes != before);
+  sched_update_waiting();
+  if (sched.nheld) due(&l, now + SCHED_ACTIVE_TICK_NS);
+  if (sched.express.len || sched.global.len) due(&l, now + SCHED_STARVED_NS / 4);
+  return l.deadline;
+}
+
+void sched_kick(uint64_t deadline) {
+  /* pairs with sysmon's store of sysmon_until before it sleeps; both under the lock */
+  uint64_t until = atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed);
+  if (until == 0 || deadline >= until) return;
+  atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);
+  atomic_fetch_add_explicit(sched.bell, 1, memory_order_release);
+  sched_hooks.wake(sched.bell, true);
+}
+
+/* --- the gate opens or closes --- */
+
+static void open_gate(uint64_t now) {
+  for (uint32_t i = 0; i < sched.top; i++) {
+    struct p *p = &sched.ps[i];
+    if (p->status == P_NONE) continue;
+    if (p->m) {
+      struct m *m = p->m;
+      sched_p_take(m, now);
+      SLOT_STORE(m->slot->has_p, 1); /* by permission */
+    }
+    lease_release(p);
+  }
+  struct g *g;
+  while ((g = gqueue_pop(&sched.express)) || (g = gqueue_pop(&sched.global))) {
+    struct m *m = g->lockedm;
+    g->queued = false;
+    g->status = G_RUNNING;
+    SLOT_STORE(m->slot->taken, 0);
+    SLOT_STORE(m->slot->has_p, 1);
+    atomic_store_explicit(&m->park, 1, memory_order_release); /* pairs with park_m */
+    sched_hooks.wake(&m->park, false);
+  }
+  lease_publish_wants();
+}
+
+/* Everybody runs by permission: call them in, to get Ps as far as they go. */
+static void close_gate(uint64_t now) {
+  for (struct m *m = sched.allm; m; m = m->next) {
+    if (m->p || m->gone) continue;
+    bool bpf;
+    m->cpu_last = m_cpu_ns(m, now, &bpf);
+    m->cpu_from_bpf = bpf;
+    SLOT_STORE(m->slot->has_p, 0);
+    SLOT_STORE(m->slot->taken, 1);
+    if (SLOT_LOAD(m->slot->state) == M_RUN) preempt_request(m, now);
+  }
+}
+
+void sched_reconfigure(uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  struct pool_page *pg = sched.page;
+  bool gated = false;
+  if (pg) {
+    sched.change = atomic_load_explicit(&pg->change, memory_order_acquire); /* pairs with the owner's release after it wrote the block */
+    gated = (atomic_load_explicit(&pg->flags, memory_order_relaxed) & POOL_F_GATED) != 0;
+    uint32_t ncpus = atomic_load_explicit(&pg->ncpus, memory_order_relaxed);
+    if (sched.maxprocs && (sched.maxprocs < ncpus || gated)) gated = true;
+    if (gate_mode() == RATION_MODE_OFF) gated = false;
+  }
+  if (gated == sched.gated) return;
+  atomic_store_explicit(&sched.gated, gated, memory_order_relaxed);
+  if (sched.header) SLOT_STORE(sched.header->gated, gated);
+  if (gated)
+    close_gate(now);
+  else
+    open_gate(now);
+  sched_update_waiting();
+}
+
+void sched_leave_page(uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  if (sched.page && sched.gated) {
+    atomic_store_explicit(&sched.gated, false, memory_order_relaxed);
+    if (sched.header) SLOT_STORE(sched.header->gated, 0);
+    open_gate(now);
+    sched_update_waiting();
+  }
+  sched.paced = sched.surplus = false;
+  sched.stride = 0;
+}
+
+void sched_forget_all(void) {
+  struct pool_page *seen = sched.page;
+  sched_count_page = seen ? seen : sched_count_page;
+  for (uint32_t i = 0; i < sched.top; i++) sched.ps[i].status = P_NONE;
+  atomic_store_explicit(&sched.lock.word, 0, memory_order_relaxed);
+  sched.page = NULL;
+  sched.header = NULL;
+  sched.slots = NULL;
+  sched.tids = NULL;
+  sched.nslots = sched.nslot_free = 0;
+  sched.slot_free = NULL;
+  sched.express = sched.global = (struct gqueue){0};
+  sched.nstrays = 0;
+  sched.nheld = sched.nheld_regular = sched.stride = sched.top = 0;
+  sched.paced = sched.surplus = false;
+  sched.stats = (struct sched_stats){0};
+  sched.bell = &sched.private_bell;
+  atomic_store_explicit(&sched.gated, false, memory_order_relaxed);
+  atomic_store_explicit(&sched.bpf, false, memory_order_relaxed);
+  atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);
+  atomic_store_explicit(&sched_waiting_flag, 0, memory_order_relaxed);
+}

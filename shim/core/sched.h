@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_SCHED_H
+#define RATION_CORE_SCHED_H
+/* Inside of the core: the scheduler's one state, and who does what to it.  sched.c tells the story. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/fair.h"
+#include "core/g.h"
+#include "core/lock.h"
+#include "core/m.h"
+#include "core/p.h"
+#include "m_slot.h"
+#include "pool_page.h"
+
+#define SCHED_SLICE_NS 10000000u       /* a G runs so long while others of its class wait */
+#define SCHED_MIN_RUN_NS 1000000u      /* and at least so long before a newcomer preempts it */
+#define SCHED_YIELD_NS 50000u          /* and so long before sched_yield is more than the kernel's */
+#define SCHED_AGE_NS 50000000u         /* a regular G that waited so long goes before newcomers at every 4th turn */
+#define SCHED_FRAME_NS 10000000u       /* of pacing; divides the usual periods of CFS quotas */
+#define SCHED_DEBT_WAIT_NS 20000000u   /* a newcomer waits for an overdrawn bucket no longer */
+#define SCHED_PAUSE_MAX_NS 100000000u  /* and a hog no longer, while its process holds no P */
+#define SCHED_STARVED_NS 1000000000u   /* Gs wait and none got a P for so long: something is wrong with the pool */
+#define SCHED_ACTIVE_TICK_NS 10000000u /* sysmon looks at least so often while Ps are leased */
+#define SCHED_POLL_MIN_NS 20000u       /* without BPF: back-off of sysmon, as in Go */
+#define SCHED_POLL_MAX_NS 10000000u
+#define SCHED_POLL_RAW_NS 200000u /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
+#define SCHED_OVERSLEPT_NS 2000000u
+#define SCHED_STRAY_NS 500000u     /* so often we look whether one of them has got a CPU */
+#define SCHED_RESIGNAL_NS 2000000u /* a preemption that had no effect is asked for again after so long */
+
+/* What the core asks of the world outside; unit tests put their own in place. */
+struct sched_hooks {
+  uint64_t (*now)(void);                             /* CLOCK_MONOTONIC ns */
+  void (*wake)(_Atomic uint32_t *word, bool shared); /* futex */
+  void (*signal)(struct m *m);                       /* SIGURG to that thread */
+  int (*barrier)(void);                              /* every running thread of the process passed a full fence: 0; -errno: can't */
+  uint64_t (*cpu_ns)(const struct m *m);             /* CPU time of its thread, where BPF does not say */
+  bool (*sleeps)(const struct m *m);                 /* its thread is blocked in the kernel, as /proc has it (slow) */
+};
+extern struct sched_hooks sched_hooks;
+
+/* A queue of Gs, by their own links. */
+struct gqueue {
+  struct g *head, *tail;
+  uint32_t len;
+};
+void gqueue_push(struct gqueue *q, struct g *g);
+void gqueue_push_front(struct gqueue *q, struct g *g);
+struct g *gqueue_pop(struct gqueue *q);
+void gqueue_remove(struct gqueue *q, struct g *g);
+
+struct sched_stats {
+  uint64_t handoffs, retakes, preempts, wakeups, pauses, events, signals, syscalls_slow;
+};
+
+/* Everything in here is guarded by `lock`, except what says otherwise. */
+struct sched {
+  struct lock lock;
+  /* where we lease Ps; set while nothing is leased (client/attach.c) */
+  struct pool_page *page;
+  uint32_t member, gen;
+  uint32_t maxprocs;  /* RATION_MAXPROCS, 0: none */
+  uint32_t change;    /* the page's change counter that `gated` was computed from */
+  _Atomic bool gated; /* read without the lock by gate_ncpus and traces */
+  /* Ms and their slots */
+  struct m *allm, *freem;
+  uint32_t nms, next_m_id;
+  uint64_t next_g_id;
+  struct m_header *header; /* of the M map; null: none */
+  struct m_slot *slots;
+  struct m_tids *tids;
+  uint32_t nslots;     /* in the M map */
+  uint32_t *slot_free; /* stack of free slots */
+  uint32_t nslot_free;
+  _Atomic bool bpf; /* BPF writes into the map now */
+  /* queues */
+  struct gqueue express, global;
+  struct p ps[POOL_SLOTS_MAX];
+  uint32_t nheld, nheld_regular;
+  uint32_t top;           /* ps[top] and above were never leased */
+  uint32_t stride;        /* share of the others in our Ps that they have not had yet, in 1/65536 */
+  bool paced;             /* the bucket ran empty and has not filled again */
+  uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
+  uint64_t paced_frame;
+  uint64_t overslept;  /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
+  uint32_t nstrays;    /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
+  uint64_t last_grant; /* when any of our Gs got a P */
+  bool surplus;        /* the bucket is full: the quota is not being used */
+  uint64_t poll_ns;    /* back-off without BPF */
+  uint64_t idle_since; /* since when no M used CPU; 0: some did */
+  uint32_t seed;
+  /* sysmon */
+  _Atomic uint32_t private_bell;
+  _Atomic uint32_t *bell;        /* the member's bell in the page, or private_bell */
+  _Atomic uint64_t sysmon_until; /* it sleeps until then; 0: it is awake */
+  struct sched_stats stats;
+};
+extern struct sched sched;
+/* A forked child that has not attached yet sees the CPU count of its parent's page. */
+extern struct pool_page *sched_count_page;
+
+#define SCHED_ASSERT_LOCKED()                      \
+  do {                                             \
+    if (!lock_held(&sched.lock)) __builtin_trap(); \
+  } while (0)
+
+/*
+ * The thread is in scheduler code from here: a SIGURG of ours waits for the next wrapper, and a signal of
+ * the program's (whose handler may call wrapped functions, or longjmp away) is put off until m_release (gate_defer).  No
+ * system call: blocking signals would also make the kernel offer those of other threads to this one.
+ */
+static inline void m_hold(struct m *m) {
+  if (m) m->locks++;
+  atomic_signal_fence(memory_order_seq_cst);
+}
+void m_release_deferred(struct m *m);
+static inline void m_release(struct m *m) {
+  atomic_signal_fence(memory_order_seq_cst);
+  if (m && --m->locks == 0 && __builtin_expect(m->deferred, 0)) m_release_deferred(m);
+}
+static inline void sched_lock(void) {
+  m_hold(m_self);
+  lock_take(&sched.lock);
+}
+static inline void sched_unlock(void) {
+  lock_drop(&sched.lock);
+  m_release(m_self);
+}
+
+/* --- sched.c --- */
+/* One look at everything: retakes, dispatches, preempts, paces.  Lock held.  Returns when to look again. */
+uint64_t sched_balance(uint64_t now);
+/* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
+void sched_p_free(struct p *p, uint64_t now, bool slice_over);
+/* Queues a runnable G that has no P. Lock held. */
+void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, bool front);
+void sched_dequeue(struct g *g);
+/* Puts G (the wired G of its M) on P and wakes the M unless it is the caller. Lock held. */
+void sched_grant(struct p *p, struct g *g, uint64_t now, bool self);
+/* A P for G right now, or null. Lock held. */
+struct p *sched_p_get(struct g *g, uint64_t now);
+/* Takes m's P away from it (charged), for whatever comes next. Lock held. Returns the P, or null if the gate was open. */
+struct p *sched_p_take(struct m *m, uint64_t now);
+/* Wakes sysmon if it would sleep beyond `deadline`. */
+void sched_kick(uint64_t deadline);
+/* The owner block changed or we moved to another page: recompute `gated`, let everybody run or call them in. Lock held. */
+void sched_reconfigure(uint64_t now);
+/* Gives back everything that is leased; everybody runs by permission from here on. Lock held. */
+void sched_leave_page(uint64_t now);
+/* In a forked child, which has one thread: an empty scheduler with an open gate. */
+void sched_forget_all(void);
+uint32_t sched_nactive(void);
+uint64_t sched_my_share(uint32_t more); /* the usage of a fair share among the active Gs and `more` */
+void sched_charge(struct m *m, uint64_t now);
+void sched_update_waiting(void);
+
+/* --- lease.c --- */
+struct p *lease_acquire(bool express, bool hog, uint64_t now);
+void lease_release(struct p *p);
+/* Hands a leased P to another process that waits. True if it did. */
+bool lease_transfer(struct p *p, uint32_t to);
+/* Ps that other processes handed to us, and those that we lost. */
+void lease_adopt(uint64_t now);
+bool lease_is_mine(const struct p *p);
+/* Members beside us that wait: how many Gs, and one of them (the next in turn), preferring newcomers. */
+struct lease_others {
+  uint32_t wants, express;
+  uint32_t member;         /* in turn; valid if wants */
+  uint32_t express_member; /* valid if express */
+};
+struct lease_others lease_others_wait(void);
+void lease_publish_wants(void);
+void lease_ring(uint32_t member);
+uint32_t lease_page_held(void);
+uint32_t lease_nslots(void);
+uint32_t lease_nexpress(void);
+uint32_t lease_all(void);
+int64_t lease_tokens(uint64_t now);
+/* When the frame of pacing that `now` is in ends; frames begin with the kernel's period where that is known. */
+uint64_t lease_frame_end(uint64_t now);
+void lease_new_period(uint64_t now);
+/* What the bucket will hold at the end of the frame if only the whole CPUs of the rate are used until then. */
+int64_t lease_ahead(uint64_t now);
+/* Slots [0, n) are open to hogs now (pacing). */
+uint32_t lease_hog_slots(void);
+
+/* --- handoff.c --- */
+/* Is m blocked in the kernel, so that its P could serve another? */
+bool handoff_blocked(struct m *m, uint64_t now);
+/* Takes the P of a blocked M away.  Null: it came back meanwhile. */
+struct p *handoff_retake(struct m *m, uint64_t now);
+
+/* The same of one that is ready but that the kernel does not run now.  Null: it runs, or BPF does not tell. */
+struct p *handoff_take_waiting(struct m *m, uint64_t now);
+
+/* --- preempt.c --- */
+void preempt_request(struct m *m, uint64_t now);
+void preempt_init(void);
+
+/* --- m.c --- */
+struct m *m_alloc(void);                               /* no lock held */
+void m_free(struct m *m);                              /* one that was never started */
+void m_start(struct m *m, const struct fair *inherit); /* on the new thread: registers and waits for a P */
+void m_exit(struct m *m);                              /* on the ending thread */
+void m_place_slot(struct m *m);                        /* lock held, on the thread itself: puts its slot into the current M map */
+struct m_slot *m_slot_current(struct m *m);            /* its slot, or the one it would get there */
+void m_forget_others(struct m *self);                  /* in a forked child */
+bool m_seen_by_bpf(const struct m *m);
+uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf);
+
+/* --- sysmon.c --- */
+void sysmon_main(void);
+extern _Atomic bool sysmon_stop; /* ring the bell after setting it */
+/* Called by sysmon about every tick while Ps are leased; standalone mode corrects the bucket there. */
+extern void (*sysmon_owner_tick)(uint64_t now);
+/* Called by sysmon without the lock when the pool lets us starve (SCHED_STARVED_NS): nobody is worse off than without us. */
+extern void (*sysmon_starved)(void);
+/* Called by sysmon with the lock: keeps sched.phase and .period up to date, returns when it wants to be called again. */
+extern uint64_t (*sysmon_phase)(uint64_t now);
+/* --- trace.c --- */
+void trace_tick(uint64_t now); /* schedtrace; no lock held */
+uint64_t trace_deadline(void);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Service threads (sysmon, the poller): clone by hand.
+ *
+ * Not pthread_create, because glibc would count them: a program whose last thread
+ * has called pthread_exit would never end, and setuid() would wait for their answer.  The
+ * price: no TLS.  The FS base points into zeroed memory, so a stray access to an
+ * initial-exec variable reads 0 and harms nobody; stack canary and pointer guard are
+ * copied, for the functions of libc that check them.
+ */
+#include "core/service.h"
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include "core/sys.h"
+
+#define STACK_BYTES 65536u
+#define TLS_BYTES 65536u /* on either side of the thread pointer; only touched pages cost */
+#define FDS_MOST 8u
+
+struct start {
+  void (*fn)(void);
+  char name[16];
+  int fds[FDS_MOST];
+  unsigned nfds;
+  _Atomic uint32_t copied;
+};
+
+/*
+ * Service threads run for microseconds and everyone waits for them.  EEVDF lets a task ask for a short slice, by
+ * which it is picked earlier (Linux >= 6.12, no privilege; older kernels take the call and do nothing).
+ */
+static void ask_for_short_slices(void) {
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } a = {.size = sizeof a};
+  if (raw_syscall4(SYS_sched_getattr, 0, (long)&a, sizeof a, 0) < 0 || a.policy != SCHED_OTHER) return;
+  a.runtime = 100000;
+  raw_syscall3(SYS_sched_setattr, 0, (long)&a, 0);
+}
+
+__attribute__((used)) static void service_body(struct start *s) {
+  raw_syscall5(SYS_prctl, PR_SET_NAME, (long)s->name, 0, 0, 0);
+  ask_for_short_slices();
+  /* Two steps, for the sources may lie among the targets. */
+  int high[FDS_MOST];
+  for (unsigned i = 0; i < s->nfds; i++) high[i] = (int)raw_syscall3(SYS_fcntl, s->fds[i], F_DUPFD_CLOEXEC, FDS_MOST);
+  for (unsigned i = 0; i < s->nfds; i++) raw_syscall3(SYS_dup3, high[i], (int)i, O_CLOEXEC);
+  raw_syscall3(SYS_close_range, s->nfds, ~0u, 0);
+  void (*fn)(void) = s->fn;
+  atomic_store_explicit(&s->copied, 1, memory_order_release); /* pairs with the wait in service_start */
+  sys_futex_wake(&s->copied, 1, false);
+  fn();
+  for (;;) raw_syscall1(SYS_exit, 0);
+}
+
+static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *alive) {
+  unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
+#if defined(__x86_64__)
+  long ret;
+  register long r10 __asm__("r10") = (long)alive;
+  register long r8 __asm__("r8") = (long)tp;
+  __asm__ volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xor %%ebp, %%ebp\n\t"
+      "mov %[arg], %%rdi\n\t"
+      "call *%[fn]\n\t"
+      "hlt\n"
+      "1:"
+      : "=a"(ret)
+      : "a"(SYS_clone), "D"(flags), "S"(stack_top), "d"(0), "r"(r10), "r"(r8), [arg] "r"(s), [fn] "r"(service_body)
+      : "rcx", "r11", "memory");
+  return ret;
+#elif defined(__aarch64__)
+  register long x0 __asm__("x0") = (long)flags;
+  register long x1 __asm__("x1") = (long)stack_top;
+  register long x2 __asm__("x2") = 0;
+  register long x3 __asm__("x3") = (long)tp;
+  register long x4 __asm__("x4") = (long)alive;
+  register long x8 __asm__("x8") = SYS_clone;
+  __asm__ volatile(
+      "svc #0\n\t"
+      "cbnz x0, 1f\n\t"
+      "mov x29, xzr\n\t"
+      "mov x0, %[arg]\n\t"
+      "blr %[fn]\n\t"
+      "brk #1\n"
+      "1:"
+      : "+r"(x0)
+      : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x8), [arg] "r"(s), [fn] "r"(service_body)
+      : "x30", "memory", "cc");
+  return x0;
+#else
+#error "no service threads on this machine yet"
+#endif
+}
+
+/* A thread pointer with zeroed memory on both sides, and what glibc keeps at fixed places of the TCB. */
+static char *fake_tcb(char *middle) {
+#if defined(__x86_64__)
+  unsigned long canary, guard;
+  __asm__("mov %%fs:0x28, %0" : "=r"(canary));
+  __asm__("mov %%fs:0x30, %0" : "=r"(guard));
+  unsigned long self = (unsigned long)middle;
+  memcpy(middle, &self, sizeof self);
+  memcpy(middle + 0x10, &self, sizeof self);
+  memcpy(middle + 0x28, &canary, sizeof canary);
+  memcpy(middle + 0x30, &guard, sizeof guard);
+#endif
+  return middle;
+}
+
+#define MEM_BYTES (STACK_BYTES + 2 * TLS_BYTES)
+
+int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds) {
+  long at = raw_syscall6(SYS_mmap, 0, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at < 0 && at > -4096) return (int)at;
+  raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
+  struct start *s = (struct start *)(at + STACK_BYTES - sizeof(struct start));
+  *s = (struct start){.fn = fn, .nfds = nfds < FDS_MOST ? nfds : FDS_MOST};
+  for (size_t i = 0; i < sizeof s->name - 1 && name[i]; i++) s->name[i] = name[i];
+  for (unsigned i = 0; i < s->nfds; i++) s->fds[i] = fds[i];
+  char *top = (char *)((uintptr_t)s & ~(uintptr_t)63);
+  uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
+  atomic_store_explicit(&svc->alive, 1, memory_order_relaxed);
+  long tid = spawn(top, fake_tcb((char *)at + STACK_BYTES + TLS_BYTES), s, &svc->alive);
+  if (tid < 0) {
+    atomic_store_explicit(&svc->alive, 0, memory_order_relaxed);
+    raw_syscall2(SYS_munmap, at, MEM_BYTES);
+  }
+  /* Its copies of our descriptors are made before the caller may close the originals. */
+  while (tid > 0 && atomic_load_explicit(&s->copied, memory_order_acquire) == 0) sys_futex_wait(&s->copied, 0, SYS_FOREVER, false);
+  sys_sigmask(mask);
+  svc->tid = tid < 0 ? 0 : (int)tid;
+  svc->mem = tid < 0 ? NULL : (void *)at;
+  return tid < 0 ? (int)tid : 0;
+}
+
+int service_join(struct service *svc, uint64_t until) {
+  while (atomic_load_explicit(&svc->alive, memory_order_acquire)) { /* pairs with the kernel's store at exit */
+    /* the kernel wakes a shared futex */
+    if (sys_futex_wait(&svc->alive, 1, until, true) == -ETIMEDOUT) return -ETIMEDOUT;
+  }
+  /* The kernel clears the word a little before the thread has left the thread group, which unshare() wants to be of one. */
+  _Atomic uint32_t never = 0;
+  while (raw_syscall3(SYS_tgkill, sys_getpid(), svc->tid, 0) == 0 && sys_now() < until) sys_futex_wait(&never, 0, sys_now() + 20000, false);
+  if (svc->mem) raw_syscall2(SYS_munmap, (long)svc->mem, MEM_BYTES);
+  *svc = (struct service){.tid = 0};
+  return 0;
+}

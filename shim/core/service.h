@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_SERVICE_H
+#define RATION_CORE_SERVICE_H
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct service {
+  _Atomic uint32_t alive; /* futex; the kernel clears it when the thread is gone */
+  int tid;
+  void *mem; /* stack and TCB */
+};
+
+/*
+ * Starts a service thread: a kernel thread that glibc does not know.  It runs fn, whose return ends the thread,
+ * with all signals blocked, under the given name
+ * (15 bytes), with a TCB that is all zero but for the canary, and with a descriptor table of its own that
+ * holds copies of fds[0 .. nfds) as 0, 1, 2 ... and nothing else; the caller's descriptors stay open.
+ * So it keeps no file of the program open, the program can't close its files, nobody waits for it at exit.
+ * Returns 0 or -errno.  Any thread; async-signal-safe.
+ */
+int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds);
+
+/* Waits, until `until` (CLOCK_MONOTONIC ns), for the end of a thread that was told to end; frees its memory.  0, -ETIMEDOUT. */
+int service_join(struct service *svc, uint64_t until);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_SYS_H
+#define RATION_CORE_SYS_H
+/*
+ * System calls of the core.  Raw, so that they neither touch errno nor are
+ * cancellation points, and work in threads without a TCB.  All return >= 0 or -errno.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include "rawsys.h"
+
+#define SYS_FOREVER UINT64_MAX
+
+/* CLOCK_MONOTONIC in ns, by the vDSO. */
+static inline uint64_t sys_now(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Waits while *w == val, until the absolute time `until` (CLOCK_MONOTONIC ns).  0, -EAGAIN, -EINTR, -ETIMEDOUT. */
+static inline int sys_futex_wait(_Atomic uint32_t *w, uint32_t val, uint64_t until, bool shared) {
+  struct timespec ts = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+  int op = FUTEX_WAIT_BITSET | (shared ? 0 : FUTEX_PRIVATE_FLAG);
+  return (int)raw_syscall6(SYS_futex, (long)w, op, (long)val, until == SYS_FOREVER ? 0 : (long)&ts, 0, FUTEX_BITSET_MATCH_ANY);
+}
+
+static inline void sys_futex_wake(_Atomic uint32_t *w, int n, bool shared) {
+  raw_syscall6(SYS_futex, (long)w, FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG), n, 0, 0, 0);
+}
+
+static inline uint32_t sys_gettid(void) { return (uint32_t)raw_syscall0(SYS_gettid); }
+static inline uint32_t sys_getpid(void) { return (uint32_t)raw_syscall0(SYS_getpid); }
+
+#define SYS_SIGSET_ALL (~(uint64_t)0)
+static inline uint64_t sys_sigmask(uint64_t set) {
+  uint64_t old = 0;
+  raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&set, (long)&old, sizeof old);
+  return old;
+}
+
+/* The CPU time of a thread of this process, ns; 0 if it is gone. */
+static inline uint64_t sys_thread_cpu_ns(uint32_t tid) {
+  struct timespec ts;
+  long clock = (long)(int)((~tid << 3) | 6u); /* CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED: kernel ABI, time/posix-cpu-timers.c */
+  if (raw_syscall2(SYS_clock_gettime, clock, (long)&ts) < 0) return 0;
+  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sysmon: a thread without a P that looks at the whole when time alone changes
+ * the answer: slices that end, a bucket that empties or fills, Ms blocked
+ * where nobody asked.  sched_balance() says until when it may sleep; it sleeps on the member's bell in the pool
+ * page, which is rung by sched_kick(), by other processes of the pool and by the page's owner.
+ * While nothing is leased it sleeps for good: an idle process makes no wake-ups.
+ *
+ * It runs without a TCB of glibc's (service.c): no libc function that uses TLS here.
+ */
+#include "core/gate.h"
+#include "core/sched.h"
+
+void (*sysmon_owner_tick)(uint64_t now);
+_Atomic bool sysmon_stop;
+void (*sysmon_starved)(void);
+uint64_t (*sysmon_phase)(uint64_t now);
+
+static void publish_stats(uint64_t now) {
+  if (!sched.page) return;
+  struct pool_member *me = &sched.page->members[sched.member];
+  atomic_store_explicit(&me->beat, now, memory_order_relaxed);
+  uint32_t rung = sysmon_owner_tick ? POOL_RUNG_STANDALONE : sched.bpf ? POOL_RUNG_BPF : POOL_RUNG_POLLING;
+  atomic_store_explicit(&me->rung, rung, memory_order_relaxed);
+  atomic_store_explicit(&me->flags, gate_mode() == RATION_MODE_OFF ? POOL_MEMBER_OFF : POOL_MEMBER_LOCKED, memory_order_relaxed);
+  atomic_store_explicit(&me->ngs, sched.nms, memory_order_relaxed);
+  atomic_store_explicit(&me->nms, sched.nms, memory_order_relaxed);
+  atomic_store_explicit(&me->handoffs, sched.stats.handoffs, memory_order_relaxed);
+  atomic_store_explicit(&me->retakes, sched.stats.retakes, memory_order_relaxed);
+  atomic_store_explicit(&me->preempts, sched.stats.preempts, memory_order_relaxed);
+  atomic_store_explicit(&me->wakeups, sched.stats.wakeups, memory_order_relaxed);
+  atomic_store_explicit(&me->pauses, sched.stats.pauses, memory_order_relaxed);
+}
+
+/* Gs wait and none got a P for long. */
+static bool starved(uint64_t now) {
+  if (!sched.gated) return false;
+  struct g *g = sched.express.head ? sched.express.head : sched.global.head;
+  return g && now - g->since > SCHED_STARVED_NS && now - sched.last_grant > SCHED_STARVED_NS;
+}
+
+static void look(uint64_t now, uint64_t *until) {
+  struct pool_page *pg = sched.page;
+  if (pg && atomic_load_explicit(&pg->change, memory_order_acquire) != sched.change)
+    sched_reconfigure(now); /* pairs with the owner's release */
+  if (sysmon_owner_tick && sched.nheld) sysmon_owner_tick(now);
+  uint64_t phase = sched.gated && sysmon_phase ? sysmon_phase(now) : UINT64_MAX;
+  *until = sched_balance(now);
+  if (phase < *until) *until = phase;
+  publish_stats(now);
+}
+
+void sysmon_main(void) {
+  uint64_t slept_until = 0;
+  for (;;) {
+    lock_take(&sched.lock);
+    _Atomic uint32_t *bell = sched.bell;
+    uint32_t rung =
+        atomic_load_explicit(bell, memory_order_acquire); /* pairs with sched_kick and lease_ring: before the look, so none is lost */
+    if (atomic_load_explicit(&sysmon_stop, memory_order_relaxed)) { /* set under the lock, then the bell is rung */
+      lock_drop(&sched.lock);
+      return;
+    }
+    uint64_t until, now = sched_hooks.now();
+    sched.overslept = slept_until && now > slept_until ? now - slept_until : 0;
+    look(now, &until);
+    uint64_t trace = trace_deadline();
+    if (trace < until) until = trace;
+    atomic_store_explicit(&sched.sysmon_until, until, memory_order_relaxed); /* read by sched_kick under the lock */
+    bool hungry = starved(now);
+    lock_drop(&sched.lock);
+    if (hungry && sysmon_starved) sysmon_starved();
+    trace_tick(now);
+    int woke = sys_futex_wait(bell, rung, until, true);
+    slept_until = woke == -ETIMEDOUT ? until : 0;
+    atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);
+  }
+}

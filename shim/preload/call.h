@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_PRELOAD_CALL_H
+#define RATION_PRELOAD_CALL_H
+/*
+ * The bracket around a libc call that may block, as all wrappers use it.
+ *
+ *   EXPORT ssize_t read(int fd, void *buf, size_t n) { return CALL(ssize_t, REAL(read)(fd, buf, n)); }
+ *
+ * Cancellation.  A wrapped cancellation point stays one: pthread_cancel unwinds
+ * from the real function through our frame, and the thread, whose cleanup handlers
+ * run next, must be out of the bracket.  CALL_UNWINDS names ration_unwind as the
+ * personality of the wrapper's frame: the unwinder calls it when it passes, and it
+ * does the gate_exit.  It costs nothing otherwise.
+ * Rejected: __attribute__((cleanup)).  Its landing pads need libgcc's personality,
+ * which we would have to link statically (the shim needs libc only), and which would then read the private
+ * structures of the libgcc_s that glibc loads for the unwinding, whatever version that is.
+ *
+ * EINTR.  A call that is interrupted by nothing but a SIGURG that the program is
+ * not to know of is made again (signal.h, "EINTR repair").
+ */
+#undef _FORTIFY_SOURCE /* its inline functions have the names of our wrappers */
+#include <errno.h>
+#include <stdint.h>
+#include <time.h>
+#include "core/gate.h"
+#include "preload/real.h"
+#include "preload/signal.h"
+
+/* 0x1b: DW_EH_PE_pcrel | DW_EH_PE_sdata4. */
+#define CALL_UNWINDS __asm__ volatile(".cfi_personality 0x1b, ration_unwind")
+
+#define CALL_LOOP(type, enter, call)                                       \
+  ({                                                                       \
+    CALL_UNWINDS;                                                          \
+    struct signal_mark mark_ = signal_mark();                              \
+    type r_;                                                               \
+    do {                                                                   \
+      enter;                                                               \
+      r_ = (call);                                                         \
+      gate_exit();                                                         \
+    } while (__builtin_expect(r_ == (type)-1, 0) && signal_again(&mark_)); \
+    r_;                                                                    \
+  })
+
+/* A call that returns -1 and errno. */
+#define CALL(type, call) CALL_LOOP(type, gate_enter(), call)
+/* The same, when it is going to block for sure. */
+#define CALL_BLOCKING(type, why, call) CALL_LOOP(type, gate_enter_blocking(why), call)
+
+/* A call that never returns EINTR, or must not be made twice. */
+#define CALL_ONCE_(type, enter, call) \
+  ({                                  \
+    CALL_UNWINDS;                     \
+    enter;                            \
+    type once_ = (call);              \
+    gate_exit();                      \
+    once_;                            \
+  })
+#define CALL_ONCE(type, call) CALL_ONCE_(type, gate_enter(), call)
+#define CALL_ONCE_BLOCKING(type, why, call) CALL_ONCE_(type, gate_enter_blocking(why), call)
+
+/* A second name of a wrapper in the same file. */
+#if __has_attribute(copy)
+#define CALL_ALIAS(fn) __attribute__((visibility("default"), alias(#fn), copy(fn)))
+#else
+#define CALL_ALIAS(fn) __attribute__((visibility("default"), alias(#fn)))
+#endif
+
+/* --- timeouts of calls that are made again --- */
+
+#define CALL_NS 1000000000u
+
+static inline uint64_t call_now(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (uint64_t)ts.tv_sec * CALL_NS + (uint64_t)ts.tv_nsec;
+}
+
+/* CLOCK_MONOTONIC ns after a time from now; UINT64_MAX for a time that never ends. */
+static inline uint64_t call_deadline(uint64_t sec, uint64_t ns) {
+  uint64_t at, now = call_now();
+  if (__builtin_mul_overflow(sec, (uint64_t)CALL_NS, &at) || __builtin_add_overflow(at, ns, &at) || __builtin_add_overflow(at, now, &at))
+    return UINT64_MAX;
+  return at;
+}
+
+/* What is left until then, 0 if nothing. */
+static inline struct timespec call_left(uint64_t deadline) {
+  uint64_t now = call_now(), left = deadline > now ? deadline - now : 0;
+  return (struct timespec){(time_t)(left / CALL_NS), (long)(left % CALL_NS)};
+}
+
+static inline bool call_valid(const struct timespec *ts) { return ts->tv_sec >= 0 && ts->tv_nsec >= 0 && ts->tv_nsec < (long)CALL_NS; }
+
+#endif

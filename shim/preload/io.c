@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads, writes, sockets, file synchronisation, locks on files, System V and
+ * POSIX queues, and waiting for children: calls that may block or not.  They are bracketed and no more; when one
+ * really blocks, BPF (or sysmon) sees it and the P is handed off.
+ *
+ * Receiving is looked at more closely when some G waits for a P: if poll says
+ * that nothing is there, the P goes at once.  Asking by poll, rather than trying with
+ * MSG_DONTWAIT, keeps SO_RCVLOWAT, MSG_WAITALL and partial results what they are.
+ *
+ * ioctl, open and stdio have no wrappers: BPF sees them as well.
+ */
+#include "preload/call.h"
+
+#include <fcntl.h>
+#include <mqueue.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "core/sys.h"
+
+/* Name, parameters, and how to pass them on. */
+#define IO_CALLS(W)                                                                                                                        \
+  W(ssize_t, read, (int fd, void *buf, size_t n), (fd, buf, n))                                                                            \
+  W(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n))                                                                     \
+  W(ssize_t, pread, (int fd, void *buf, size_t n, off_t at), (fd, buf, n, at))                                                             \
+  W(ssize_t, pread64, (int fd, void *buf, size_t n, off64_t at), (fd, buf, n, at))                                                         \
+  W(ssize_t, pwrite, (int fd, const void *buf, size_t n, off_t at), (fd, buf, n, at))                                                      \
+  W(ssize_t, pwrite64, (int fd, const void *buf, size_t n, off64_t at), (fd, buf, n, at))                                                  \
+  W(ssize_t, readv, (int fd, const struct iovec *v, int n), (fd, v, n))                                                                    \
+  W(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))                                                                   \
+  W(ssize_t, preadv, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                     \
+  W(ssize_t, preadv64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                                 \
+  W(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                    \
+  W(ssize_t, pwritev64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                                \
+  W(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                                  \
+  W(ssize_t, preadv64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                             \
+  W(ssize_t, pwritev2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                                 \
+  W(ssize_t, pwritev64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                            \
+  W(ssize_t, send, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags))                                                    \
+  W(ssize_t, sendto, (int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG to, socklen_t len), (fd, buf, n, flags, to, len)) \
+  W(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags))                                                     \
+  W(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags), (fd, v, n, flags))                                                  \
+  W(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout), (fd, v, n, flags, timeout))               \
+  W(int, connect, (int fd, __CONST_SOCKADDR_ARG to, socklen_t len), (fd, to, len))                                                         \
+  W(int, fsync, (int fd), (fd))                                                                                                            \
+  W(int, fdatasync, (int fd), (fd))                                                                                                        \
+  W(int, syncfs, (int fd), (fd))                                                                                                           \
+  W(int, sync_file_range, (int fd, off64_t at, off64_t n, unsigned flags), (fd, at, n, flags))                                             \
+  W(int, msync, (void *at, size_t n, int flags), (at, n, flags))                                                                           \
+  W(ssize_t, sendfile, (int out, int in, off_t *at, size_t n), (out, in, at, n))                                                           \
+  W(ssize_t, sendfile64, (int out, int in, off64_t *at, size_t n), (out, in, at, n))                                                       \
+  W(ssize_t, splice, (int in, off64_t *in_at, int out, off64_t *out_at, size_t n, unsigned flags), (in, in_at, out, out_at, n, flags))     \
+  W(ssize_t, tee, (int in, int out, size_t n, unsigned flags), (in, out, n, flags))                                                        \
+  W(ssize_t, vmsplice, (int fd, const struct iovec *v, size_t n, unsigned flags), (fd, v, n, flags))                                       \
+  W(ssize_t, copy_file_range, (int in, off64_t *in_at, int out, off64_t *out_at, size_t n, unsigned flags),                                \
+    (in, in_at, out, out_at, n, flags))                                                                                                    \
+  W(int, flock, (int fd, int op), (fd, op))                                                                                                \
+  W(int, lockf, (int fd, int cmd, off_t n), (fd, cmd, n))                                                                                  \
+  W(int, lockf64, (int fd, int cmd, off64_t n), (fd, cmd, n))                                                                              \
+  W(pid_t, wait, (int *status), (status))                                                                                                  \
+  W(pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options))                                                         \
+  W(pid_t, wait3, (int *status, int options, struct rusage *usage), (status, options, usage))                                              \
+  W(pid_t, wait4, (pid_t pid, int *status, int options, struct rusage *usage), (pid, status, options, usage))                              \
+  W(int, waitid, (idtype_t type, id_t id, siginfo_t * si, int options), (type, id, si, options))                                           \
+  W(ssize_t, msgrcv, (int q, void *msg, size_t n, long type, int flags), (q, msg, n, type, flags))                                         \
+  W(int, msgsnd, (int q, const void *msg, size_t n, int flags), (q, msg, n, flags))                                                        \
+  W(int, semop, (int id, struct sembuf *ops, size_t n), (id, ops, n))                                                                      \
+  W(ssize_t, mq_receive, (mqd_t q, char *msg, size_t n, unsigned *prio), (q, msg, n, prio))                                                \
+  W(int, mq_send, (mqd_t q, const char *msg, size_t n, unsigned prio), (q, msg, n, prio))                                                  \
+  W(ssize_t, mq_timedreceive, (mqd_t q, char *msg, size_t n, unsigned *prio, const struct timespec *until), (q, msg, n, prio, until))      \
+  W(int, mq_timedsend, (mqd_t q, const char *msg, size_t n, unsigned prio, const struct timespec *until), (q, msg, n, prio, until))        \
+  W(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t size), (fd, buf, n, size))                                                   \
+  W(ssize_t, __pread_chk, (int fd, void *buf, size_t n, off_t at, size_t size), (fd, buf, n, at, size))                                    \
+  W(ssize_t, __pread64_chk, (int fd, void *buf, size_t n, off64_t at, size_t size), (fd, buf, n, at, size))
+
+/* The headers declare the checking forms only where they are used. */
+#define IO_PROTOTYPE(ret, name, params, args) ret name params;
+#define IO_REAL(ret, name, params, args) REAL_DEFINE_ONE(ret, name, params)
+#define IO_WRAPPER(ret, name, params, args) \
+  EXPORT ret name params { return CALL(ret, REAL(name) args); }
+
+#define REAL_IO(X)                                                                            \
+  X(ssize_t, recv, (int, void *, size_t, int))                                                \
+  X(ssize_t, recvfrom, (int, void *, size_t, int, __SOCKADDR_ARG, socklen_t *))               \
+  X(ssize_t, recvmsg, (int, struct msghdr *, int))                                            \
+  X(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))                                  \
+  X(ssize_t, __recvfrom_chk, (int, void *, size_t, size_t, int, __SOCKADDR_ARG, socklen_t *)) \
+  X(int, accept, (int, __SOCKADDR_ARG, socklen_t *))                                          \
+  X(int, accept4, (int, __SOCKADDR_ARG, socklen_t *, int))                                    \
+  X(int, semtimedop, (int, struct sembuf *, size_t, const struct timespec *))                 \
+  X(int, fcntl, (int, int, ...))                                                              \
+  X(int, fcntl64, (int, int, ...))                                                            \
+  X(int, close, (int))
+REAL_DEFINE(REAL_IO)
+
+IO_CALLS(IO_PROTOTYPE)
+IO_CALLS(IO_REAL)
+IO_CALLS(IO_WRAPPER)
+
+/* libc's other names of some of them, which programs bind now and then. */
+ssize_t __read(int fd, void *buf, size_t n) CALL_ALIAS(read);
+ssize_t __write(int fd, const void *buf, size_t n) CALL_ALIAS(write);
+ssize_t __pread64(int fd, void *buf, size_t n, off64_t at) CALL_ALIAS(pread64);
+ssize_t __pwrite64(int fd, const void *buf, size_t n, off64_t at) CALL_ALIAS(pwrite64);
+ssize_t __send(int fd, const void *buf, size_t n, int flags) CALL_ALIAS(send);
+int __connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len) CALL_ALIAS(connect);
+pid_t __wait(int *status) CALL_ALIAS(wait);
+pid_t __waitpid(pid_t pid, int *status, int options) CALL_ALIAS(waitpid);
+
+/* Some G waits for a P, and this fd would block: raw, so neither errno nor cancellation are touched. */
+static bool would_block(int fd, int flags) {
+  if (!gate_contended() || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB))) return false;
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  struct timespec none = {0, 0};
+  if (raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0) != 0) return false;
+  long fl = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
+  return fl >= 0 && !(fl & O_NONBLOCK);
+}
+
+#define RECEIVE(type, fd, flags, call) (would_block(fd, flags) ? CALL_BLOCKING(type, WAIT_IO, call) : CALL(type, call))
+
+EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags) { return RECEIVE(ssize_t, fd, flags, REAL(recv)(fd, buf, n, flags)); }
+EXPORT ssize_t recvfrom(int fd, void *restrict buf, size_t n, int flags, __SOCKADDR_ARG from, socklen_t *restrict len) {
+  return RECEIVE(ssize_t, fd, flags, REAL(recvfrom)(fd, buf, n, flags, from, len));
+}
+EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags) { return RECEIVE(ssize_t, fd, flags, REAL(recvmsg)(fd, msg, flags)); }
+
+ssize_t __recv_chk(int fd, void *buf, size_t n, size_t size, int flags);
+EXPORT ssize_t __recv_chk(int fd, void *buf, size_t n, size_t size, int flags) {
+  return RECEIVE(ssize_t, fd, flags, REAL(__recv_chk)(fd, buf, n, size, flags));
+}
+ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags, __SOCKADDR_ARG from, socklen_t *len);
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags, __SOCKADDR_ARG from, socklen_t *len) {
+  return RECEIVE(ssize_t, fd, flags, REAL(__recvfrom_chk)(fd, buf, n, size, flags, from, len));
+}
+
+EXPORT int accept(int fd, __SOCKADDR_ARG from, socklen_t *restrict len) { return RECEIVE(int, fd, 0, REAL(accept)(fd, from, len)); }
+EXPORT int accept4(int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int flags) {
+  return RECEIVE(int, fd, 0, REAL(accept4)(fd, from, len, flags));
+}
+
+/* Its timeout is relative, and it never restarts by itself. */
+EXPORT int semtimedop(int id, struct sembuf *ops, size_t n, const struct timespec *timeout) {
+  CALL_UNWINDS;
+  struct signal_mark mark = signal_mark();
+  bool bounded = timeout && call_valid(timeout);
+  uint64_t deadline = bounded ? call_deadline((uint64_t)timeout->tv_sec, (uint64_t)timeout->tv_nsec) : 0;
+  struct timespec left;
+  for (;;) {
+    int r = CALL_ONCE(int, REAL(semtimedop)(id, ops, n, timeout));
+    if (r == 0 || !signal_again(&mark)) return r;
+    if (!bounded) continue;
+    left = call_left(deadline);
+    timeout = &left;
+  }
+}
+
+static bool lock_waits(int cmd) { return cmd == F_SETLKW || cmd == F_OFD_SETLKW; }
+
+/* The third argument, if there is one, is an int or a pointer: as in libc it is fetched as a pointer and passed on. */
+EXPORT int fcntl(int fd, int cmd, ...) {
+  va_list ap;
+  va_start(ap, cmd);
+  void *arg = va_arg(ap, void *);
+  va_end(ap);
+  if (!lock_waits(cmd)) return REAL(fcntl)(fd, cmd, arg);
+  return CALL(int, REAL(fcntl)(fd, cmd, arg));
+}
+int __fcntl(int fd, int cmd, ...) CALL_ALIAS(fcntl);
+
+EXPORT int fcntl64(int fd, int cmd, ...) {
+  va_list ap;
+  va_start(ap, cmd);
+  void *arg = va_arg(ap, void *);
+  va_end(ap);
+  if (!lock_waits(cmd)) return REAL(fcntl64)(fd, cmd, arg);
+  return CALL(int, REAL(fcntl64)(fd, cmd, arg));
+}
+
+/* It may block (SO_LINGER, NFS).  Never made twice: after EINTR the descriptor is gone. */
+EXPORT int close(int fd) { return CALL_ONCE(int, REAL(close)(fd)); }
+int __close(int fd) CALL_ALIAS(close);

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waiting for descriptors.  With a timeout of 0 a call never blocks and is
+ * passed on.  Otherwise, when some G waits for a P, the call is first made with a
+ * timeout of 0, and if that finds nothing our P goes at once; else it is bracketed, and the P
+ * goes when the M really blocks.
+ *
+ * With a signal mask the first call has the mask too.  A signal that it lets in
+ * ends it with EINTR, as it would have ended the call itself; one that comes between the two
+ * calls is blocked and ends the second one.
+ *
+ * EINTR repair: the call is made again for the time that is left, to the ns where the
+ * kernel has such a call; the deadline is taken once, at the start.
+ */
+#include "preload/call.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+#define REAL_POLL(X)                                                                                \
+  X(int, poll, (struct pollfd *, nfds_t, int))                                                      \
+  X(int, __poll_chk, (struct pollfd *, nfds_t, int, size_t))                                        \
+  X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))               \
+  X(int, __ppoll_chk, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *, size_t)) \
+  X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                             \
+  X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))   \
+  X(int, epoll_wait, (int, struct epoll_event *, int, int))                                         \
+  X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                      \
+  X(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))
+REAL_DEFINE(REAL_POLL)
+
+static const struct timespec none;
+
+/* A timeout in ms, as poll and epoll_wait have it: < 0 for ever. */
+static uint64_t deadline_ms(int ms) { return ms > 0 ? call_deadline((uint64_t)ms / 1000, (uint64_t)ms % 1000 * 1000000) : UINT64_MAX; }
+
+static uint64_t deadline_ts(const struct timespec *ts) {
+  return ts && call_valid(ts) ? call_deadline((uint64_t)ts->tv_sec, (uint64_t)ts->tv_nsec) : UINT64_MAX;
+}
+
+static bool is_none(const struct timespec *ts) { return ts && ts->tv_sec == 0 && ts->tv_nsec == 0; }
+
+/* After an EINTR that was ours: the same call until `deadline`. */
+static int ppoll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask, struct signal_mark *mark) {
+  CALL_UNWINDS;
+  for (;;) {
+    struct timespec left;
+    if (deadline != UINT64_MAX) left = call_left(deadline);
+    struct signal_scope scope;
+    const sigset_t *real = signal_scope_begin(&scope, mask);
+    int r = CALL_ONCE(int, REAL(ppoll)(fds, n, deadline != UINT64_MAX ? &left : NULL, real));
+    signal_scope_end(&scope);
+    if (r >= 0 || !signal_again(mark)) return r;
+  }
+}
+
+EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout) {
+  if (timeout == 0) return REAL(poll)(fds, n, 0);
+  struct signal_mark mark = signal_mark();
+  uint64_t deadline = deadline_ms(timeout);
+  int r;
+  if (gate_contended()) {
+    r = REAL(poll)(fds, n, 0);
+    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(poll)(fds, n, timeout));
+  } else {
+    r = CALL_ONCE(int, REAL(poll)(fds, n, timeout));
+  }
+  return r >= 0 || !signal_again(&mark) ? r : ppoll_until(fds, n, deadline, NULL, &mark);
+}
+int __poll(struct pollfd *fds, nfds_t n, int timeout) CALL_ALIAS(poll);
+
+/* The real one only checks the size, and does not return if it is wrong. */
+int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
+EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size) {
+  if (size / sizeof *fds < n) return REAL(__poll_chk)(fds, n, timeout, size);
+  return poll(fds, n, timeout);
+}
+
+EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask) {
+  struct signal_mark mark = signal_mark();
+  uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
+  struct signal_scope scope;
+  const sigset_t *real = signal_scope_begin(&scope, mask);
+  int r;
+  if (is_none(timeout)) {
+    r = REAL(ppoll)(fds, n, timeout, real);
+  } else if (gate_contended() && (!timeout || call_valid(timeout))) {
+    r = REAL(ppoll)(fds, n, &none, real);
+    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(ppoll)(fds, n, timeout, real));
+  } else {
+    r = CALL_ONCE(int, REAL(ppoll)(fds, n, timeout, real));
+  }
+  signal_scope_end(&scope);
+  return r >= 0 || !signal_again(&mark) ? r : ppoll_until(fds, n, deadline, mask, &mark);
+}
+
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t size);
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t size) {
+  if (size / sizeof *fds < n) return REAL(__ppoll_chk)(fds, n, timeout, mask, size);
+  return ppoll(fds, n, timeout, mask);
+}
+
+/* --- select: what it finds, it writes over what it was asked --- */
+
+struct fd_sets {
+  int n;
+  fd_set *at[3];
+  fd_set copy[3];
+};
+
+static bool sets_save(struct fd_sets *s) {
+  if (s->n < 0 || s->n > FD_SETSIZE) return false;
+  size_t bytes = ((size_t)s->n + __NFDBITS - 1) / __NFDBITS * sizeof(__fd_mask);
+  for (int i = 0; i < 3; i++)
+    if (s->at[i]) memcpy(&s->copy[i], s->at[i], bytes);
+  return true;
+}
+
+static void sets_restore(const struct fd_sets *s) {
+  size_t bytes = ((size_t)s->n + __NFDBITS - 1) / __NFDBITS * sizeof(__fd_mask);
+  for (int i = 0; i < 3; i++)
+    if (s->at[i]) memcpy(s->at[i], &s->copy[i], bytes);
+}
+
+/* One look without waiting; -2: nothing is there and the sets are as they were. */
+static int select_look(int n, fd_set *r, fd_set *w, fd_set *e, const sigset_t *mask) {
+  struct fd_sets s = {.n = n, .at = {r, w, e}};
+  if (!sets_save(&s)) return -2;
+  int found = REAL(pselect)(n, r, w, e, &none, mask);
+  if (found != 0) return found;
+  sets_restore(&s);
+  return -2;
+}
+
+static bool tv_none(const struct timeval *tv) { return tv && tv->tv_sec == 0 && tv->tv_usec == 0; }
+
+static bool tv_valid(const struct timeval *tv) { return !tv || (tv->tv_sec >= 0 && tv->tv_usec >= 0); }
+
+EXPORT int select(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restrict e, struct timeval *restrict tv) {
+  if (tv_none(tv)) return REAL(select)(n, r, w, e, tv);
+  CALL_UNWINDS;
+  struct signal_mark mark = signal_mark();
+  bool bounded = tv && tv_valid(tv);
+  uint64_t deadline = bounded ? call_deadline((uint64_t)tv->tv_sec, (uint64_t)tv->tv_usec * 1000) : UINT64_MAX;
+  bool look = gate_contended() && tv_valid(tv);
+  for (;;) {
+    int found = look ? select_look(n, r, w, e, NULL) : -2;
+    if (found == -2) {
+      if (look)
+        gate_enter_blocking(WAIT_POLL);
+      else
+        gate_enter();
+      found = REAL(select)(n, r, w, e, tv);
+      gate_exit();
+    }
+    if (found >= 0 || !signal_again(&mark)) return found;
+    if (!bounded) continue;
+    struct timespec left = call_left(deadline);
+    *tv = (struct timeval){left.tv_sec, left.tv_nsec / 1000};
+  }
+}
+int __select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv) CALL_ALIAS(select);
+
+EXPORT int pselect(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restrict e, const struct timespec *restrict timeout,
+                   const sigset_t *restrict mask) {
+  CALL_UNWINDS;
+  struct signal_mark mark = signal_mark();
+  uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
+  bool look = !is_none(timeout) && gate_contended() && (!timeout || call_valid(timeout));
+  struct timespec left;
+  for (;;) {
+    struct signal_scope scope;
+    const sigset_t *real = signal_scope_begin(&scope, mask);
+    int found = look ? select_look(n, r, w, e, real) : -2;
+    if (found == -2) {
+      if (look)
+        gate_enter_blocking(WAIT_POLL);
+      else
+        gate_enter();
+      found = REAL(pselect)(n, r, w, e, timeout, real);
+      gate_exit();
+    }
+    signal_scope_end(&scope);
+    if (found >= 0 || !signal_again(&mark)) return found;
+    if (deadline == UINT64_MAX) continue;
+    left = call_left(deadline);
+    timeout = &left;
+  }
+}
+
+/* --- epoll --- */
+
+/* After an EINTR that was ours.  Kernels before 5.11 only know ms: then rather a little early than late. */
+static int epoll_until(int ep, struct epoll_event *ev, int n, uint64_t deadline, const sigset_t *mask, struct signal_mark *mark) {
+  CALL_UNWINDS;
+  bool ns = REAL_HAS(epoll_pwait2);
+  for (;;) {
+    struct timespec left = {0, 0};
+    if (deadline != UINT64_MAX) left = call_left(deadline);
+    struct signal_scope scope;
+    const sigset_t *real = signal_scope_begin(&scope, mask);
+    int r;
+    gate_enter();
+    if (ns)
+      r = REAL(epoll_pwait2)(ep, ev, n, deadline != UINT64_MAX ? &left : NULL, real);
+    else
+      r = REAL(epoll_pwait)(ep, ev, n, deadline != UINT64_MAX ? (int)(left.tv_sec * 1000 + left.tv_nsec / 1000000) : -1, real);
+    gate_exit();
+    signal_scope_end(&scope);
+    if (r >= 0) return r;
+    if (ns && errno == ENOSYS)
+      ns = false;
+    else if (!signal_again(mark))
+      return r;
+  }
+}
+
+EXPORT int epoll_wait(int ep, struct epoll_event *ev, int n, int timeout) {
+  if (timeout == 0) return REAL(epoll_wait)(ep, ev, n, 0);
+  struct signal_mark mark = signal_mark();
+  uint64_t deadline = deadline_ms(timeout);
+  int r;
+  if (gate_contended()) {
+    r = REAL(epoll_wait)(ep, ev, n, 0);
+    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(epoll_wait)(ep, ev, n, timeout));
+  } else {
+    r = CALL_ONCE(int, REAL(epoll_wait)(ep, ev, n, timeout));
+  }
+  return r >= 0 || !signal_again(&mark) ? r : epoll_until(ep, ev, n, deadline, NULL, &mark);
+}
+
+EXPORT int epoll_pwait(int ep, struct epoll_event *ev, int n, int timeout, const sigset_t *mask) {
+  struct signal_mark mark = signal_mark();
+  uint64_t deadline = timeout == 0 ? 0 : deadline_ms(timeout);
+  struct signal_scope scope;
+  const sigset_t *real = signal_scope_begin(&scope, mask);
+  int r;
+  if (timeout == 0) {
+    r = REAL(epoll_pwait)(ep, ev, n, 0, real);
+  } else if (gate_contended()) {
+    r = REAL(epoll_pwait)(ep, ev, n, 0, real);
+    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(epoll_pwait)(ep, ev, n, timeout, real));
+  } else {
+    r = CALL_ONCE(int, REAL(epoll_pwait)(ep, ev, n, timeout, real));
+  }
+  signal_scope_end(&scope);
+  return r >= 0 || !signal_again(&mark) ? r : epoll_until(ep, ev, n, deadline, mask, &mark);
+}
+
+EXPORT int epoll_pwait2(int ep, struct epoll_event *ev, int n, const struct timespec *timeout, const sigset_t *mask) {
+  struct signal_mark mark = signal_mark();
+  uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
+  struct signal_scope scope;
+  const sigset_t *real = signal_scope_begin(&scope, mask);
+  int r;
+  if (is_none(timeout)) {
+    r = REAL(epoll_pwait2)(ep, ev, n, timeout, real);
+  } else if (gate_contended() && (!timeout || call_valid(timeout))) {
+    r = REAL(epoll_pwait2)(ep, ev, n, &none, real);
+    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(epoll_pwait2)(ep, ev, n, timeout, real));
+  } else {
+    r = CALL_ONCE(int, REAL(epoll_pwait2)(ep, ev, n, timeout, real));
+  }
+  signal_scope_end(&scope);
+  return r >= 0 || !signal_again(&mark) ? r : epoll_until(ep, ev, n, deadline, mask, &mark);
+}

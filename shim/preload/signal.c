@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Signals.  Two tasks:
+ *
+ * 1. To know when a handler of the program runs.  Every handler that the program
+ *    sets is called through on_signal(), which counts it, and takes the thread
+ *    out of the bracket if it was in a wrapped call, so that the handler runs with a P
+ *    and may leave by siglongjmp.  sigaction gives back what the program set: the
+ *    kernel's flags and mask are the program's own, only the function is ours, so all flags
+ *    (SA_RESETHAND, SA_NODEFER, SA_ONSTACK, SA_RESTART) work by themselves.
+ *    SIG_DFL and SIG_IGN go to the kernel untouched and leave the table alone: a
+ *    child of vfork that resets its signals must not reset ours.
+ *
+ *    EINTR repair: a wrapped call that fails with EINTR, while the count of
+ *    silent SIGURGs moved and that of the program's handlers did not, is made again.
+ *
+ * 2. To share SIGURG.  The kernel's handler is on_urg(); it asks the core whether
+ *    the signal is ours (gate_sigurg).  If not it is a foreign one, and does what the
+ *    program's own disposition says, kept in urg_ring.
+ *
+ *    Masks.  A program that blocks all signals in its workers does not mean our
+ *    preemption.  So SIGURG is kept out of the real mask, and `blocked` (the shadow) says what the
+ *    program thinks:
+ *
+ *      shared:  real mask never has SIGURG (but while a handler runs whose sa_mask has it)
+ *      owned:   the real mask is the program's; nobody in ration sends SIGURG any more,
+ *               and the gate is open in this process
+ *
+ *      shared --signalfd with SIGURG, or a foreign SIGURG meets a shadow--> owned, for good
+ *
+ *    A foreign SIGURG that arrives where the shadow is set should have been
+ *    held pending.  on_urg blocks it for real on this thread (by the mask that the
+ *    handler returns to) and sends it again, to the process or the thread as it was: now the
+ *    kernel delivers it to another thread, or keeps it for sigwait, signalfd, or an unblocking, as without us.
+ *    Other threads follow when a foreign SIGURG meets their shadow, or at their next change of mask.
+ *    sigwait with SIGURG in its set waits without it as long as none has come.
+ *
+ * No locks.  The tables are single words, or rings whose entries are written
+ * before they are published.  Two threads that set the same signal's handler at the same
+ * time may leave one's flags with the other's function.
+ *
+ * Known limits: siglongjmp restores the real mask, but not the shadow.  A
+ * handler set by a raw system call is not seen.
+ */
+#include "preload/call.h"
+
+#include <limits.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <ucontext.h>
+#include "core/preempt.h"
+#include "core/sys.h"
+#include "preload/process.h"
+
+#define REAL_SIGNAL(X)                                                           \
+  X(int, sigaction, (int, const struct sigaction *, struct sigaction *))         \
+  X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                   \
+  X(int, sigsuspend, (const sigset_t *))                                         \
+  X(int, sigtimedwait, (const sigset_t *, siginfo_t *, const struct timespec *)) \
+  X(int, pause, (void))                                                          \
+  X(int, signalfd, (int, const sigset_t *, int))
+REAL_DEFINE(REAL_SIGNAL)
+
+#define NSIGNALS 65
+#define SIGNAL_SETXID 33 /* glibc's own: setuid in another thread; must not wait for us */
+#define SIGNAL_SIGINFO ((uintptr_t)1 << 63)
+#define URG_BIT ((uint64_t)1 << (SIGURG - 1))
+
+typedef void handler_fn(int, siginfo_t *, void *);
+
+__thread struct signal_tls signal_tls;
+_Atomic bool signal_urg_owned;
+static _Atomic bool urg_installed;
+
+/* The program's handler of each signal, with SIGNAL_SIGINFO if it asked for that form; 0: it never set one. */
+static _Atomic uintptr_t handlers[NSIGNALS];
+
+/* What the program set for SIGURG.  Writers take a fresh entry, fill it and publish its index. */
+#define URG_RING 8u
+static struct sigaction urg_ring[URG_RING];
+static _Atomic uint32_t urg_next, urg_at;
+
+static void urg_publish(const struct sigaction *a) {
+  uint32_t i = (atomic_fetch_add_explicit(&urg_next, 1, memory_order_relaxed) + 1) % URG_RING;
+  urg_ring[i] = *a;
+  atomic_store_explicit(&urg_at, i, memory_order_release); /* pairs with urg_get: the entry is whole */
+}
+
+static struct sigaction urg_get(void) { return urg_ring[atomic_load_explicit(&urg_at, memory_order_acquire)]; /* pairs with urg_publish */ }
+
+/* --- masks as words: the kernel's 64 signals are the first word of a sigset_t --- */
+
+_Static_assert(sizeof(sigset_t) >= sizeof(uint64_t), "first word");
+static uint64_t set_word(const sigset_t *s) {
+  uint64_t w;
+  memcpy(&w, s, sizeof w);
+  return w;
+}
+static bool has_urg(const sigset_t *s) { return (set_word(s) & URG_BIT) != 0; }
+static void put_urg(sigset_t *s, bool on) {
+  uint64_t w = on ? set_word(s) | URG_BIT : set_word(s) & ~URG_BIT;
+  memcpy(s, &w, sizeof w);
+}
+
+/* Really blocks or opens SIGURG on this thread. Raw: no errno. True if it was blocked. */
+static bool real_urg(bool block) {
+  uint64_t set = URG_BIT, old = 0;
+  raw_syscall4(SYS_rt_sigprocmask, block ? SIG_BLOCK : SIG_UNBLOCK, (long)&set, (long)&old, sizeof old);
+  return (old & URG_BIT) != 0;
+}
+
+static bool installed(void) { return atomic_load_explicit(&urg_installed, memory_order_relaxed); }
+static bool owned(void) { return atomic_load_explicit(&signal_urg_owned, memory_order_relaxed); }
+static bool sharing(void) { return installed() && !owned(); }
+
+/* The shadow of this thread, or of the vfork child that borrows it. */
+static bool *shadow(void) {
+  struct signal_tls *t = &signal_tls;
+  if (__builtin_expect(!process_in_vfork_child(), 1)) return &t->blocked;
+  pid_t self = (pid_t)sys_getpid();
+  if (t->child != self) {
+    t->child = self;
+    t->child_blocked = t->blocked;
+  }
+  return &t->child_blocked;
+}
+
+/* In an owned process: what the shadow said becomes real. */
+static void settle_owned(void) {
+  if (!signal_tls.blocked && signal_tls.child == 0) return;
+  bool *b = shadow();
+  if (!*b) return;
+  real_urg(true);
+  *b = false;
+}
+
+/*
+ * Without SIGURG a G that only computes can't be made to yield, and those that wait would starve: so the gate is
+ * opened in this process.  A program under ration is never worse off than without it.
+ */
+static void own_urg(void) {
+  if (atomic_exchange_explicit(&signal_urg_owned, true, memory_order_seq_cst)) return;
+  atomic_store_explicit(&preempt_no_signals, true, memory_order_seq_cst); /* read by the core before it signals */
+  if (!process_in_vfork_child()) gate_step_aside("SIGURG is the program's own");
+}
+
+/* --- running the program's handlers --- */
+
+static void count(uint32_t *n) { __atomic_fetch_add(n, 1, __ATOMIC_RELAXED); }
+
+/* Calls fn as the kernel would have. Not in a wrapped call while it runs; the mask that it sees and leaves behind is the program's. */
+static void run_handler(handler_fn *fn, int sig, siginfo_t *si, void *ctx) {
+  ucontext_t *uc = ctx;
+  struct m *m = m_self;
+  bool inside = m && m->locks == 0 && SLOT_LOAD(m->slot->state) == M_SYSCALL;
+  bool real = has_urg(&uc->uc_sigmask);
+  if (!real && signal_tls.blocked) put_urg(&uc->uc_sigmask, true);
+  if (inside) gate_exit();
+  fn(sig, si, uc);
+  if (inside) gate_enter();
+  if (real || !sharing()) return; /* owned meanwhile: what the mask says now is what it shall be */
+  bool after = has_urg(&uc->uc_sigmask);
+  if (after) put_urg(&uc->uc_sigmask, false);
+  if (signal_tls.blocked != after) signal_tls.blocked = after;
+}
+
+static bool is_fault(int sig) {
+  return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP || sig == SIGSYS;
+}
+
+static void on_signal(int sig, siginfo_t *si, void *ctx) {
+  uintptr_t h = atomic_load_explicit(&handlers[sig], memory_order_acquire); /* pairs with the exchange in set_action */
+  if (h == 0) return;
+  if (!is_fault(sig) && gate_defer(sig, si, ctx)) return;
+  count(&signal_tls.handled); /* before, for it may not return */
+  run_handler((handler_fn *)(h & ~SIGNAL_SIGINFO), sig, si, ctx);
+}
+
+static bool is_function(const struct sigaction *a) {
+  return a->sa_handler != SIG_DFL && a->sa_handler != SIG_IGN && a->sa_handler != SIG_ERR && a->sa_sigaction != on_signal;
+}
+
+/* The kernel's answer, in the program's words.  After SA_RESETHAND took effect the flags are still those that we gave. */
+static void unwrap(struct sigaction *a, uintptr_t h) {
+  bool reset = a->sa_handler == SIG_DFL && (a->sa_flags & (int)SA_RESETHAND) && h;
+  if (!reset && a->sa_sigaction != on_signal) return;
+  if (!reset) a->sa_sigaction = (handler_fn *)(h & ~SIGNAL_SIGINFO);
+  if (!(h & SIGNAL_SIGINFO)) a->sa_flags &= ~SA_SIGINFO;
+}
+
+/* --- SIGURG --- */
+
+/* Sends a foreign SIGURG again, as it was, now that this thread blocks it.  A thread may give a
+ * sender's own words only when it names itself; rt_sigqueueinfo then still is to the whole process. */
+static void send_again(siginfo_t *si) {
+  long tid = sys_gettid();
+  if (si->si_code == SI_TKILL)
+    raw_syscall4(SYS_rt_tgsigqueueinfo, sys_getpid(), tid, SIGURG, (long)si);
+  else
+    raw_syscall3(SYS_rt_sigqueueinfo, tid, SIGURG, (long)si);
+}
+
+static void foreign_urg(siginfo_t *si, ucontext_t *uc) {
+  if (gate_defer(SIGURG, si, uc)) return; /* stepping aside takes the scheduler's lock, which this thread may hold */
+  bool *b = shadow();
+  if (*b) {
+    own_urg();
+    *b = false;
+    put_urg(&uc->uc_sigmask, true);
+    send_again(si);
+    count(&signal_tls.silent);
+    return;
+  }
+  struct sigaction a = urg_get();
+  if (!is_function(&a)) {
+    count(&signal_tls.silent);
+    return;
+  }
+  count(&signal_tls.handled);
+  if (a.sa_flags & (int)SA_RESETHAND) {
+    struct sigaction reset = a;
+    reset.sa_handler = SIG_DFL;
+    urg_publish(&reset);
+  }
+  uint64_t mask = set_word(&uc->uc_sigmask) | set_word(&a.sa_mask);
+  if (!(a.sa_flags & SA_NODEFER)) mask |= URG_BIT;
+  sys_sigmask(mask);
+  run_handler(a.sa_sigaction, SIGURG, si, uc);
+}
+
+static void on_urg(int sig, siginfo_t *si, void *ctx) {
+  (void)sig;
+  int saved = errno;
+  if (gate_sigurg(si, ctx))
+    count(&signal_tls.silent);
+  else
+    foreign_urg(si, ctx);
+  errno = saved;
+}
+
+/* What the kernel is told about SIGURG; SA_RESTART and SA_ONSTACK as the program wants them, if it has a handler. */
+static int install(const struct sigaction *program) {
+  struct sigaction a = {.sa_sigaction = on_urg, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+  if (is_function(program)) a.sa_flags = SA_SIGINFO | (program->sa_flags & (SA_RESTART | SA_ONSTACK));
+  /* While we decide, no handler of the program may run, nor a cancellation; glibc's setxid must, and faults are not to be held. */
+  uint64_t mask = ~(uint64_t)0;
+  static const int open[] = {SIGNAL_SETXID, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  for (size_t i = 0; i < sizeof open / sizeof *open; i++) mask &= ~((uint64_t)1 << (open[i] - 1));
+  memcpy(&a.sa_mask, &mask, sizeof mask);
+  return REAL(sigaction)(SIGURG, &a, NULL) == 0 ? 0 : -errno;
+}
+
+int signal_install_urg(void) {
+  struct sigaction old;
+  int saved = errno;
+  if (installed()) return 0;
+  if (REAL(sigaction)(SIGURG, NULL, &old) < 0) return -errno;
+  unwrap(&old, atomic_load_explicit(&handlers[SIGURG], memory_order_acquire)); /* pairs with the exchange in set_action */
+  urg_publish(&old);
+  int r = install(&old);
+  errno = saved;
+  if (r < 0) return r;
+  atomic_store_explicit(&urg_installed, true, memory_order_release);
+  if (real_urg(false)) signal_tls.blocked = true;
+  return 0;
+}
+
+static int set_urg_action(const struct sigaction *act, struct sigaction *old) {
+  struct sigaction now = urg_get(), kernel, next;
+  if (act) {
+    next = *act;
+    if (REAL(sigaction)(SIGURG, NULL, &kernel) < 0) return -1;
+#ifdef SA_RESTORER
+    next.sa_flags |= kernel.sa_flags & SA_RESTORER;
+#else
+    next.sa_flags |= kernel.sa_flags & 0x04000000; /* the kernel's SA_RESTORER shows in what sigaction gives back */
+#endif
+    next.sa_restorer = kernel.sa_restorer;
+    sigdelset(&next.sa_mask, SIGKILL);
+    sigdelset(&next.sa_mask, SIGSTOP);
+    urg_publish(&next);
+    int r = install(&next);
+    if (r < 0) {
+      errno = -r;
+      return -1;
+    }
+  }
+  if (old) *old = now;
+  return 0;
+}
+
+/* --- sigaction and its elders --- */
+
+static int set_action(int sig, const struct sigaction *act, struct sigaction *old) {
+  if (sig < 1 || sig >= NSIGNALS || gate_mode() == RATION_MODE_OFF) return REAL(sigaction)(sig, act, old);
+  if (sig == SIGURG && installed() && !process_in_vfork_child()) return set_urg_action(act, old);
+  uintptr_t before = atomic_load_explicit(&handlers[sig], memory_order_acquire);
+  struct sigaction mine;
+  bool ours = act && is_function(act);
+  if (ours) {
+    mine = *act;
+    mine.sa_sigaction = on_signal;
+    mine.sa_flags |= SA_SIGINFO;
+    uintptr_t h = (uintptr_t)act->sa_sigaction | (act->sa_flags & SA_SIGINFO ? SIGNAL_SIGINFO : 0);
+    /* The table first: between the two the old flags go with the new function, never a signal with none. */
+    before = atomic_exchange_explicit(&handlers[sig], h, memory_order_acq_rel); /* pairs with the load in on_signal */
+  }
+  int r = REAL(sigaction)(sig, ours ? &mine : act, old);
+  if (r < 0 && ours) atomic_store_explicit(&handlers[sig], before, memory_order_release);
+  if (r == 0 && old) unwrap(old, before);
+  return r;
+}
+
+EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct sigaction *restrict old) { return set_action(sig, act, old); }
+int __sigaction(int, const struct sigaction *, struct sigaction *) CALL_ALIAS(sigaction);
+
+/* Signals that siginterrupt made interrupting; signal() looks here, as glibc's looks into its own. */
+static _Atomic uint64_t interrupting;
+
+static __sighandler_t old_signal(int sig, __sighandler_t fn, int flags, bool mask) {
+  struct sigaction act = {.sa_handler = fn, .sa_flags = flags}, old;
+  if (fn == SIG_ERR || sig < 1 || sig >= NSIGNALS) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
+  sigemptyset(&act.sa_mask);
+  if (mask) sigaddset(&act.sa_mask, sig);
+  return set_action(sig, &act, &old) < 0 ? SIG_ERR : old.sa_handler;
+}
+
+EXPORT __sighandler_t signal(int sig, __sighandler_t fn) {
+  bool interrupt = sig >= 1 && sig < NSIGNALS && (atomic_load_explicit(&interrupting, memory_order_relaxed) >> (sig - 1) & 1);
+  return old_signal(sig, fn, interrupt ? 0 : SA_RESTART, true);
+}
+__sighandler_t bsd_signal(int, __sighandler_t) CALL_ALIAS(signal);
+__sighandler_t ssignal(int, __sighandler_t) CALL_ALIAS(signal);
+
+EXPORT __sighandler_t sysv_signal(int sig, __sighandler_t fn) { return old_signal(sig, fn, SA_RESETHAND | SA_NODEFER, false); }
+__sighandler_t __sysv_signal(int, __sighandler_t) CALL_ALIAS(sysv_signal);
+
+EXPORT int siginterrupt(int sig, int flag) {
+  struct sigaction a;
+  if (set_action(sig, NULL, &a) < 0) return -1;
+  uint64_t bit = (uint64_t)1 << (sig - 1);
+  if (flag) {
+    atomic_fetch_or_explicit(&interrupting, bit, memory_order_relaxed);
+    a.sa_flags &= ~SA_RESTART;
+  } else {
+    atomic_fetch_and_explicit(&interrupting, ~bit, memory_order_relaxed);
+    a.sa_flags |= SA_RESTART;
+  }
+  return set_action(sig, &a, NULL);
+}
+
+EXPORT int sigignore(int sig) {
+  struct sigaction a = {.sa_handler = SIG_IGN};
+  return set_action(sig, &a, NULL);
+}
+
+/* --- masks --- */
+
+static bool shadow_after(int how, bool was, bool in_set) {
+  if (how == SIG_SETMASK) return in_set;
+  if (!in_set) return was;
+  return how == SIG_BLOCK;
+}
+
+/* pthread_sigmask: an error number. */
+static int change_mask(int how, const sigset_t *set, sigset_t *old) {
+  if (__builtin_expect(!installed(), 0)) return REAL(pthread_sigmask)(how, set, old);
+  if (owned()) {
+    settle_owned();
+    return REAL(pthread_sigmask)(how, set, old);
+  }
+  if (!signal_tls.blocked && signal_tls.child == 0 && (!set || !has_urg(set))) return REAL(pthread_sigmask)(how, set, old);
+  bool *b = shadow(), was = *b;
+  if (!set) {
+    int r = REAL(pthread_sigmask)(how, NULL, old);
+    if (r == 0 && old && was) put_urg(old, true);
+    return r;
+  }
+  sigset_t real = *set;
+  if (how != SIG_UNBLOCK) put_urg(&real, false);
+  *b = shadow_after(how, was, has_urg(set));
+  int r = REAL(pthread_sigmask)(how, &real, old);
+  if (r)
+    *b = was;
+  else if (old && was)
+    put_urg(old, true);
+  return r;
+}
+
+EXPORT int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict old) { return change_mask(how, set, old); }
+
+EXPORT int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict old) {
+  int r = change_mask(how, set, old);
+  if (r == 0) return 0;
+  errno = r;
+  return -1;
+}
+
+/* The 4.2BSD calls: a mask is an int. */
+static int bsd_mask(int how, int mask) {
+  sigset_t set, old;
+  sigemptyset(&set);
+  uint64_t w = (unsigned)mask;
+  memcpy(&set, &w, sizeof w);
+  int r = change_mask(how, &set, &old);
+  if (r) {
+    errno = r;
+    return -1;
+  }
+  return (int)(unsigned)set_word(&old);
+}
+
+int sigblock(int mask);
+int sigsetmask(int mask);
+int siggetmask(void);
+EXPORT int sigblock(int mask) { return bsd_mask(SIG_BLOCK, mask); }
+EXPORT int sigsetmask(int mask) { return bsd_mask(SIG_SETMASK, mask); }
+EXPORT int siggetmask(void) { return bsd_mask(SIG_BLOCK, 0); }
+
+static int one_signal(int how, int sig, sigset_t *old) {
+  sigset_t set;
+  sigemptyset(&set);
+  if (sigaddset(&set, sig) < 0) return -1;
+  return sigprocmask(how, &set, old);
+}
+
+EXPORT int sighold(int sig) { return one_signal(SIG_BLOCK, sig, NULL); }
+EXPORT int sigrelse(int sig) { return one_signal(SIG_UNBLOCK, sig, NULL); }
+
+EXPORT __sighandler_t sigset(int sig, __sighandler_t fn) {
+  sigset_t old;
+  struct sigaction act = {.sa_handler = fn}, before;
+  if (fn == SIG_ERR || sig < 1 || sig >= NSIGNALS) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
+  if (fn == SIG_HOLD) {
+    if (one_signal(SIG_BLOCK, sig, &old) < 0) return SIG_ERR;
+    if (sigismember(&old, sig)) return SIG_HOLD;
+    return set_action(sig, NULL, &before) < 0 ? SIG_ERR : before.sa_handler;
+  }
+  if (set_action(sig, &act, &before) < 0 || one_signal(SIG_UNBLOCK, sig, &old) < 0) return SIG_ERR;
+  return sigismember(&old, sig) ? SIG_HOLD : before.sa_handler;
+}
+
+uint32_t signal_shadow_inherit(void) { return signal_tls.blocked; }
+
+void signal_shadow_set(uint32_t inherited) {
+  if (!installed()) return;
+  if (owned()) {
+    if (inherited) real_urg(true);
+    return;
+  }
+  signal_tls.blocked = inherited != 0;
+  if (real_urg(false)) signal_tls.blocked = true; /* the creator was in a handler, or an attribute set the mask */
+}
+
+unsigned signal_exec_begin(void) {
+  unsigned what = 0;
+  if (!installed()) return 0;
+  if (*shadow() && !real_urg(true)) what |= 1;
+  if (urg_get().sa_handler == SIG_IGN) {
+    what |= 2;
+    struct sigaction ign = {.sa_handler = SIG_IGN};
+    REAL(sigaction)(SIGURG, &ign, NULL);
+  }
+  return what;
+}
+
+void signal_exec_failed(unsigned what) {
+  int saved = errno;
+  if (what & 1) real_urg(false);
+  if (what & 2) install(&(struct sigaction){.sa_handler = SIG_IGN});
+  errno = saved;
+}
+
+bool signal_spawn_begin(void) { return sharing() && signal_tls.blocked && *shadow() && !real_urg(true); }
+
+void signal_spawn_end(bool was) {
+  if (was && sharing()) real_urg(false);
+}
+
+void signal_fork_child(void) { signal_tls.child = 0; }
+
+/* --- waiting --- */
+
+const sigset_t *signal_scope_begin(struct signal_scope *s, const sigset_t *mask) {
+  s->active = false;
+  if (!mask || !installed()) return mask;
+  if (owned()) {
+    settle_owned();
+    return mask;
+  }
+  if (!has_urg(mask) && !signal_tls.blocked) return mask;
+  s->active = true;
+  s->saved = signal_tls.blocked;
+  signal_tls.blocked = has_urg(mask);
+  s->copy = *mask;
+  put_urg(&s->copy, false);
+  return &s->copy;
+}
+
+void signal_scope_end(struct signal_scope *s) {
+  if (!s->active) return;
+  s->active = false;
+  if (owned()) {
+    signal_tls.blocked = false;
+    real_urg(s->saved); /* a foreign one that came meanwhile left it blocked */
+  } else {
+    signal_tls.blocked = s->saved;
+  }
+}
+
+static int suspend_once(const sigset_t *mask) {
+  struct signal_scope scope;
+  const sigset_t *real = signal_scope_begin(&scope, mask);
+  int r = CALL_ONCE_BLOCKING(int, WAIT_SIGNAL, REAL(sigsuspend)(real));
+  signal_scope_end(&scope);
+  return r;
+}
+
+/*
+ * pause and sigsuspend end when a handler has run.  If only ours has, they wait
+ * on; but a handler of the program that runs between the look and the next wait must not be
+ * missed, so that next wait begins with all signals blocked.
+ */
+static int suspend_on(const sigset_t *mask, struct signal_mark mark) {
+  for (;;) {
+    uint64_t before = sys_sigmask(SYS_SIGSET_ALL);
+    bool again = errno == EINTR && signal_only_ours(&mark);
+    int r = again ? suspend_once(mask) : -1;
+    int saved = errno;
+    sys_sigmask(before);
+    errno = saved;
+    if (!again) return r;
+  }
+}
+
+EXPORT int sigsuspend(const sigset_t *mask) {
+  struct signal_mark mark = signal_mark();
+  CALL_UNWINDS;
+  int r = suspend_once(mask);
+  struct signal_mark peek = mark;
+  return signal_again(&peek) ? suspend_on(mask, mark) : r;
+}
+int __sigsuspend(const sigset_t *) CALL_ALIAS(sigsuspend);
+
+EXPORT int pause(void) {
+  struct signal_mark mark = signal_mark(), peek = mark;
+  int r = CALL_ONCE_BLOCKING(int, WAIT_SIGNAL, REAL(pause)());
+  if (!signal_again(&peek)) return r;
+  sigset_t now;
+  change_mask(SIG_BLOCK, NULL, &now);
+  errno = EINTR;
+  return suspend_on(&now, mark);
+}
+
+int __sigpause(int sig_or_mask, int is_sig);
+EXPORT int __sigpause(int sig_or_mask, int is_sig) {
+  sigset_t set;
+  if (is_sig) {
+    change_mask(SIG_BLOCK, NULL, &set);
+    if (sigdelset(&set, sig_or_mask) < 0) return -1;
+  } else {
+    uint64_t w = (unsigned)sig_or_mask;
+    sigemptyset(&set);
+    memcpy(&set, &w, sizeof w);
+  }
+  return sigsuspend(&set);
+}
+
+/* The headers give the X/Open form the name of the BSD one; by its assembler name each is what libc has. */
+int bsd_sigpause(int mask) __asm__("sigpause");
+EXPORT int bsd_sigpause(int mask) { return __sigpause(mask, 0); }
+int xpg_sigpause(int sig) __asm__("__xpg_sigpause");
+EXPORT int xpg_sigpause(int sig) { return __sigpause(sig, 1); }
+
+/* sigtimedwait; no timeout: for ever.  As long as no foreign SIGURG has come, ours are kept out of the set. */
+static int wait_for(const sigset_t *set, siginfo_t *si, const struct timespec *timeout) {
+  CALL_UNWINDS;
+  struct signal_mark mark = signal_mark();
+  bool at_once = timeout && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
+  bool bounded = timeout && !at_once && call_valid(timeout);
+  uint64_t deadline = bounded ? call_deadline((uint64_t)timeout->tv_sec, (uint64_t)timeout->tv_nsec) : 0;
+  struct timespec left;
+  for (;;) {
+    sigset_t real = *set;
+    if (owned())
+      settle_owned();
+    else if (installed())
+      put_urg(&real, false);
+    if (at_once)
+      gate_enter();
+    else
+      gate_enter_blocking(WAIT_SIGNAL);
+    int r = REAL(sigtimedwait)(&real, si, timeout);
+    gate_exit();
+    if (r >= 0 || !signal_again(&mark)) return r;
+    if (!bounded) continue;
+    left = call_left(deadline);
+    timeout = &left;
+  }
+}
+
+EXPORT int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict si, const struct timespec *restrict timeout) {
+  return wait_for(set, si, timeout);
+}
+EXPORT int sigwaitinfo(const sigset_t *restrict set, siginfo_t *restrict si) { return wait_for(set, si, NULL); }
+
+EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig) {
+  siginfo_t si;
+  int r, saved = errno;
+  do r = wait_for(set, &si, NULL);
+  while (r < 0 && errno == EINTR); /* as glibc's */
+  if (r < 0)
+    r = errno;
+  else
+    *sig = si.si_signo, r = 0;
+  errno = saved;
+  return r;
+}
+
+EXPORT int signalfd(int fd, const sigset_t *mask, int flags) {
+  if (installed() && has_urg(mask)) {
+    own_urg();
+    settle_owned();
+  }
+  return REAL(signalfd)(fd, mask, flags);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sleeps: the P is given away at once when someone waits for it.
+ *
+ * A sleep that only our SIGURG has ended goes on until its first deadline, not
+ * for the rest that the kernel reported: the time that the handler took is not added.
+ * So each relative sleep notes its end; the clock's 20 ns don't matter before a sleep.
+ */
+#include "preload/call.h"
+
+#include <sched.h>
+#include <threads.h>
+#include <unistd.h>
+
+#define REAL_SLEEP(X)                                                                   \
+  X(int, nanosleep, (const struct timespec *, struct timespec *))                       \
+  X(int, clock_nanosleep, (clockid_t, int, const struct timespec *, struct timespec *)) \
+  X(int, sched_yield, (void))
+REAL_DEFINE(REAL_SLEEP)
+
+static bool is_zero(const struct timespec *ts) { return ts->tv_sec == 0 && ts->tv_nsec == 0; }
+
+/* Of a clock that a relative sleep may name; CLOCK_REALTIME sleeps are measured by CLOCK_MONOTONIC, as the kernel does. */
+static bool clock_end(clockid_t clock, const struct timespec *req, struct timespec *end) {
+  if (clock_gettime(clock, end) < 0) return false;
+  if (__builtin_add_overflow(end->tv_sec, req->tv_sec, &end->tv_sec)) return false;
+  end->tv_nsec += req->tv_nsec;
+  if (end->tv_nsec < (long)CALL_NS) return true;
+  end->tv_nsec -= (long)CALL_NS;
+  return !__builtin_add_overflow(end->tv_sec, 1, &end->tv_sec);
+}
+
+static void left_of(clockid_t clock, const struct timespec *end, struct timespec *rem) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  rem->tv_sec = end->tv_sec - now.tv_sec;
+  rem->tv_nsec = end->tv_nsec - now.tv_nsec;
+  if (rem->tv_nsec < 0) {
+    rem->tv_nsec += (long)CALL_NS;
+    rem->tv_sec--;
+  }
+  if (rem->tv_sec < 0) *rem = (struct timespec){0, 0};
+}
+
+/* clock_nanosleep: an error number. The real one saves errno, and so do we. */
+static int sleep_on(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {
+  CALL_UNWINDS;
+  if (!req || !call_valid(req) || is_zero(req)) return CALL_ONCE(int, REAL(clock_nanosleep)(clock, flags, req, rem));
+  struct signal_mark mark = signal_mark();
+  bool absolute = (flags & TIMER_ABSTIME) != 0;
+  clockid_t base = clock == CLOCK_REALTIME ? CLOCK_MONOTONIC : clock;
+  struct timespec end;
+  int saved = errno;
+  bool known = absolute || clock_end(base, req, &end);
+  errno = saved;
+  struct timespec left;
+  int r = CALL_ONCE_BLOCKING(int, WAIT_SLEEP, REAL(clock_nanosleep)(clock, flags, req, &left));
+  if (r != EINTR) return r;
+  if (!known || !signal_only_ours(&mark)) {
+    if (!absolute && rem) *rem = left;
+    return r;
+  }
+  if (absolute) base = clock, end = *req;
+  do r = CALL_ONCE_BLOCKING(int, WAIT_SLEEP, REAL(clock_nanosleep)(base, TIMER_ABSTIME, &end, NULL));
+  while (r == EINTR && signal_only_ours(&mark));
+  if (r == EINTR && !absolute && rem) left_of(base, &end, rem);
+  return r;
+}
+
+EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {
+  return sleep_on(clock, flags, req, rem);
+}
+
+EXPORT int nanosleep(const struct timespec *req, struct timespec *rem) {
+  int r = sleep_on(CLOCK_REALTIME, 0, req, rem);
+  if (r == 0) return 0;
+  errno = r;
+  return -1;
+}
+int __nanosleep(const struct timespec *req, struct timespec *rem) CALL_ALIAS(nanosleep);
+
+/* What is left of a sleep that a signal ended; errno is touched only then. */
+EXPORT unsigned sleep(unsigned seconds) {
+  struct timespec ts = {.tv_sec = (time_t)seconds};
+  return nanosleep(&ts, &ts) < 0 ? (unsigned)ts.tv_sec : 0;
+}
+
+EXPORT int usleep(useconds_t us) {
+  struct timespec ts = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
+  return nanosleep(&ts, NULL);
+}
+
+/* C11: -1 when a signal ended it, another negative value for the rest. */
+EXPORT int thrd_sleep(const struct timespec *req, struct timespec *rem) {
+  int r = sleep_on(CLOCK_REALTIME, 0, req, rem);
+  return r == 0 ? 0 : r == EINTR ? -1 : -2;
+}
+
+EXPORT int sched_yield(void) { return gate_yield() ? 0 : REAL(sched_yield)(); }
+int __sched_yield(void) CALL_ALIAS(sched_yield);
+int pthread_yield(void) CALL_ALIAS(sched_yield);
+EXPORT void thrd_yield(void) { sched_yield(); }

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libc's syscall().  Numbers that may block are bracketed, so that without BPF
+ * sysmon can retake the P of a program that makes its own futexes or epolls; numbers that
+ * change the process do what their wrappers do; all others are passed on.
+ *
+ * Raw calls are exact: no cancellation point, no first try without blocking.
+ * After an EINTR that only ours caused they are made again; a relative timeout that the kernel
+ * does not count down by itself (as it does for ppoll, pselect6 and select) is replaced by what is left.
+ *
+ * clone with CLONE_VM and vfork are passed on: their child returns on the
+ * parent's stack, or on one without our frame, just as it would return from libc's syscall().
+ * Programs that need those have the system call inline.
+ */
+#include "preload/call.h"
+
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "preload/cpucount.h"
+#include "preload/process.h"
+
+#define REAL_SYSCALL(X) X(long, syscall, (long, ...))
+REAL_DEFINE(REAL_SYSCALL)
+
+struct args {
+  long a[6];
+};
+
+#define PASS(nr, x) REAL(syscall)(nr, (x)->a[0], (x)->a[1], (x)->a[2], (x)->a[3], (x)->a[4], (x)->a[5])
+
+static bool may_block(long nr) {
+  switch (nr) {
+    case SYS_read:
+    case SYS_write:
+    case SYS_readv:
+    case SYS_writev:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_preadv:
+    case SYS_pwritev:
+    case SYS_preadv2:
+    case SYS_pwritev2:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_sendmmsg:
+    case SYS_accept:
+    case SYS_accept4:
+    case SYS_connect:
+    case SYS_ppoll:
+    case SYS_pselect6:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_futex:
+    case SYS_futex_waitv:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_fsync:
+    case SYS_fdatasync:
+    case SYS_syncfs:
+    case SYS_sync_file_range:
+    case SYS_msync:
+    case SYS_sendfile:
+    case SYS_splice:
+    case SYS_tee:
+    case SYS_vmsplice:
+    case SYS_copy_file_range:
+    case SYS_flock:
+    case SYS_wait4:
+    case SYS_waitid:
+    case SYS_msgrcv:
+    case SYS_msgsnd:
+    case SYS_semop:
+    case SYS_semtimedop:
+    case SYS_mq_timedreceive:
+    case SYS_mq_timedsend:
+    case SYS_rt_sigtimedwait:
+    case SYS_rt_sigsuspend:
+    case SYS_io_uring_enter:
+    case SYS_io_getevents:
+    case SYS_io_pgetevents:
+    case SYS_getrandom:
+#ifdef SYS_poll
+    case SYS_poll:
+    case SYS_select:
+    case SYS_epoll_wait:
+    case SYS_pause:
+#endif
+      return true;
+    default:
+      return false;
+  }
+}
+
+/* Changes of credentials; as raw calls they are for one thread, and those that only ration knows follow it. */
+static bool sets_creds(long nr) {
+  switch (nr) {
+    case SYS_setuid:
+    case SYS_setgid:
+    case SYS_setreuid:
+    case SYS_setregid:
+    case SYS_setresuid:
+    case SYS_setresgid:
+    case SYS_setgroups:
+      return true;
+    default:
+      return false;
+  }
+}
+
+static long fork_by(long nr, const struct args *x) {
+  process_fork_prepare();
+  long pid = PASS(nr, x);
+  if (pid == 0)
+    process_fork_child();
+  else
+    process_fork_parent();
+  return pid;
+}
+
+static bool is_fork(long nr, const struct args *x) {
+#ifdef SYS_fork
+  if (nr == SYS_fork) return true;
+#endif
+  if (nr == SYS_clone3) return !(((const struct clone_args *)x->a[0])->flags & CLONE_VM);
+  return nr == SYS_clone && !(x->a[0] & (CLONE_VM | CLONE_VFORK));
+}
+
+static void before(long nr, const struct args *x) {
+  switch (nr) {
+    case SYS_prctl:
+      process_before_prctl((int)x->a[0]);
+      break;
+    case SYS_seccomp:
+      process_before_seccomp((unsigned)x->a[0]);
+      break;
+    case SYS_unshare:
+      process_before_unshare((int)x->a[0]);
+      break;
+    case SYS_setns:
+      process_before_setns();
+      break;
+    case SYS_ptrace:
+      process_before_ptrace(x->a[0]);
+      break;
+    case SYS_bpf:
+      cpucount_kernel_ids_used();
+      break;
+    case SYS_rseq:
+      cpucount_kernel_ids_used();
+      break;
+    default:
+      break;
+  }
+}
+
+/* The few numbers that are more than a bracket. */
+static long special(long nr, const struct args *x) {
+  if (nr == SYS_execve || nr == SYS_execveat) {
+    unsigned what = process_exec_begin();
+    long r = PASS(nr, x);
+    process_exec_failed(what);
+    return r;
+  }
+  if (nr == SYS_sched_getaffinity) {
+    long r = PASS(nr, x);
+    if (r > 0) cpucount_trim_mask((pid_t)x->a[0], (size_t)r, (void *)x->a[2]);
+    return r;
+  }
+  if (nr == SYS_sched_setaffinity) {
+    struct args y = *x;
+    struct cpus buf;
+    size_t size = (size_t)x->a[1];
+    const void *mask = (const void *)x->a[2];
+    cpucount_before_set((pid_t)x->a[0], &size, &mask, &buf);
+    y.a[1] = (long)size;
+    y.a[2] = (long)mask;
+    return PASS(nr, &y);
+  }
+  if (nr == SYS_sched_yield) return gate_yield() ? 0 : PASS(nr, x);
+  if (is_fork(nr, x)) return fork_by(nr, x);
+  before(nr, x);
+  long r = PASS(nr, x);
+  if (r == 0 && sets_creds(nr) && !process_in_vfork_child()) gate_mirror_creds(nr, x->a[0], x->a[1], x->a[2]);
+  return r;
+}
+
+/* Which argument is a relative timeout: a timespec, or ms. -1: none, or one that the kernel updates. */
+static int relative_timespec(long nr, const struct args *x) {
+  switch (nr) {
+    case SYS_futex:
+      return (x->a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT ? 3 : -1;
+    case SYS_nanosleep:
+      return 0;
+    case SYS_clock_nanosleep:
+      return x->a[1] & TIMER_ABSTIME ? -1 : 2;
+    case SYS_rt_sigtimedwait:
+      return 2;
+    case SYS_epoll_pwait2:
+    case SYS_semtimedop:
+      return 3;
+    default:
+      return -1;
+  }
+}
+
+static int relative_ms(long nr) {
+  switch (nr) {
+    case SYS_epoll_pwait:
+      return 3;
+#ifdef SYS_poll
+    case SYS_poll:
+      return 2;
+    case SYS_epoll_wait:
+      return 3;
+#endif
+    default:
+      return -1;
+  }
+}
+
+/* Sets the time that is left of a call that began at `began`; what the kernel has read once can be read. */
+static void count_down(long nr, struct args *x, uint64_t began, struct timespec *left, uint64_t *deadline) {
+  int ts = relative_timespec(nr, x), ms = relative_ms(nr);
+  if (ts >= 0 && x->a[ts]) {
+    const struct timespec *t = (const struct timespec *)x->a[ts];
+    if (*deadline == 0) *deadline = began + (uint64_t)t->tv_sec * CALL_NS + (uint64_t)t->tv_nsec;
+    *left = call_left(*deadline);
+    x->a[ts] = (long)left;
+  } else if (ms >= 0 && (int)x->a[ms] > 0) {
+    if (*deadline == 0) *deadline = began + (uint64_t)(int)x->a[ms] * 1000000;
+    *left = call_left(*deadline);
+    x->a[ms] = left->tv_sec * 1000 + left->tv_nsec / 1000000;
+  }
+}
+
+static long blocking(long nr, struct args *x) {
+  CALL_UNWINDS;
+  struct signal_mark mark = signal_mark();
+  struct timespec left;
+  uint64_t deadline = 0;
+  uint64_t began = relative_timespec(nr, x) >= 0 || relative_ms(nr) >= 0 ? call_now() : 0;
+  for (;;) {
+    long r = CALL_ONCE(long, PASS(nr, x));
+    if (r != -1 || !signal_again(&mark)) return r;
+    count_down(nr, x, began, &left, &deadline);
+  }
+}
+
+EXPORT long syscall(long nr, ...) {
+  struct args x;
+  va_list ap;
+  va_start(ap, nr);
+  for (int i = 0; i < 6; i++) x.a[i] = va_arg(ap, long);
+  va_end(ap);
+  return may_block(nr) ? blocking(nr, &x) : special(nr, &x);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pthread_create: each new thread becomes an M with its wired G before the
+ * program's function runs, and stays one until its last destructor has run.
+ *
+ * The end.  Thread-local destructors (C++, pthread_key) are the program's code, so the
+ * M must outlive them.  glibc runs pthread_key destructors in up to PTHREAD_DESTRUCTOR_ITERATIONS rounds; ours
+ * sets its key again until the last one.  What is left of the thread after that is glibc's own.
+ */
+#include "preload/thread.h"
+#include <limits.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <threads.h>
+#include "client/env.h"
+#include "core/sched.h"
+#include "preload/real.h"
+#include "preload/signal.h"
+
+#define REAL_THREAD(X)                                                                     \
+  X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *)) \
+  X(int, thrd_create, (thrd_t *, thrd_start_t, void *))
+REAL_DEFINE(REAL_THREAD)
+
+/* What the new thread needs to know; from a free list of our own, for malloc may be the caller. */
+struct birth {
+  struct birth *next;
+  void *(*fn)(void *);
+  thrd_start_t cfn;
+  void *arg;
+  struct m *m;
+  struct fair fair;
+  uint32_t shadow;
+};
+
+static struct lock births_lock; /* guards free_births */
+static struct birth *free_births;
+static pthread_key_t end_key;
+static bool have_key;
+
+#define BIRTHS_CHUNK 65536u
+
+/* As sched_lock: a handler that parks, or leaves, would keep the lock. */
+static void births_take(void) {
+  m_hold(m_self);
+  lock_take(&births_lock);
+}
+
+static void births_drop(void) {
+  lock_drop(&births_lock);
+  m_release(m_self);
+}
+
+/* In a forked child: whoever held the lock is not here. */
+void thread_fork_child(void) {
+  atomic_store_explicit(&births_lock.word, 0, memory_order_relaxed);
+  free_births = NULL; /* maybe half linked */
+}
+
+static struct birth *birth_get(void) {
+  births_take();
+  if (!free_births) {
+    long at = raw_syscall6(SYS_mmap, 0, BIRTHS_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; at > 0 && i < BIRTHS_CHUNK / sizeof(struct birth); i++) {
+      struct birth *fresh = (struct birth *)at + i;
+      fresh->next = free_births;
+      free_births = fresh;
+    }
+  }
+  struct birth *b = free_births;
+  if (b) free_births = b->next;
+  births_drop();
+  return b;
+}
+
+static void birth_put(struct birth *b) {
+  births_take();
+  b->next = free_births;
+  free_births = b;
+  births_drop();
+}
+
+/* The key's value counts the rounds of destructors, from 1. */
+static void at_end(void *value) {
+  uintptr_t round = (uintptr_t)value;
+  if (round < PTHREAD_DESTRUCTOR_ITERATIONS) {
+    pthread_setspecific(end_key, (void *)(round + 1));
+    return;
+  }
+  if (m_self) m_exit(m_self);
+}
+
+static struct birth come_alive(struct birth *given) {
+  struct birth b = *given;
+  birth_put(given);
+  signal_shadow_set(b.shadow);
+  if (have_key) pthread_setspecific(end_key, (void *)1);
+  m_start(b.m, &b.fair);
+  return b;
+}
+
+static void *start_pthread(void *arg) {
+  struct birth b = come_alive(arg);
+  return b.fn(b.arg);
+}
+
+static int start_thrd(void *arg) {
+  struct birth b = come_alive(arg);
+  return b.cfn(b.arg);
+}
+
+static struct birth *birth_make(void) {
+  if (client_env_now.mode == RATION_MODE_OFF || !have_key) return NULL;
+  struct birth *b = birth_get();
+  if (!b) return NULL;
+  b->m = m_alloc();
+  if (!b->m) {
+    birth_put(b);
+    return NULL;
+  }
+  b->shadow = signal_shadow_inherit();
+  b->fair = (struct fair){0};
+  if (m_self) {
+    sched_lock();
+    sched_charge(m_self, sched_hooks.now());
+    b->fair = m_self->g->fair; /* a thread that is born of a hog is no newcomer */
+    sched_unlock();
+  }
+  return b;
+}
+
+static void birth_undo(struct birth *b) {
+  m_free(b->m);
+  birth_put(b);
+}
+
+EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+  struct birth *b = birth_make();
+  if (!b) return REAL(pthread_create)(t, attr, fn, arg);
+  b->fn = fn;
+  b->arg = arg;
+  int r = REAL(pthread_create)(t, attr, start_pthread, b);
+  if (r != 0) birth_undo(b);
+  return r;
+}
+
+EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
+  struct birth *b = birth_make();
+  if (!b) return REAL(thrd_create)(t, fn, arg);
+  b->cfn = fn;
+  b->arg = arg;
+  int r = REAL(thrd_create)(t, start_thrd, b);
+  if (r != thrd_success) birth_undo(b);
+  return r;
+}
+
+void thread_init(void) { have_key = pthread_key_create(&end_key, at_end) == 0; }
+
+void thread_adopt_main(void) {
+  struct m *m = m_alloc();
+  if (!m) return;
+  if (have_key) pthread_setspecific(end_key, (void *)1);
+  m_start(m, NULL);
+}

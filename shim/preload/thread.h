@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_PRELOAD_THREAD_H
+#define RATION_PRELOAD_THREAD_H
+
+/* Before the first thread. */
+void thread_init(void);
+/* The calling thread, the process's first, becomes an M. */
+void thread_adopt_main(void);
+
+/* In a forked child, before any thread is made. */
+void thread_fork_child(void);
+
+#endif

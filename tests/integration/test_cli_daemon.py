@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""ration ps, pool and stats: with no daemon, with daemons that answer anything at all, and with the real one."""
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cli_common import BUILD, RATION, TMP, Skip, clean_env, equal, has, main, ration, until
+
+QUERIES = ("ps", "pool", "stats")
+MAGIC, VERSION = 0x4e544152, 1
+ERROR, POOL, PS, STATS, END, CHANGED = 66, 68, 69, 70, 71, 72
+
+
+def frame(kind, body=b"", serial=1, version=VERSION, magic=MAGIC, length=None):
+    return struct.pack("<IHHII", magic, version, kind, 16 + len(body) if length is None else length, serial) + body
+
+
+def ps_row(name=b"prog", domain=b"/d", pid=7):
+    return struct.pack("<8I7Q64s256s", pid, 65533, 3, 1, 4, 5, 1, 2, 1500000000, 12345, 2, 3, 4, 5, 61 * 10**9, name, domain)
+
+
+def pool_row(domain=b"/d", rate=490000, tokens=-1500):
+    return struct.pack("<8IqQQQ4III256s", 0, 1, 1, 1, 1, 3, 2, rate, tokens, 10**9, 500000, 250000, 0, 0, 1, 2, 100, 0, domain)
+
+
+def error_body(number, text):
+    return struct.pack("<iI248s", number, 0, text)
+
+
+class Fake:
+    """A daemon that answers each connection with the given packets, then hangs up; hang=True: says nothing more."""
+
+    def __init__(self, packets, hang=False, kind=socket.SOCK_SEQPACKET, accept=True):
+        self.path = os.path.join(TMP, "fake.sock")
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.sock = socket.socket(socket.AF_UNIX, kind)
+        self.sock.bind(self.path)
+        self.sock.listen(8 if accept else 0)
+        self.packets, self.hang, self.kept = packets, hang, []
+        if accept:
+            threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        try:
+            while True:
+                c, _ = self.sock.accept()
+                c.recv(4096)
+                for p in self.packets:
+                    c.send(p)
+                if self.hang:
+                    self.kept.append(c)
+                else:
+                    c.close()
+        except OSError:
+            pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        for c in self.kept:
+            c.close()
+
+
+def ask(what, fake, *args):
+    return ration(what, *args, env={"RATION_SOCKET": fake.path})
+
+
+def no_daemon_says_how_to_start_it():
+    for what in QUERIES:
+        p = ration(what, env={"RATION_SOCKET": "/nowhere/x.sock"})
+        equal((p.returncode, p.stdout), (1, ""))
+        has(p.stderr, "rationd is not running (/nowhere/x.sock: No such file")
+        has(p.stderr, "rationd --foreground --socket /nowhere/x.sock")
+    if not os.path.exists("/run/ration/rationd.sock"):
+        has(ration("ps").stderr, "systemctl start rationd")
+    dead = os.path.join(TMP, "dead.sock")
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.bind(dead)
+    s.close()
+    p = ration("ps", "--socket", dead)
+    equal(p.returncode, 1)
+    has(p.stderr, "is not running")
+    has(ration("ps", "-s", "/" + "x" * 200).stderr, "longer than")
+
+
+def no_permission_is_said():
+    if os.getuid() != 0:
+        raise Skip("not root")
+    os.chmod(TMP, 0o755)
+    with Fake([]) as f:
+        os.chmod(f.path, 0o600)
+
+        def nobody():
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        try:
+            p = subprocess.run([RATION, "ps"], env=clean_env(RATION_SOCKET=f.path), preexec_fn=nobody, capture_output=True, text=True)
+        except PermissionError:
+            raise Skip("nobody cannot reach the build directory") from None
+        equal(p.returncode, 1)
+        has(p.stderr, "no permission")
+
+
+def garbage_is_called_garbage():
+    good = frame(PS, ps_row())
+    for packets in ([b"x"], [b"HTTP/1.1 400 Bad Request\r\n\r\n"], [frame(PS, ps_row(), magic=1)], [good[:-1]], [good + b"x"],
+                    [frame(PS, ps_row(name=b"n" * 64))], [frame(999)], [frame(PS, ps_row(), serial=2)], [frame(STATS, bytes(120))],
+                    [bytes(4000)], [frame(END, length=17)], [good, b"\xff" * 16]):
+        with Fake(packets) as f:
+            p = ask("ps", f)
+            equal((p.returncode, p.stdout), (1, ""), packets[0][:24])
+            has(p.stderr, "not ration's protocol")
+            equal(p.stderr.count("\n"), 1)
+
+
+def another_version_is_named():
+    with Fake([frame(END, version=9)]) as f:
+        for what in QUERIES:
+            p = ask(what, f)
+            equal(p.returncode, 1)
+            has(p.stderr, "rationd is of another version: it speaks protocol 9, this ration 1")
+
+
+def refusal_is_passed_on():
+    with Fake([frame(ERROR, error_body(1, b"only root\x1b[2J"))]) as f:
+        p = ask("pool", f)
+        equal(p.returncode, 1)
+        has(p.stderr, "does not permit it: only root?[2J")
+
+
+def early_hang_up_is_an_error():
+    for packets in ([], [frame(PS, ps_row())]):
+        with Fake(packets) as f:
+            p = ask("ps", f)
+            equal((p.returncode, p.stdout), (1, ""))
+            has(p.stderr, "hung up")
+
+
+def a_daemon_that_hangs_is_given_up():
+    for packets in ([], [frame(PS, ps_row())]):
+        with Fake(packets, hang=True) as f:
+            p = ask("ps", f)
+            equal((p.returncode, p.stdout), (1, ""))
+            has(p.stderr, "does not answer")
+    with Fake([], accept=False) as f:
+        full = []
+        for _ in range(3):
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            s.setblocking(False)
+            try:
+                s.connect(f.path)
+            except BlockingIOError:
+                pass
+            full.append(s)
+        p = ask("ps", f)
+        equal(p.returncode, 1)
+        has(p.stderr, "takes no connection")
+
+
+def another_kind_of_socket_is_noticed():
+    with Fake([], kind=socket.SOCK_STREAM) as f:
+        has(ask("ps", f).stderr, "not rationd's")
+
+
+def empty_lists_say_so():
+    with Fake([frame(END)]) as f:
+        has(ask("ps", f).stdout, "No process is attached")
+        has(ask("pool", f).stdout, "There is no pool")
+        equal(ask("ps", f, "--json").stdout, "[]\n")
+        equal(ask("pool", f, "--json").stdout, "[]\n")
+
+
+def tables_are_aligned_and_harmless():
+    rows = [frame(PS, ps_row()), frame(CHANGED, serial=0), frame(PS, ps_row(name="größer ".encode() + b"\x1b[31m\xff\n", pid=123456)), frame(END)]
+    with Fake(rows) as f:
+        p = ask("ps", f)
+        equal(p.returncode, 0, p.stderr)
+        lines = p.stdout.splitlines()
+        equal(len(lines), 3)
+        equal(len({line.rindex("/d") for line in lines[1:]}), 1, lines)
+        equal(lines[0].index("DOMAIN"), lines[1].rindex("/d"))
+        has(lines[2], "größer ?[31m??")
+        for word in ("bpf", "locked", "1.50 s", "12.3k", "1m01s", "65533"):
+            has(lines[1], word)
+        j = json.loads(ask("ps", f, "--json").stdout)
+        equal((j[0]["name"], j[0]["cpu_ns"], j[0]["rung"], j[0]["gs"], j[1]["pid"]), ("prog", 1500000000, "bpf", 4, 123456))
+
+
+def pool_shows_the_rungs():
+    with Fake([frame(POOL, pool_row()), frame(POOL, pool_row(rate=0, tokens=2**62)), frame(END)]) as f:
+        p = ask("pool", f)
+        equal(p.returncode, 0, p.stderr)
+        lines = p.stdout.splitlines()
+        for word in ("bpf 2, polling 1", "1+1", "0.49", "-1.50 ms", "0.25", "root"):
+            has(lines[1], word)
+        j = json.loads(ask("pool", f, "--json").stdout)
+        equal(j[0]["rungs"], {"standalone": 0, "polling": 1, "bpf": 2})
+        equal((j[0]["cpus"], j[0]["tokens_us"], j[0]["strangers_cpus"]), (0.5, -1500, 0.25))
+        equal((j[1]["rate"], j[1]["tokens_us"]), (None, None))
+
+
+def stats_say_why_there_is_no_bpf():
+    body = struct.pack("<9Q4I200s32s", 3600 * 10**9, *range(1, 9), 5, 6, 7, 0, b"no BTF", b"1.2.3")
+    with Fake([frame(STATS, body)]) as f:
+        p = ask("stats", f)
+        equal(p.returncode, 0, p.stderr)
+        for word in ("1.2.3", "1h00m", "BPF is off: no BTF"):
+            has(p.stdout, word)
+        j = json.loads(ask("stats", f, "--json").stdout)
+        equal((j["attaches"], j["moves"], j["clients"], j["bpf"], j["bpf_error"]), (1, 8, 5, False, "no BTF"))
+
+
+def the_real_daemon_answers():
+    daemon = os.path.join(BUILD, "rationd")
+    if not os.access(daemon, os.X_OK):
+        raise Skip("rationd is not built")
+    path = os.path.join(TMP, "real.sock")
+    d = subprocess.Popen([daemon, "--foreground", "--no-bpf", "--socket", path], env=clean_env(), stdin=subprocess.DEVNULL)
+    try:
+        until(lambda: os.path.exists(path) or d.poll() is not None, "the daemon listens")
+        if d.poll() is not None:
+            raise AssertionError(f"rationd ended with {d.returncode}")
+        until(lambda: ration("stats", "--socket", path).returncode == 0, "it answers")
+        equal(ration("ps", "--json", "--socket", path).stdout, "[]\n")
+        has(ration("pool", "--socket", path).stdout, "There is no pool")
+        equal(json.loads(ration("stats", "--json", "--socket", path).stdout)["bpf"], False)
+        p = ration("ps", "--bogus", "--socket", path)
+        equal(p.returncode, 2)
+    finally:
+        d.send_signal(signal.SIGTERM)
+        d.wait(60)
+
+
+if __name__ == "__main__":
+    main([no_daemon_says_how_to_start_it, no_permission_is_said, garbage_is_called_garbage, another_version_is_named, refusal_is_passed_on,
+          early_hang_up_is_an_error, a_daemon_that_hangs_is_given_up, another_kind_of_socket_is_noticed, empty_lists_say_so,
+          tables_are_aligned_and_harmless, pool_shows_the_rungs, stats_say_why_there_is_no_bpf, the_real_daemon_answers])

@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's socket: attaching, queries, and everything that a client may do wrong."""
+import fcntl
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+from rationlib import *
+
+
+def attach_gives_a_sealed_page():
+    with Daemon() as d:
+        c = d.client()
+        w = c.hello()
+        assert w.kind == WELCOME, w.kind
+        assert w.page_size == c.page.size and w.gen != 0
+        seals = fcntl.fcntl(c.page.fd, 1034)  # F_GET_SEALS
+        assert seals & 7 == 7, seals  # SEAL, SHRINK, GROW
+        assert c.page.u64(0) == 0x4C4F4F504E544152 and c.page.u32(16) == os.getuid()
+        assert c.page.member(c.member, M_GEN) == c.gen
+        assert c.page.member(c.member, M_PID) == os.getpid()
+        assert c.page.u32(PAGE_NSLOTS) >= 1 and c.page.u32(PAGE_NCPUS) >= 1
+        c.close()
+
+
+def two_processes_of_a_uid_share_a_page():
+    with Daemon() as d:
+        a, b = d.client(), d.client()
+        a.hello(), b.hello()
+        assert os.fstat(a.page.fd).st_ino == os.fstat(b.page.fd).st_ino
+        assert a.member != b.member and a.gen != b.gen
+        assert a.page.u32(PAGE_NMEMBERS) == 2
+        a.close()
+        wait_for("the member is gone", lambda: b.page.u32(PAGE_NMEMBERS) == 1)
+        b.close()
+
+
+def another_uid_gets_another_page():
+    need_root()
+    with Daemon() as d:
+        mine = d.client()
+        mine.hello()
+
+        def body(sock):
+            c = d.client()
+            c.hello()
+            sock.sendall(b"%d\n" % os.fstat(c.page.fd).st_ino)
+            sock.recv(1)
+
+        with Actor(body, uid=1234) as other:
+            assert int(other.line()) != os.fstat(mine.page.fd).st_ino
+            assert {p.uid for p in mine.ask_all(POOL_QUERY)} == {0, 1234}
+        mine.close()
+
+
+def a_user_sees_only_its_own_processes():
+    need_root()
+    with Daemon() as d:
+        root = d.client()
+        root.hello(name=b"of-root")
+
+        def body(sock):
+            c = d.client()
+            c.hello(name=b"of-user")
+            names = [p.name for p in c.ask_all(PS_QUERY)]
+            uids = {p.uid for p in c.ask_all(POOL_QUERY)}
+            other = c.ask(QUOTA_QUERY, struct.pack("<II", os.getppid(), 0))
+            own = c.ask(QUOTA_QUERY, struct.pack("<II", 0, 0))
+            sock.sendall(("%s %s %d %d %d\n" % (names, uids, other.kind, getattr(other, "error", 0), own.kind)).encode())
+            sock.recv(1)
+
+        with Actor(body, uid=1234) as user:
+            assert user.line() == "['of-user'] {1234} %d %d %d" % (ERROR, 1, QUOTA)
+            assert {p.name for p in root.ask_all(PS_QUERY)} == {"of-root", "of-user"}
+        root.close()
+
+
+def the_rung_of_each_process_is_told():
+    need_root()
+    with Daemon(bpf=True) as d:
+        polling, off, bpf = d.client(), d.client(), d.client()
+        polling.hello(HELLO_NO_BPF, name=b"polling"), off.hello(HELLO_OFF, name=b"off")
+        w = bpf.hello(0, name=b"bpf")
+        by_bpf = 3 if w.flags & WELCOME_BPF else 2
+        assert {p.name: (p.rung, p.flags) for p in off.ask_all(PS_QUERY)} == {"polling": (2, 1), "off": (2, 2), "bpf": (by_bpf, 1)}
+        (pool,) = off.ask_all(POOL_QUERY)
+        assert (pool.rung2, pool.rung3) == ((2, 1) if by_bpf == 3 else (3, 0))
+        for c in (polling, off, bpf):
+            c.close()
+
+
+def hello_again_attaches_anew():
+    with Daemon() as d:
+        c = d.client()
+        c.hello()
+        old, gen = c.page, c.gen
+        c.page = None
+        assert c.hello().kind == WELCOME
+        assert c.gen != gen
+        assert len(c.ask_all(PS_QUERY)) == 1
+        old.close()
+        c.close()
+
+
+def queries_answer_without_attaching():
+    with Daemon() as d:
+        c = d.client()
+        q = c.ask(QUOTA_QUERY, struct.pack("<II", 0, 0))
+        assert q.kind == QUOTA and q.pid == os.getpid() and q.slots >= 1 and q.cpus_allowed >= 1
+        s = c.stats()
+        assert s.clients == 1 and s.bpf == 0 and "off" in s.bpf_error and s.attaches == 0
+        assert c.ask_all(PS_QUERY) == [] and c.ask_all(POOL_QUERY) == []
+        gone = c.ask(QUOTA_QUERY, struct.pack("<II", 0x7FFFFFFF, 0))
+        assert gone.kind == ERROR and gone.text
+        assert c.ask(QUOTA_QUERY, struct.pack("<II", 0xFFFFFFFF, 0)).kind == ERROR
+        c.close()
+
+
+def frame(kind, body, magic=MAGIC, version=VERSION, length=None, serial=7):
+    return HDR.pack(magic, version, kind, HDR.size + len(body) if length is None else length, serial) + body
+
+
+def a_malformed_frame_closes_only_that_connection():
+    hello = struct.pack(FORMATS[HELLO], HELLO_NO_BPF, 64, 0, 0, b"x")
+    cases = {
+        "empty header": b"RATN",
+        "bad magic": frame(HELLO, hello, magic=0x12345678),
+        "length too long": frame(HELLO, hello, length=1000),
+        "length too short": frame(HELLO, hello, length=16),
+        "absurd length": frame(HELLO, hello, length=0xFFFFFFFF),
+        "cut": frame(HELLO, hello)[:-1],
+        "one byte over": frame(HELLO, hello + b"\0"),
+        "longer than any": frame(HELLO, b"\0" * 4000),
+        "string without end": frame(HELLO, struct.pack(FORMATS[HELLO], 0, 64, 0, 0, b"y" * 64)),
+        "unknown type": frame(999, b""),
+        "type 0": frame(0, b""),
+        "what only a daemon sends": frame(OK, b""),
+        "welcome": frame(WELCOME, b"\0" * 56),
+    }
+    with Daemon() as d:
+        good = d.client()
+        good.hello()
+        for name, data in cases.items():
+            bad = d.client()
+            bad.send_raw(data)
+            f = bad.recv()
+            while f is not None:
+                assert f.kind == ERROR and f.text, name
+                f = bad.recv()
+            bad.close()
+        assert good.stats().malformed == len(cases)
+        assert "malformed frame" in d.text()
+        assert good.page.member(good.member, M_GEN) == good.gen
+        good.close()
+
+
+def another_version_is_told_so():
+    with Daemon() as d:
+        c = d.client()
+        c.send_raw(frame(HELLO, struct.pack(FORMATS[HELLO], 0, 64, 0, 0, b"x"), version=2))
+        f = c.recv()
+        assert f.kind == ERROR and f.error == 93 and "version" in f.text, f.text  # EPROTONOSUPPORT
+        assert c.recv() is None
+        c.close()
+
+
+def log_of_malformed_frames_is_bounded():
+    with Daemon() as d:
+        for _ in range(300):
+            c = d.client()
+            c.send_raw(b"rubbish that is no frame")
+            while c.recv() is not None:
+                pass
+            c.close()
+        s = d.client()
+        assert s.stats().malformed == 300
+        s.close()
+        lines = d.text().count("malformed frame")
+        assert 1 <= lines < 100, lines
+
+
+def absurd_m_slots_and_flags_are_harmless():
+    with Daemon(bpf=True) as d:
+        for slots in (0, 1, 63, 8193, 0x7FFFFFFF, 0xFFFFFFFF):
+            c = d.client()
+            w = c.hello(flags=0xFFFFFFF8, m_slots=slots)
+            assert w.kind == WELCOME
+            if w.flags & WELCOME_BPF:
+                assert 64 <= w.m_slots <= 8192 and w.m_slots & (w.m_slots - 1) == 0
+            w.close()
+            c.close()
+
+
+def descriptors_that_nobody_asked_for_are_closed():
+    with Daemon() as d:
+        c = d.client()
+        c.hello()
+        before = d.nfds()
+        null = os.open("/dev/null", os.O_RDONLY)
+        for n in (1, 2, 3, 16, 200):
+            for body in (frame(STATS_QUERY, b""), b"rubbish", frame(HELLO, struct.pack(FORMATS[HELLO], 0, 0, 0, 0, b""))):
+                bad = d.client()
+                bad.send_raw(body, [null] * n)
+                bad.recv()
+                bad.close()
+        c.send(REGISTER_M, struct.pack("<II", 1, 0), [null])
+        c.send(REGISTER_M, struct.pack("<II", 1, 0))
+        assert c.answer(c.serial).kind == ERROR
+        wait_for("all are closed", lambda: c.stats().clients == 1)
+        assert d.nfds() == before, (d.nfds(), before)
+        os.close(null)
+        c.close()
+
+
+def a_client_that_never_reads_is_dropped_or_waits():
+    """It must not stop the others, nor make the daemon keep its answers."""
+    with Daemon() as d:
+        many = [d.client() for _ in range(60)]
+        for m in many:
+            m.hello()
+        lazy = d.client()
+        lazy.sock.setblocking(False)
+        try:
+            for _ in range(100000):
+                lazy.send(PS_QUERY)
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            pass
+        rss = d.status("VmRSS")
+        assert many[0].stats().clients == 61
+        assert rss < 20000, rss
+        lazy.sock.settimeout(20)
+        frames = 0
+        while True:  # what it asked for comes, once it reads
+            f = lazy.recv()
+            frames += 1
+            if f is None or f.kind == END:
+                break
+        assert frames > 60
+        for c in many + [lazy]:
+            c.close()
+
+
+def rubbish_does_no_harm():
+    rnd = random.Random(4)
+    with Daemon() as d:
+        good = d.client()
+        good.hello()
+        for _ in range(2000):
+            c = d.client()
+            kind = rnd.choice([1, 2, 3, 4, 5, 6, 7, rnd.randrange(65536)])
+            body = bytes(rnd.randrange(256) for _ in range(rnd.choice([0, 8, 80, rnd.randrange(900)])))
+            c.send_raw(frame(kind, body) if rnd.random() < 0.8 else body or b"x")
+            c.close()
+        wait_for("all are gone", lambda: good.stats().clients == 1)
+        assert len(good.ask_all(PS_QUERY)) == 1
+        good.close()
+
+
+def too_many_clients_are_refused_with_a_reason():
+    with Daemon(config="[daemon]\nmax_clients = 10\nmax_clients_per_uid = 5\n") as d:
+        inside = [d.client() for _ in range(5)]
+        for c in inside:
+            assert c.hello().kind == WELCOME
+        over = d.client()
+        f = over.recv()
+        assert f.kind == ERROR and "max_clients_per_uid" in f.text, f.text
+        assert over.recv() is None
+        over.close()
+        inside.pop().close()
+        again = wait_for("there is room again", lambda: try_hello(d))
+        again.close()
+        for c in inside:
+            c.close()
+
+
+def try_hello(d):
+    c = d.client()
+    f = c.hello()
+    if f is not None and f.kind == WELCOME:
+        return c
+    c.close()
+    return None
+
+
+def a_second_daemon_does_not_steal_the_socket():
+    with Daemon() as d:
+        r = subprocess.run(d.args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+        assert r.returncode == 1 and b"another rationd" in r.stdout, r
+        c = d.client()
+        assert c.hello().kind == WELCOME
+        c.close()
+
+
+def a_stale_socket_file_is_taken_over():
+    d = Daemon()
+    with d:
+        d.kill()
+        assert os.path.exists(d.path)
+        d.start()
+        c = d.client()
+        assert c.hello().kind == WELCOME
+        c.close()
+    assert not os.path.exists(d.path)
+
+
+def socket_activation_is_taken():
+    with Daemon(start=False) as d:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.bind(d.path)
+        s.listen(16)
+        note = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        note.bind(d.dir + "/notify")
+        note.settimeout(20)
+
+        def child():
+            os.dup2(s.fileno(), 3)
+            os.set_inheritable(3, True)
+            os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), NOTIFY_SOCKET=d.dir + "/notify")
+
+        log = open(d.log, "ab")
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(log.fileno(), 2)
+            child()
+            os.execv(d.args[0], d.args)
+        log.close()
+        try:
+            assert b"READY=1" in note.recv(4096)
+            c = d.client()
+            assert c.hello().kind == WELCOME
+            os.kill(pid, signal.SIGTERM)
+            assert b"STOPPING=1" in note.recv(4096)
+            assert os.path.exists(d.path)  # it is systemd's
+            c.close()
+        finally:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            os.waitpid(pid, 0)
+        s.close(), note.close()
+
+
+def watchdog_is_fed():
+    with Daemon(start=False) as d:
+        note = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        note.bind(d.dir + "/notify")
+        note.settimeout(20)
+        with open(d.log, "ab") as log:
+            d.proc = subprocess.Popen(d.args, stderr=log, env=dict(os.environ, NOTIFY_SOCKET=d.dir + "/notify", WATCHDOG_USEC="200000"))
+        seen = []
+        while seen.count(b"WATCHDOG=1") < 3:
+            seen += note.recv(4096).split(b"\n")
+        assert b"READY=1" in seen
+        note.close()
+
+
+if __name__ == "__main__":
+    run([
+        attach_gives_a_sealed_page,
+        two_processes_of_a_uid_share_a_page,
+        another_uid_gets_another_page,
+        a_user_sees_only_its_own_processes,
+        the_rung_of_each_process_is_told,
+        hello_again_attaches_anew,
+        queries_answer_without_attaching,
+        a_malformed_frame_closes_only_that_connection,
+        another_version_is_told_so,
+        log_of_malformed_frames_is_bounded,
+        absurd_m_slots_and_flags_are_harmless,
+        descriptors_that_nobody_asked_for_are_closed,
+        a_client_that_never_reads_is_dropped_or_waits,
+        rubbish_does_no_harm,
+        too_many_clients_are_refused_with_a_reason,
+        a_second_daemon_does_not_steal_the_socket,
+        a_stale_socket_file_is_taken_over,
+        socket_activation_is_taken,
+        watchdog_is_fed,
+    ])

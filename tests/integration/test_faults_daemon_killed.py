@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 240
+"""The daemon dies or stops at any moment; the programs under the shim neither stop nor go wrong."""
+import os
+import random
+import signal
+import time
+
+import faults
+from faults import Worker, attached, b, case, stats, wait_attached, wait_for
+
+
+@case
+def kill_9_of_the_daemon_leaves_programs_running_and_they_resume():
+    daemon = b.Daemon()
+    with b.Group(1.0, "faults") as g:
+        workers = [Worker(daemon, g, rounds=40000, pause_ms=2) for _ in range(3)]
+        wait_attached(daemon, *workers)
+        for _ in range(6):
+            time.sleep(random.uniform(0, 0.4))
+            daemon.kill()
+            for w in workers:
+                w.moves()
+            time.sleep(random.uniform(0, 0.3))
+            daemon.start()
+        alive = [w for w in workers if w.running()]
+        assert alive, "the workers were too short for this test"
+        wait_for("the workers are attached again", lambda: {w.pid for w in alive if w.running()} <= attached(daemon))
+        assert stats(daemon)["resumes"] > 0 or not any(w.running() for w in alive), "nobody handed its page back"
+        for w in workers:
+            w.check()
+
+
+@case
+def a_program_started_while_there_is_no_daemon_attaches_to_a_later_one():
+    daemon = b.Daemon()
+    daemon.kill()
+    with b.Group(1.0, "faults") as g:
+        w = Worker(daemon, g, rounds=40000, pause_ms=5)
+        w.moves()
+        daemon.start()
+        wait_attached(daemon, w)
+        w.check()
+
+
+@case
+def a_program_that_ends_while_there_is_no_daemon_ends_well():
+    daemon = b.Daemon()
+    with b.Group(1.0, "faults") as g:
+        workers = [Worker(daemon, g, rounds=8000) for _ in range(2)]
+        wait_attached(daemon, *workers)
+        daemon.kill()
+        for w in workers:
+            w.check()
+
+
+@case
+def a_stopped_daemon_stops_nobody():
+    daemon = b.Daemon()
+    with b.Group(1.0, "faults") as g:
+        first = Worker(daemon, g, rounds=30000, pause_ms=2)
+        wait_attached(daemon, first)
+        daemon.process.send_signal(signal.SIGSTOP)
+        first.moves()
+        second = Worker(daemon, g, rounds=4000)  # its hello gets no answer
+        second.check()
+        first.moves()
+        daemon.process.send_signal(signal.SIGCONT)
+        first.check()
+        wait_for("the daemon answers again", lambda: daemon.answers())
+
+
+@case
+def killed_in_the_middle_of_attaches():
+    daemon = b.Daemon()
+    for _ in range(8):
+        workers = [Worker(daemon, rounds=2000) for _ in range(6)]
+        time.sleep(random.uniform(0, 0.03))
+        daemon.kill()
+        for w in workers:
+            w.check()
+        daemon.start()
+
+
+@case
+def a_quota_that_changes_while_the_daemon_is_away_is_seen_by_the_next():
+    daemon = b.Daemon()
+    with b.Group(0.5, "faults") as g:
+        w = Worker(daemon, g, rounds=40000, pause_ms=5)
+        wait_attached(daemon, w)
+        daemon.kill()
+        g.set_cpus(1.5)
+        daemon.start()
+        name = os.path.basename(g.dir)
+
+        def slots():
+            return [int(p["slots"]) for p in faults.pools(daemon) if name in p["domain"] and int(p["processes"])]
+
+        wait_for("the pool has the two slots of 1.5 CPUs", lambda: slots() == [2])
+        w.check()
+
+
+faults.main()

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 240
+"""A process that is stopped while it holds a P keeps nobody waiting, and goes on when it is continued."""
+import signal
+import time
+
+import faults
+from faults import Worker, b, case, stats, wait_attached
+
+
+@case
+def a_stopped_holder_is_expropriated_and_goes_on_later():
+    daemon = b.Daemon()
+    with b.Group(1.0, "faults") as g:
+        before = stats(daemon)["expropriations"]
+        holder = b.start([b.MIXED, "--no-requests", "--batch", "2", "--seconds", "6", "--json"], g, b.mode_env("ration", daemon))
+        faults.wait_for("the holder is attached", lambda: holder.pid in faults.attached(daemon))
+        time.sleep(0.5)
+        # It burns CPU alone: wherever it is stopped it holds the one slot.
+        holder.send_signal(signal.SIGSTOP)
+        w = Worker(daemon, g, rounds=8000)
+        w.check()
+        assert stats(daemon)["expropriations"] > before, "the stopped holder was never expropriated"
+        holder.send_signal(signal.SIGCONT)
+        out, err = holder.communicate(timeout=60)
+        assert holder.returncode == 0, f"the holder ended with {holder.returncode}: {err}"
+
+
+@case
+def stop_and_continue_at_random():
+    import random
+    daemon = b.Daemon()
+    with b.Group(1.0, "faults") as g:
+        workers = [Worker(daemon, g, rounds=15000, pause_ms=1) for _ in range(3)]
+        wait_attached(daemon, *workers)
+        for _ in range(30):
+            w = random.choice(workers)
+            if w.running():
+                w.process.send_signal(signal.SIGSTOP)
+                time.sleep(random.uniform(0, 0.15))
+                w.process.send_signal(signal.SIGCONT)
+        for w in workers:
+            w.check()
+
+
+@case
+def all_stopped_and_continued():
+    daemon = b.Daemon()
+    with b.Group(1.0, "faults") as g:
+        workers = [Worker(daemon, g, rounds=12000) for _ in range(2)]
+        wait_attached(daemon, *workers)
+        for w in workers:
+            w.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        for w in workers:
+            w.process.send_signal(signal.SIGCONT)
+        for w in workers:
+            w.check()
+
+
+faults.main()

@@ -1,0 +1,5 @@
+# The CLI's objects are in no archive.  (The Makefile's CLI_OBJS without its main.)
+$(BUILD)/tests/unit/test_cli_text: $(BUILD)/obj/daemon/cli/text.o $(BUILD)/obj/daemon/cli/options.o
+$(BUILD)/tests/unit/test_cli_text: EXTRA = -ljansson
+$(BUILD)/tests/unit/test_cli_transient: $(BUILD)/obj/daemon/cli/transient.o
+$(BUILD)/tests/unit/test_cli_transient: EXTRA = -lcgroup

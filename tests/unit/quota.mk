@@ -1,0 +1,2 @@
+# The quota tests use the generator of fixture trees.
+$(BUILD)/tests/unit/test_quota: $(BUILD)/tests/unit/fixture.o

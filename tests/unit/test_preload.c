@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The wrappers against a gate of our own: when is a thread in the bracket, when does it give its P away, and is it
+ * out of the bracket wherever the program's code runs.  What the program sees is test_posix_conformance's business.
+ */
+#include "unit.h"
+
+#ifndef RATION_SAN
+#if defined(RATION_SAN_address) || defined(RATION_SAN_thread) || defined(RATION_SAN_undefined)
+#define RATION_SAN 1
+#else
+#define RATION_SAN 0
+#endif
+#endif
+
+#if RATION_SAN
+int main(void) {
+  puts("the wrappers and a sanitizer stand in front of the same functions");
+  return UNIT_SKIP;
+}
+#else
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "core/gate.h"
+#include "preload/process.h"
+#include "preload/signal.h"
+
+/* --- the gate: it notes what it is told --- */
+
+__thread struct m *m_self;
+_Atomic uint32_t sched_waiting_flag;
+_Atomic bool preempt_no_signals;
+static _Atomic int given; /* Ps given away by m_entersyscallblock */
+static _Atomic int last_why;
+static _Atomic bool next_is_ours;
+static _Atomic int stepped_aside;
+
+void m_entersyscall_slow(struct m *m) { SLOT_STORE(m->slot->state, M_SYSCALL); }
+void m_exitsyscall_slow(struct m *m) { SLOT_STORE(m->slot->state, M_RUN); }
+void m_entersyscallblock(struct m *m, enum wait_reason why) {
+  m_entersyscall(m);
+  given++;
+  last_why = (int)why;
+}
+bool gate_yield(void) { return sched_waiting(); }
+bool gate_sigurg(const siginfo_t *si, void *uctx) {
+  (void)si, (void)uctx;
+  return next_is_ours;
+}
+bool gate_defer(int sig, const siginfo_t *si, void *uctx) {
+  (void)sig, (void)si, (void)uctx;
+  return false; /* no test here is in scheduler code */
+}
+enum ration_mode gate_mode(void) { return RATION_MODE_LOCKED; }
+void gate_step_aside(const char *why) {
+  (void)why;
+  stepped_aside++;
+}
+bool process_in_vfork_child(void) { return false; }
+
+static __thread struct m self_m;
+static uint32_t state(void) { return SLOT_LOAD(self_m.own_slot.state); }
+
+static void become_m(void) {
+  self_m.slot = &self_m.own_slot;
+  SLOT_STORE(self_m.own_slot.state, M_RUN);
+  m_self = &self_m;
+}
+
+static int fd[2], sv[2];
+static void set_up(void) {
+  become_m();
+  ck_assert_int_eq(pipe(fd), 0);
+  ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+}
+
+/* --- helpers: another thread, which is no M, acts on this one when it is in the bracket --- */
+
+static struct m_slot *watched;
+static pthread_t main_thread;
+struct act {
+  int sig;
+  int times;
+  void (*then)(void);
+};
+
+static void wait_for_bracket(void) {
+  while (SLOT_LOAD(watched->state) != M_SYSCALL) sched_yield();
+  struct timespec ts = {0, 20000000};
+  nanosleep(&ts, NULL);
+}
+
+static void *actor(void *arg) {
+  struct act *a = arg;
+  for (int i = 0; i < a->times; i++) {
+    wait_for_bracket();
+    pthread_kill(main_thread, a->sig);
+  }
+  wait_for_bracket();
+  if (a->then) a->then();
+  return NULL;
+}
+
+static pthread_t act(struct act *a) {
+  pthread_t t;
+  watched = &self_m.own_slot;
+  main_thread = pthread_self();
+  ck_assert_int_eq(pthread_create(&t, NULL, actor, a), 0);
+  return t;
+}
+
+static void put_byte(void) { ck_assert_int_eq(write(fd[1], "x", 1), 1); }
+
+static _Atomic uint32_t state_in_handler;
+static _Atomic int runs;
+static void on_sig(int sig) {
+  (void)sig;
+  runs++;
+  state_in_handler = state();
+}
+
+/* --- the cases --- */
+
+START_TEST(handler_runs_outside_the_bracket) {
+  set_up();
+  struct sigaction sa = {.sa_handler = on_sig, .sa_flags = SA_RESTART};
+  ck_assert_int_eq(sigaction(SIGUSR1, &sa, NULL), 0);
+  struct act a = {SIGUSR1, 2, put_byte};
+  pthread_t t = act(&a);
+  char c;
+  ck_assert_int_eq(read(fd[0], &c, 1), 1);
+  ck_assert_uint_eq(state_in_handler, M_RUN);
+  ck_assert_int_eq(runs, 2);
+  ck_assert_uint_eq(state(), M_RUN);
+  pthread_join(t, NULL);
+}
+END_TEST
+
+static sigjmp_buf jump;
+static void on_jump(int sig) { siglongjmp(jump, sig); }
+
+START_TEST(siglongjmp_leaves_the_bracket) {
+  set_up();
+  signal(SIGUSR1, on_jump);
+  struct act a = {SIGUSR1, 1, NULL};
+  pthread_t t = 0;
+  char c;
+  if (sigsetjmp(jump, 1) == 0) {
+    t = act(&a);
+    (void)!read(fd[0], &c, 1);
+    ck_abort_msg("read returned");
+  }
+  ck_assert_uint_eq(state(), M_RUN);
+  (void)t;
+}
+END_TEST
+
+static _Atomic uint32_t state_in_cleanup;
+static _Atomic bool in_read;
+static void cleanup(void *arg) {
+  (void)arg;
+  state_in_cleanup = state();
+}
+static void *read_for_ever(void *arg) {
+  (void)arg;
+  become_m();
+  watched = &self_m.own_slot;
+  in_read = true;
+  char c;
+  pthread_cleanup_push(cleanup, NULL);
+  (void)!read(fd[0], &c, 1);
+  pthread_cleanup_pop(0);
+  return NULL;
+}
+
+START_TEST(cancellation_leaves_the_bracket) {
+  set_up();
+  pthread_t t;
+  void *r;
+  state_in_cleanup = 99;
+  ck_assert_int_eq(pthread_create(&t, NULL, read_for_ever, NULL), 0);
+  while (!in_read) sched_yield();
+  wait_for_bracket();
+  pthread_cancel(t);
+  ck_assert_int_eq(pthread_join(t, &r), 0);
+  ck_assert_ptr_eq(r, PTHREAD_CANCELED);
+  ck_assert_uint_eq(state_in_cleanup, M_RUN);
+}
+END_TEST
+
+START_TEST(our_sigurg_interrupts_nothing) {
+  set_up();
+  ck_assert_int_eq(signal_install_urg(), 0);
+  next_is_ours = true;
+  struct act a = {SIGURG, 3, put_byte};
+  pthread_t t = act(&a);
+  struct pollfd p = {.fd = fd[0], .events = POLLIN};
+  ck_assert_int_eq(poll(&p, 1, 20000), 1);
+  ck_assert_uint_eq(signal_tls.silent, 3);
+  ck_assert_uint_eq(signal_tls.handled, 0);
+  pthread_join(t, NULL);
+}
+END_TEST
+
+static void both(void) {
+  pthread_kill(main_thread, SIGURG);
+  pthread_kill(main_thread, SIGUSR1);
+}
+
+START_TEST(a_handler_beside_our_sigurg_still_interrupts) {
+  set_up();
+  ck_assert_int_eq(signal_install_urg(), 0);
+  next_is_ours = true;
+  signal(SIGUSR1, on_sig);
+  struct act a = {SIGURG, 2, both};
+  pthread_t t = act(&a);
+  errno = 0;
+  ck_assert_int_eq(pause(), -1);
+  ck_assert_int_eq(errno, EINTR);
+  ck_assert_int_eq(runs, 1);
+  pthread_join(t, NULL);
+}
+END_TEST
+
+START_TEST(blocked_sigurg_stays_open_for_us) {
+  set_up();
+  ck_assert_int_eq(signal_install_urg(), 0);
+  sigset_t all, now;
+  sigfillset(&all);
+  ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, &all, NULL), 0);
+  ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, NULL, &now), 0);
+  ck_assert_int_eq(sigismember(&now, SIGURG), 1);
+  next_is_ours = true;
+  ck_assert_uint_eq(signal_tls.silent, 0);
+  pthread_kill(pthread_self(), SIGURG);
+  ck_assert_uint_eq(signal_tls.silent, 1);
+  ck_assert(!signal_urg_owned);
+  /* A foreign one is kept pending, and from then on we are quiet. */
+  next_is_ours = false;
+  pthread_kill(pthread_self(), SIGURG);
+  sigpending(&now);
+  ck_assert_int_eq(sigismember(&now, SIGURG), 1);
+  ck_assert(signal_urg_owned);
+  ck_assert(preempt_no_signals);
+  ck_assert_int_eq(stepped_aside, 1);
+}
+END_TEST
+
+START_TEST(free_locks_keep_the_p) {
+  set_up();
+  pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+  pthread_rwlock_t rw = PTHREAD_RWLOCK_INITIALIZER;
+  sem_t s;
+  sem_init(&s, 0, 1);
+  sched_waiting_flag = 1;
+  pthread_t t;
+  ck_assert_int_eq(pthread_create(&t, NULL, (void *(*)(void *))(void *)getpid, NULL), 0);
+  pthread_mutex_lock(&m);
+  pthread_rwlock_rdlock(&rw);
+  sem_wait(&s);
+  ck_assert_int_eq(given, 0);
+  struct timespec past = {1, 0};
+  ck_assert_int_eq(pthread_mutex_timedlock(&m, &past), ETIMEDOUT);
+  ck_assert_int_eq(last_why, WAIT_MUTEX);
+  ck_assert_int_eq(pthread_rwlock_timedwrlock(&rw, &past), ETIMEDOUT);
+  ck_assert_int_eq(last_why, WAIT_RWLOCK);
+  ck_assert_int_eq(sem_timedwait(&s, &past), -1);
+  ck_assert_int_eq(last_why, WAIT_SEMA);
+  ck_assert_int_eq(given, 3);
+  ck_assert_uint_eq(state(), M_RUN);
+  pthread_join(t, NULL);
+}
+END_TEST
+
+START_TEST(recv_gives_the_p_only_when_it_would_block) {
+  set_up();
+  char c;
+  sched_waiting_flag = 1;
+  ck_assert_int_eq(send(sv[1], "ab", 2, 0), 2);
+  ck_assert_int_eq(recv(sv[0], &c, 1, 0), 1);
+  ck_assert_int_eq(read(sv[0], &c, 1), 1);
+  ck_assert_int_eq(recv(sv[0], &c, 1, MSG_DONTWAIT), -1);
+  ck_assert_int_eq(given, 0);
+  struct timeval tv = {0, 1000};
+  setsockopt(sv[0], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+  ck_assert_int_eq(recv(sv[0], &c, 1, 0), -1);
+  ck_assert_int_eq(given, 1);
+  sched_waiting_flag = 0; /* nobody waits: BPF's business */
+  ck_assert_int_eq(recv(sv[0], &c, 1, 0), -1);
+  ck_assert_int_eq(given, 1);
+}
+END_TEST
+
+START_TEST(polls_look_before_they_give_the_p) {
+  set_up();
+  struct pollfd p = {.fd = fd[0], .events = POLLIN};
+  fd_set r;
+  FD_ZERO(&r);
+  FD_SET(fd[0], &r);
+  struct timeval tv = {0, 1000};
+  sched_waiting_flag = 1;
+  put_byte();
+  ck_assert_int_eq(poll(&p, 1, 1000), 1);
+  ck_assert_int_eq(select(fd[0] + 1, &r, NULL, NULL, &tv), 1);
+  ck_assert(FD_ISSET(fd[0], &r));
+  ck_assert_int_eq(given, 0);
+  char c;
+  ck_assert_int_eq(read(fd[0], &c, 1), 1);
+  ck_assert_int_eq(poll(&p, 1, 1), 0);
+  ck_assert_int_eq(given, 1);
+  ck_assert_int_eq(select(fd[0] + 1, &r, NULL, NULL, &tv), 0);
+  ck_assert_int_eq(given, 2);
+  ck_assert_int_eq(poll(&p, 1, 0), 0);
+  ck_assert_int_eq(given, 2);
+}
+END_TEST
+
+START_TEST(sleeps_give_the_p) {
+  set_up();
+  struct timespec ts = {0, 1000000}, zero = {0, 0};
+  ck_assert_int_eq(nanosleep(&zero, NULL), 0);
+  ck_assert_int_eq(given, 0);
+  ck_assert_int_eq(nanosleep(&ts, NULL), 0);
+  ck_assert_int_eq(usleep(1000), 0);
+  ck_assert_int_eq(given, 2);
+  ck_assert_int_eq(last_why, WAIT_SLEEP);
+  ck_assert_uint_eq(state(), M_RUN);
+}
+END_TEST
+
+UNIT_MAIN("preload", handler_runs_outside_the_bracket, siglongjmp_leaves_the_bracket, cancellation_leaves_the_bracket,
+          our_sigurg_interrupts_nothing, a_handler_beside_our_sigurg_still_interrupts, blocked_sigurg_stays_open_for_us,
+          free_locks_keep_the_p, recv_gives_the_p_only_when_it_would_block, polls_look_before_they_give_the_p, sleeps_give_the_p)
+#endif

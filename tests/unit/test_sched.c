@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scheduler core without kernel or daemon: a page, a clock and threads that are only records.  One
+ * case, one decision.  What threads really do to each other is in tests/model and tests/integration.
+ */
+#include <string.h>
+#include "client/env.h"
+#include "core/sched.h"
+#include "unit.h"
+
+#define MS 1000000ull
+#define NM 12
+
+static struct pool_page *page;
+static uint64_t clock_now;
+static uint64_t cpu[NM]; /* CPU time of each thread */
+static struct m ms[NM];
+static unsigned woken, signalled;
+static struct m *last_signalled;
+static bool asleep_in_proc;
+static void (*during_barrier)(void);
+
+static uint64_t fake_now(void) { return clock_now; }
+static void fake_wake(_Atomic uint32_t *word, bool shared) { (void)word, (void)shared, woken++; }
+static void fake_signal(struct m *m) { signalled++, last_signalled = m; }
+static int fake_barrier(void) {
+  if (during_barrier) during_barrier();
+  return 0;
+}
+static uint64_t fake_cpu(const struct m *m) { return cpu[m - ms]; }
+static bool fake_sleeps(const struct m *m) {
+  (void)m;
+  return asleep_in_proc;
+}
+
+static void setup(uint32_t nslots, uint32_t nexpress, uint32_t rate) {
+  sched_hooks = (struct sched_hooks){fake_now, fake_wake, fake_signal, fake_barrier, fake_cpu, fake_sleeps};
+  page = aligned_alloc(4096, POOL_PAGE_SIZE);
+  memset(page, 0, POOL_PAGE_SIZE);
+  page->magic = POOL_MAGIC;
+  clock_now = 1000000000ull;
+  page->nslots = nslots;
+  page->nexpress = nexpress;
+  page->rate = rate;
+  page->credit_us = 10000;
+  page->debt_us = 10000;
+  page->ncpus = nslots;
+  page->nmembers = 1;
+  page->members[0].gen = 1;
+  page->tat = clock_now - 2 * MS; /* neither empty nor half full */
+  page->flags = POOL_F_GATED;
+  lock_take(&sched.lock);
+  sched.page = page;
+  sched.member = 0;
+  sched.gen = 1;
+  for (unsigned i = 0; i < NM; i++) {
+    struct m *m = &ms[i];
+    m->slot = &m->own_slot;
+    m->g = &m->g0;
+    m->g0.lockedm = m;
+    m->tid = i + 1;
+    m->own_slot.state = M_RUN;
+  }
+  sched_reconfigure(clock_now);
+  ck_assert(sched.gated);
+}
+
+/* The usage that makes thread i a hog, or a newcomer. */
+static void usage(unsigned i, uint64_t ns) { ms[i].g0.fair = (struct fair){ns, clock_now}; }
+
+/* Thread i comes back from the kernel without a P, as m_exitsyscall_slow has it. */
+static bool arrive(unsigned i) {
+  struct g *g = &ms[i].g0;
+  ms[i].own_slot.state = M_IDLE;
+  ms[i].park = 0;
+  g->express = fair_express(fair_usage(&g->fair, clock_now), sched_my_share(1));
+  struct p *p = sched_p_get(g, clock_now);
+  if (p) {
+    sched_grant(p, g, clock_now, true);
+    ms[i].own_slot.state = M_RUN;
+    return true;
+  }
+  sched_enqueue(g, WAIT_SYSCALL, clock_now, false);
+  sched_balance(clock_now);
+  return false;
+}
+
+/* A thread that was granted a P wakes up. */
+static bool wake(unsigned i) {
+  if (!ms[i].park) return false;
+  ms[i].park = 0;
+  ms[i].own_slot.state = M_RUN;
+  return true;
+}
+
+static void run_for(uint64_t ns, unsigned i) {
+  clock_now += ns;
+  cpu[i] += ns;
+}
+
+#define HOG (180 * MS) /* above any share */
+
+START_TEST(the_first_takes_the_free_slot) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  ck_assert_ptr_eq(ms[0].p, &sched.ps[0]);
+  ck_assert_uint_eq(page->slots[0].word, POOL_LEASE(0, 1));
+  ck_assert_uint_eq(ms[0].own_slot.has_p, 1);
+  ck_assert_uint_eq(ms[0].own_slot.taken, 0);
+}
+END_TEST
+
+START_TEST(a_hog_waits_where_all_slots_are_taken) {
+  setup(1, 1, 980000);
+  for (unsigned i = 0; i < 3; i++) usage(i, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  ck_assert(!arrive(2));
+  ck_assert_uint_eq(sched.global.len, 2);
+  ck_assert_uint_eq(page->members[0].wants, 2);
+  ck_assert_uint_eq(page->waiting[0], 1);
+  ck_assert(sched_waiting());
+  ck_assert_uint_eq(page->slots[1].word, 0); /* the express slot is not for hogs */
+}
+END_TEST
+
+START_TEST(a_newcomer_takes_the_express_slot_beside_a_hog) {
+  setup(1, 1, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  usage(1, 0);
+  ck_assert(arrive(1));
+  ck_assert(ms[1].p->express);
+  ck_assert_uint_eq(signalled, 0);
+}
+END_TEST
+
+START_TEST(a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run) {
+  setup(2, 0, 1900000);
+  usage(0, HOG);
+  usage(1, HOG + 3 * MS);
+  ck_assert(arrive(0));
+  ck_assert(arrive(1));
+  usage(2, 0);
+  ck_assert(!arrive(2));
+  ck_assert_uint_eq(signalled, 0); /* both have only begun */
+  run_for(SCHED_MIN_RUN_NS, 0);
+  cpu[1] += SCHED_MIN_RUN_NS;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1);
+  ck_assert_ptr_eq(last_signalled, &ms[1]);
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1); /* one is enough for one */
+  /* it yields: the newcomer is next, though a hog was there before it */
+  usage(3, HOG);
+  ms[1].own_slot.state = M_IDLE;
+  struct p *p = sched_p_take(&ms[1], clock_now);
+  sched_p_free(p, clock_now, false);
+  ck_assert(wake(2));
+  ck_assert_ptr_eq(ms[2].p, p);
+}
+END_TEST
+
+START_TEST(a_slice_ends_only_when_others_wait) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  run_for(5 * SCHED_SLICE_NS, 0);
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 0);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(!arrive(1));
+  ck_assert_uint_eq(signalled, 1);
+}
+END_TEST
+
+START_TEST(hogs_take_turns) {
+  setup(1, 0, 1000000);
+  page->rate = 0; /* no pacing in this one */
+  unsigned turns[4] = {0}, now = 0;
+  for (unsigned i = 0; i < 4; i++) usage(i, HOG);
+  ck_assert(arrive(0));
+  for (unsigned i = 1; i < 4; i++) ck_assert(!arrive(i));
+  for (unsigned k = 0; k < 40; k++) {
+    turns[now]++;
+    run_for(SCHED_SLICE_NS, now);
+    sched_balance(clock_now);
+    ck_assert_ptr_eq(last_signalled, &ms[now]);
+    ms[now].own_slot.state = M_IDLE;
+    struct p *p = sched_p_take(&ms[now], clock_now);
+    ms[now].g0.express = false;
+    sched_enqueue(&ms[now].g0, WAIT_PREEMPTED, clock_now, false);
+    sched_p_free(p, clock_now, true);
+    now = (now + 1) % 4;
+    ck_assert(wake(now));
+  }
+  for (unsigned i = 0; i < 4; i++) ck_assert_uint_eq(turns[i], 10);
+}
+END_TEST
+
+START_TEST(an_empty_bucket_paces_the_hog_and_not_the_newcomer) {
+  setup(1, 1, 500000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  page->tat = clock_now; /* 5 ms of CPU accrue in this frame: they may be used, not more */
+  run_for(4 * MS, 0);
+  sched_balance(clock_now);
+  ck_assert(!sched.paced);
+  run_for(MS + 1000, 0);
+  sched_balance(clock_now);
+  ck_assert(sched.paced);
+  ck_assert_uint_eq(signalled, 1);
+  ck_assert_uint_eq(lease_hog_slots(), 0);
+  usage(1, 0);
+  ck_assert(arrive(1));
+  /* and it goes on when there is enough again */
+  ms[0].own_slot.state = M_IDLE;
+  ms[0].g0.express = false;
+  struct p *p = sched_p_take(&ms[0], clock_now);
+  sched_enqueue(&ms[0].g0, WAIT_PACED, clock_now, true);
+  lease_release(p);
+  sched_balance(clock_now);
+  ck_assert(!wake(0));
+  clock_now += 3 * MS; /* enough has accrued, but the frame lasts */
+  sched_balance(clock_now);
+  ck_assert(!wake(0));
+  clock_now += 3 * MS;
+  sched_balance(clock_now);
+  ck_assert(!sched.paced);
+  ck_assert(wake(0));
+}
+END_TEST
+
+START_TEST(one_and_a_half_cpus_keep_one_slot_running) {
+  setup(2, 0, 1470000);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ck_assert(arrive(1));
+  page->tat = clock_now + 5 * MS; /* more than the half CPU gives in this frame */
+  sched_balance(clock_now);
+  ck_assert_uint_eq(lease_hog_slots(), 1);
+  ck_assert_uint_eq(signalled, 1);
+  ck_assert_ptr_eq(last_signalled, sched.ps[1].m);
+}
+END_TEST
+
+START_TEST(a_newcomer_waits_for_a_debt_but_not_for_long) {
+  setup(1, 1, 500000);
+  page->tat = clock_now + 900 * MS; /* deep in debt, by whose fault ever */
+  usage(0, 0);
+  ck_assert(!arrive(0));
+  clock_now += SCHED_DEBT_WAIT_NS / 2;
+  sched_balance(clock_now);
+  ck_assert(!wake(0));
+  clock_now += SCHED_DEBT_WAIT_NS;
+  sched_balance(clock_now);
+  ck_assert(wake(0));
+}
+END_TEST
+
+START_TEST(a_full_bucket_lets_the_kernel_schedule) {
+  setup(1, 1, 980000);
+  for (unsigned i = 0; i < 6; i++) usage(i, HOG);
+  ck_assert(arrive(0));
+  for (unsigned i = 1; i < 6; i++) arrive(i);
+  page->tat = clock_now - 100 * MS; /* nothing was used for long */
+  sched_balance(clock_now);
+  ck_assert(sched.surplus);
+  for (unsigned i = 1; i < 6; i++) ck_assert(wake(i));
+  page->tat = clock_now; /* spent */
+  signalled = 0;
+  sched_balance(clock_now);
+  ck_assert(!sched.surplus);
+  ck_assert_uint_ge(signalled, 5); /* all but the regular slot's must go */
+}
+END_TEST
+
+static void go_blocked(unsigned i) {
+  ms[i].own_slot.state = M_SYSCALL;
+  ms[i].systick++;
+}
+
+START_TEST(without_bpf_a_wrapper_that_lasts_loses_its_p) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  go_blocked(0);
+  sched_balance(clock_now);
+  ck_assert_ptr_nonnull(ms[0].p); /* seen for the first time */
+  clock_now += SCHED_POLL_MIN_NS;
+  sched_balance(clock_now);
+  ck_assert_ptr_null(ms[0].p);
+  ck_assert_uint_eq(ms[0].own_slot.taken, 1);
+  ck_assert_uint_eq(ms[0].own_slot.has_p, 0);
+  ck_assert(wake(1));
+}
+END_TEST
+
+static void comes_back(void) { ms[0].own_slot.state = M_RUN; }
+
+START_TEST(a_retake_that_finds_the_m_back_is_undone) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  go_blocked(0);
+  sched_balance(clock_now);
+  clock_now += SCHED_POLL_MIN_NS;
+  during_barrier = comes_back;
+  sched_balance(clock_now);
+  ck_assert_ptr_eq(ms[0].p, &sched.ps[0]);
+  ck_assert_uint_eq(ms[0].own_slot.taken, 0);
+  ck_assert(!wake(1));
+}
+END_TEST
+
+START_TEST(an_m_blocked_outside_any_wrapper_is_found_by_its_clock) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  asleep_in_proc = true; /* and its CPU clock stands still */
+  clock_now += SCHED_POLL_RAW_NS;
+  sched_balance(clock_now);
+  ck_assert(wake(1));
+  ck_assert_uint_eq(signalled, 0); /* one that is in the kernel is not signalled */
+}
+END_TEST
+
+/* --- with BPF's marks --- */
+
+static struct {
+  struct m_header h;
+  struct m_slot s[M_SLOTS_MIN];
+  struct m_tids t[M_SLOTS_MIN * 2 / M_TIDS_PER_ELEM];
+} map;
+
+static void setup_bpf(void) {
+  sched.header = &map.h;
+  sched.slots = map.s;
+  sched.tids = map.t;
+  sched.nslots = M_SLOTS_MIN;
+  sched.slot_free = calloc(M_SLOTS_MIN, sizeof *sched.slot_free);
+  for (uint32_t i = 0; i < M_SLOTS_MIN; i++) sched.slot_free[i] = M_SLOTS_MIN - 1 - i;
+  sched.nslot_free = M_SLOTS_MIN;
+  sched.bpf = true;
+  map.h.caps = M_CAP_TICK;
+  for (unsigned i = 0; i < NM; i++) m_place_slot(&ms[i]);
+}
+
+static void bpf_in(unsigned i) {
+  ms[i].slot->blocked_at = 0;
+  ms[i].slot->oncpu_at = clock_now;
+  ms[i].slot->seq = (ms[i].slot->seq + 1) | 1;
+}
+static void bpf_out(unsigned i, bool blocked) {
+  ms[i].slot->cpu_ns += clock_now - ms[i].slot->oncpu_at;
+  ms[i].slot->oncpu_at = 0;
+  ms[i].slot->seq = (ms[i].slot->seq + 2) & ~1ull;
+  if (blocked) ms[i].slot->blocked_at = clock_now;
+}
+
+static bool arrive_bpf(unsigned i) {
+  bpf_in(i);
+  struct g *g = &ms[i].g0;
+  g->express = fair_express(fair_usage(&g->fair, clock_now), sched_my_share(1));
+  ms[i].slot->state = M_IDLE;
+  struct p *p = sched_p_get(g, clock_now);
+  if (p) {
+    sched_grant(p, g, clock_now, true);
+    ms[i].slot->state = M_RUN;
+    return true;
+  }
+  sched_enqueue(g, WAIT_SYSCALL, clock_now, false);
+  sched_balance(clock_now);
+  bpf_out(i, false);
+  return false;
+}
+
+START_TEST(who_looks_for_a_p_takes_that_of_a_blocked_m) {
+  setup(1, 0, 980000);
+  setup_bpf();
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive_bpf(0));
+  clock_now += MS;
+  bpf_out(0, true);
+  ck_assert(arrive_bpf(1)); /* at once, without sysmon */
+  ck_assert_uint_eq(ms[0].slot->taken, 1);
+  ck_assert_uint_eq(signalled, 0);
+}
+END_TEST
+
+START_TEST(a_p_that_serves_nobody_goes_back_to_the_pool) {
+  setup(1, 0, 980000);
+  setup_bpf();
+  ck_assert(arrive_bpf(0));
+  clock_now += MS;
+  bpf_out(0, true);
+  sched_balance(clock_now);
+  ck_assert_uint_eq(page->slots[0].word, POOL_LEASE(0, 1)); /* it may be back in a moment */
+  clock_now += SCHED_ACTIVE_TICK_NS;
+  ck_assert_uint_eq(sched_balance(clock_now), UINT64_MAX); /* and nothing is left to wake up for */
+  ck_assert_uint_eq(page->slots[0].word, 0);
+}
+END_TEST
+
+START_TEST(the_p_of_an_m_without_cpu_is_taken_without_a_signal) {
+  setup(1, 0, 980000);
+  setup_bpf();
+  usage(0, HOG);
+  ck_assert(arrive_bpf(0));
+  clock_now += 2 * MS;
+  bpf_out(0, false); /* the kernel runs somebody else */
+  usage(1, 0);
+  arrive_bpf(1);
+  ck_assert(ms[1].p != NULL);
+  ck_assert_ptr_null(ms[0].p);
+  ck_assert_uint_eq(ms[0].slot->taken, 1);
+  ck_assert_uint_eq(signalled, 0);
+}
+END_TEST
+
+START_TEST(a_slot_that_bpf_has_not_seen_says_nothing) {
+  setup(1, 0, 980000);
+  setup_bpf();
+  bool bpf;
+  cpu[0] = 77;
+  ck_assert_uint_eq(m_cpu_ns(&ms[0], clock_now, &bpf), 77);
+  ck_assert(!bpf);
+  bpf_in(0);
+  clock_now += 5;
+  ck_assert_uint_eq(m_cpu_ns(&ms[0], clock_now, &bpf), 5);
+  ck_assert(bpf);
+}
+END_TEST
+
+START_TEST(cpu_time_is_charged_once_to_g_bucket_and_page) {
+  setup(1, 0, 1000000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  int64_t before = lease_tokens(clock_now);
+  run_for(4 * MS, 0);
+  sched_charge(&ms[0], clock_now);
+  sched_charge(&ms[0], clock_now);
+  ck_assert_uint_eq(page->charged, 4 * MS);
+  ck_assert_uint_eq(page->members[0].charged, 4 * MS);
+  ck_assert_int_eq(lease_tokens(clock_now), before); /* 4 ms passed at rate 1, 4 ms used */
+}
+END_TEST
+
+/* --- two processes --- */
+
+static void add_member(uint32_t i, uint32_t wants, uint32_t express) {
+  page->nmembers++;
+  page->members[i].gen = 7;
+  page->members[i].wants = wants;
+  page->members[i].express = express;
+  if (wants) page->waiting[i / 64] |= 1ull << (i % 64);
+}
+
+START_TEST(a_released_slot_rings_who_waits) {
+  setup(1, 0, 980000);
+  add_member(5, 1, 0);
+  ck_assert(arrive(0));
+  struct p *p = sched_p_take(&ms[0], clock_now);
+  lease_release(p);
+  ck_assert_uint_eq(page->members[5].bell, 1);
+  ck_assert_uint_eq(page->slots[0].word, 0);
+}
+END_TEST
+
+START_TEST(processes_share_in_proportion_to_their_waiting_threads) {
+  setup(1, 0, 1000000);
+  page->rate = 0;
+  for (unsigned i = 0; i < 3; i++) usage(i, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  ck_assert(!arrive(2));
+  add_member(3, 2, 0);
+  unsigned theirs = 0, ours = 0;
+  for (unsigned k = 0; k < 100; k++) { /* 2 wait here, 2 there */
+    struct p *p = &sched.ps[0];
+    if (p->status == P_NONE) { /* they had it; they give it back */
+      theirs++;
+      page->slots[0].word = 0;
+      sched_balance(clock_now);
+      continue;
+    }
+    ours++;
+    struct m *m = p->m;
+    sched_p_take(m, clock_now);
+    m->g0.express = false;
+    m->park = 0;
+    sched_enqueue(&m->g0, WAIT_PREEMPTED, clock_now, false);
+    sched_p_free(p, clock_now, true);
+    if (page->slots[0].word != POOL_LEASE(0, 1)) ck_assert_uint_eq(page->slots[0].word, POOL_LEASE(3, 7));
+  }
+  ck_assert_uint_ge(theirs, 25); /* 2 of 5, each time that we decide */
+  ck_assert_uint_ge(ours, 30);
+}
+END_TEST
+
+START_TEST(a_newcomer_of_another_process_gets_our_hogs_p) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  clock_now += SCHED_MIN_RUN_NS;
+  add_member(9, 1, 1);
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1);
+  usage(1, HOG);
+  ms[0].own_slot.state = M_IDLE;
+  struct p *p = sched_p_take(&ms[0], clock_now);
+  sched_p_free(p, clock_now, false);
+  ck_assert_uint_eq(page->slots[0].word, POOL_LEASE(9, 7));
+  ck_assert_uint_eq(page->members[9].bell, 1);
+}
+END_TEST
+
+START_TEST(a_slot_handed_to_us_is_found_and_used) {
+  setup(1, 0, 980000);
+  page->nmembers = 2;
+  page->slots[0].word = POOL_LEASE(1, 3);
+  usage(0, HOG);
+  ck_assert(!arrive(0));
+  page->slots[0].word = POOL_LEASE(0, 1);
+  sched_balance(clock_now);
+  ck_assert(wake(0));
+}
+END_TEST
+
+START_TEST(an_expropriated_p_is_noticed_and_no_error) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  page->slots[0].word = POOL_LEASE(4, 4); /* the owner gave it to someone else */
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1);
+  struct p *p = sched_p_take(&ms[0], clock_now);
+  sched_p_free(p, clock_now, false);
+  ck_assert_uint_eq(page->slots[0].word, POOL_LEASE(4, 4));
+  ck_assert_uint_eq(sched.nheld, 0);
+}
+END_TEST
+
+START_TEST(a_page_of_nonsense_harms_nobody) {
+  setup(1, 0, 980000);
+  unsigned char *b = (unsigned char *)page;
+  srand(1);
+  for (unsigned k = 0; k < 300; k++) {
+    for (size_t i = 64; i < POOL_PAGE_SIZE; i++) b[i] = (unsigned char)rand();
+    for (unsigned i = 0; i < NM; i++) {
+      clock_now += MS;
+      if (!ms[i].p && !ms[i].g0.queued) arrive(i);
+      if (ms[i].p && k % 3 == 0) {
+        struct p *p = sched_p_take(&ms[i], clock_now);
+        sched_p_free(p, clock_now, true);
+      }
+      sched_balance(clock_now);
+    }
+    ck_assert_uint_le(sched.nheld, POOL_SLOTS_MAX);
+  }
+}
+END_TEST
+
+START_TEST(opening_the_gate_lets_everybody_run) {
+  setup(1, 0, 980000);
+  for (unsigned i = 0; i < 4; i++) usage(i, HOG);
+  arrive(0);
+  for (unsigned i = 1; i < 4; i++) ck_assert(!arrive(i));
+  page->flags = 0;
+  page->change++;
+  sched_reconfigure(clock_now);
+  ck_assert(!sched.gated);
+  for (unsigned i = 1; i < 4; i++) ck_assert(wake(i));
+  ck_assert_uint_eq(page->slots[0].word, 0);
+  ck_assert(!sched_waiting());
+  /* and closing it calls them in */
+  for (unsigned i = 0; i < 4; i++) ms[i].next = i < 3 ? &ms[i + 1] : NULL;
+  sched.allm = &ms[0];
+  page->flags = POOL_F_GATED;
+  sched_reconfigure(clock_now);
+  for (unsigned i = 0; i < 4; i++) ck_assert_uint_eq(ms[i].own_slot.taken, 1);
+}
+END_TEST
+
+START_TEST(fewer_slots_call_in_who_holds_more) {
+  setup(2, 0, 2000000);
+  page->rate = 0;
+  for (unsigned i = 0; i < 2; i++) usage(i, HOG), ck_assert(arrive(i));
+  page->nslots = 1;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1);
+  ck_assert_ptr_eq(last_signalled, sched.ps[1].m);
+}
+END_TEST
+
+START_TEST(maxprocs_bounds_the_regular_slots) {
+  sched.maxprocs = 1;
+  setup(2, 0, 0);
+  for (unsigned i = 0; i < 2; i++) usage(i, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+}
+END_TEST
+
+START_TEST(one_that_is_born_and_runs_is_soon_a_hog) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  ms[0].g0.newborn = true;
+  ms[0].g0.express = true;
+  usage(0, 0);
+  run_for(FAIR_BIRTH_NS, 0);
+  usage(1, 0);
+  ck_assert(!arrive(1));
+  ck_assert(!ms[0].g0.express);
+  ck_assert_uint_eq(signalled, 1);
+}
+END_TEST
+
+UNIT_MAIN("sched", the_first_takes_the_free_slot, a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog,
+          a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
+          an_empty_bucket_paces_the_hog_and_not_the_newcomer, one_and_a_half_cpus_keep_one_slot_running,
+          a_newcomer_waits_for_a_debt_but_not_for_long, a_full_bucket_lets_the_kernel_schedule,
+          without_bpf_a_wrapper_that_lasts_loses_its_p, a_retake_that_finds_the_m_back_is_undone,
+          an_m_blocked_outside_any_wrapper_is_found_by_its_clock, who_looks_for_a_p_takes_that_of_a_blocked_m,
+          a_p_that_serves_nobody_goes_back_to_the_pool, the_p_of_an_m_without_cpu_is_taken_without_a_signal,
+          a_slot_that_bpf_has_not_seen_says_nothing, cpu_time_is_charged_once_to_g_bucket_and_page, a_released_slot_rings_who_waits,
+          processes_share_in_proportion_to_their_waiting_threads, a_newcomer_of_another_process_gets_our_hogs_p,
+          a_slot_handed_to_us_is_found_and_used, an_expropriated_p_is_noticed_and_no_error, a_page_of_nonsense_harms_nobody,
+          opening_the_gate_lets_everybody_run, fewer_slots_call_in_who_holds_more, maxprocs_bounds_the_regular_slots,
+          one_that_is_born_and_runs_is_soon_a_hog)
