@@ -442,6 +442,7 @@ static void start_poller(int sock, const struct welcome *w, int page_fd) {
   }
   atomic_store_explicit(&poller_stop, false, memory_order_relaxed);
   service_start(&poller, "ration-poller", w ? poller_attached : poller_searching, fds, POLLER_FDS);
+  atomic_store_explicit(&sched.poller_tid, poller.tid, memory_order_relaxed);
   close_fd(kick[0]), close_fd(kick[1]);
 }
 

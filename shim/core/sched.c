@@ -105,6 +105,13 @@ uint64_t sched_my_share(uint32_t more) {
   return fair_share(rate && rate < slots ? rate : slots, sched_nactive() + more);
 }
 
+void sched_charge_pool(uint64_t now, uint64_t cpu) {
+  if (!sched.page) return;
+  pool_take_tokens(sched.page, now, (int64_t)(cpu > 1000000000u ? 1000000000u : cpu));
+  atomic_fetch_add_explicit(&sched.page->charged, cpu, memory_order_relaxed);
+  atomic_fetch_add_explicit(&sched.page->members[sched.member].charged, cpu, memory_order_relaxed);
+}
+
 /* Charges m's CPU time since the last charge: to its G's usage and to the pool. */
 void sched_charge(struct m *m, uint64_t now) {
   bool bpf;
@@ -117,11 +124,7 @@ void sched_charge(struct m *m, uint64_t now) {
   if (!valid) m->cpu_granted = cpu; /* another clock */
   if (!valid || delta == 0) return;
   fair_charge(&m->g->fair, now, delta);
-  if (!sched.page) return;
-  sched.idle_since = 0;
-  pool_take_tokens(sched.page, now, (int64_t)(delta > 1000000000u ? 1000000000u : delta));
-  atomic_fetch_add_explicit(&sched.page->charged, delta, memory_order_relaxed);
-  atomic_fetch_add_explicit(&sched.page->members[sched.member].charged, delta, memory_order_relaxed);
+  sched_charge_pool(now, delta);
 }
 
 /* Tells BPF and the wrappers whether a P that comes free would be used at once. */
@@ -677,6 +680,7 @@ void sched_forget_all(void) {
   sched.paced = sched.surplus = false;
   sched.stats = (struct sched_stats){0};
   sched.bell = &sched.private_bell;
+  atomic_store_explicit(&sched.poller_tid, 0, memory_order_relaxed);
   atomic_store_explicit(&sched.gated, false, memory_order_relaxed);
   atomic_store_explicit(&sched.bpf, false, memory_order_relaxed);
   atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);

@@ -88,9 +88,9 @@ struct sched {
   uint64_t last_grant; /* when any of our Gs got a P */
   bool surplus;        /* the bucket is full: the quota is not being used */
   uint64_t poll_ns;    /* back-off without BPF */
-  uint64_t idle_since; /* since when no M used CPU; 0: some did */
   uint32_t seed;
   /* sysmon */
+  _Atomic int poller_tid; /* of the client's poller, whose CPU time sysmon charges; 0: none.  No lock: a stale one reads as 0 ns */
   _Atomic uint32_t private_bell;
   _Atomic uint32_t *bell;        /* the member's bell in the page, or private_bell */
   _Atomic uint64_t sysmon_until; /* it sleeps until then; 0: it is awake */
@@ -153,6 +153,7 @@ void sched_forget_all(void);
 uint32_t sched_nactive(void);
 uint64_t sched_my_share(uint32_t more); /* the usage of a fair share among the active Gs and `more` */
 void sched_charge(struct m *m, uint64_t now);
+void sched_charge_pool(uint64_t now, uint64_t cpu); /* CPU time that no G used: our own threads' */
 void sched_update_waiting(void);
 
 /* --- lease.c --- */

@@ -16,6 +16,32 @@ _Atomic bool sysmon_stop;
 void (*sysmon_starved)(void);
 uint64_t (*sysmon_phase)(uint64_t now);
 
+/*
+ * Our own threads are of the cgroup too: what they use is taken out of the bucket like the Gs' use, or the pool spends a few
+ * percent more than its quota and is throttled by as much.  Charged whole at every look; the poller, which
+ * runs rarely, at most once a tick.
+ */
+struct service_clock {
+  uint64_t cpu, at;
+};
+
+static void charge_service(struct service_clock *c, uint32_t tid, uint64_t now, uint64_t every) {
+  if (now - c->at < every) return;
+  c->at = now;
+  uint64_t cpu = sys_thread_cpu_ns(tid), used = cpu - c->cpu;
+  bool valid = cpu >= c->cpu && c->cpu != 0; /* else the first reading, or another thread */
+  c->cpu = cpu;
+  if (valid && used) sched_charge_pool(now, used);
+}
+
+static void charge_services(uint64_t now) {
+  static struct service_clock own, poller;
+  if (!sched.page || !sched.gated) return;
+  charge_service(&own, 0, now, 0);
+  uint32_t tid = (uint32_t)sched.poller_tid;
+  if (tid) charge_service(&poller, tid, now, SCHED_ACTIVE_TICK_NS);
+}
+
 static void publish_stats(uint64_t now) {
   if (!sched.page) return;
   struct pool_member *me = &sched.page->members[sched.member];
@@ -45,6 +71,7 @@ static void look(uint64_t now, uint64_t *until) {
     sched_reconfigure(now); /* pairs with the owner's release */
   if (sysmon_owner_tick && sched.nheld) sysmon_owner_tick(now);
   uint64_t phase = sched.gated && sysmon_phase ? sysmon_phase(now) : UINT64_MAX;
+  charge_services(now);
   *until = sched_balance(now);
   if (phase < *until) *until = phase;
   publish_stats(now);
