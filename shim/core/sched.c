@@ -501,29 +501,44 @@ static void look_newcomers(struct look *l) {
   }
 }
 
-/* Processes that wait while we hold nothing we could give are told by whoever holds; we only ring. */
+/*
+ * Who holds slots is told that we wait.  Once for each newcomer and for the first hog: a holder that knows of us looks again by itself
+ * when a slice ends.  After that once a tick, for a holder that has changed.  (Rung at every look, two processes that both
+ * wait wake each other without end: 37,000 looks a second, a tenth of the quota.)
+ */
 static void look_ring_holders(struct look *l) {
-  if (sched.express.len == 0 && sched.global.len == 0) return;
-  if (atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
+  uint32_t express = sched.express.len, wants = express + sched.global.len;
+  bool news = express > sched.rang_express || (wants && !sched.rang_wants) || l->now - sched.rang_at >= SCHED_SLICE_NS;
+  sched.rang_express = express;
+  sched.rang_wants = wants;
+  if (wants == 0 || atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
+  due(l, (news ? l->now : sched.rang_at) + SCHED_SLICE_NS);
+  if (!news) return;
+  sched.rang_at = l->now;
   uint32_t n = lease_all();
   for (uint32_t i = 0; i < n; i++) {
     uint64_t word = atomic_load_explicit(&sched.page->slots[i].word, memory_order_relaxed);
     uint32_t m = POOL_LEASE_MEMBER(word);
     if (word && m < POOL_MEMBERS_MAX && m != sched.member) lease_ring(m);
   }
-  due(l, l->now + SCHED_SLICE_NS);
 }
 
 /*
  * Two who released may both have rung us; we had one use for a slot, or none.  Then the other slot is free while another
- * process sleeps: pass the ring on (tests/model/lease.pml finds that stall).
+ * process sleeps: pass the ring on (tests/model/lease.pml finds that stall).  At most once in SCHED_RING_NS: they may have no use for
+ * that slot either, and ring back.
  */
 static void look_pass_ring_on(struct look *l) {
-  struct lease_others o = lease_others_wait();
+  struct lease_others o = l->others;
   if (o.wants == 0) return;
   uint32_t n = o.express ? lease_nslots() + lease_nexpress() : lease_hog_slots();
   for (uint32_t i = 0; i < n; i++) {
     if (atomic_load_explicit(&sched.page->slots[i].word, memory_order_relaxed)) continue;
+    if (l->now - sched.passed_at < SCHED_RING_NS) {
+      due(l, sched.passed_at + SCHED_RING_NS);
+      return;
+    }
+    sched.passed_at = l->now;
     lease_ring(o.express ? o.express_member : o.member);
     due(l, l->now + SCHED_ACTIVE_TICK_NS);
     return;
@@ -560,7 +575,7 @@ uint64_t sched_balance(uint64_t now) {
   if (!sched.page || !sched.gated) return UINT64_MAX;
   struct look l = {.now = now, .deadline = UINT64_MAX};
   uint64_t before = sched.stats.retakes;
-  uint32_t rang = sched.express.len + sched.global.len;
+  bool waiting = sched.express.len + sched.global.len != 0;
   lease_adopt(now);
   l.others = lease_others_wait();
   look_charge(&l);
@@ -569,10 +584,8 @@ uint64_t sched_balance(uint64_t now) {
   look_dispatch(&l);
   look_preempt(&l);
   look_newcomers(&l);
-  if (rang)
-    look_ring_holders(&l);
-  else
-    look_pass_ring_on(&l);
+  look_ring_holders(&l);
+  if (!waiting) look_pass_ring_on(&l);
   look_strays(&l);
   look_pace_due(&l);
   look_poll_due(&l, sched.stats.retakes != before);

@@ -27,6 +27,7 @@
 #define SCHED_POLL_RAW_NS 200000u /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
 #define SCHED_OVERSLEPT_NS 2000000u
 #define SCHED_STRAY_NS 500000u     /* so often we look whether one of them has got a CPU */
+#define SCHED_RING_NS 1000000u     /* so often at most a ring that is of no use to us goes on to the next process */
 #define SCHED_RESIGNAL_NS 2000000u /* a preemption that had no effect is asked for again after so long */
 
 /* What the core asks of the world outside; unit tests put their own in place. */
@@ -86,6 +87,8 @@ struct sched {
   uint64_t overslept;  /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
   uint32_t nstrays;    /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
   uint64_t last_grant; /* when any of our Gs got a P */
+  uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
+  uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
   bool surplus;        /* the bucket is full: the quota is not being used */
   uint64_t poll_ns;    /* back-off without BPF */
   uint32_t seed;
