@@ -41,6 +41,9 @@ enum {
 #define BPF_LOCAL_STORAGE_GET_F_CREATE 1ull
 #define BPF_RB_FORCE_WAKEUP (1ull << 1)
 
+/* kernel's enum pid_type: whom a signal is for */
+enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
+
 #define CLONE_THREAD 0x00010000ull
 #define PF_KTHREAD 0x00200000u
 #define SIGURG 23

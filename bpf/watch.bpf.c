@@ -82,6 +82,13 @@ __u32 nprocs = 0;
 /* What `adopt` is to do, and what it did. */
 struct watch_adopt adopt_job = {};
 
+/*
+ * A signal to a task other than the current one, Linux >= 6.13.  The daemon sets can_signal_next before it loads the programs if the
+ * running kernel has it; where it has not, the branch that calls it is dead code to the verifier.
+ */
+extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type, __u64 value) __ksym __weak;
+const volatile bool can_signal_next = false;
+
 /* ---- which slot ---- */
 
 /*
@@ -167,12 +174,15 @@ static __always_inline bool must_stop(struct m_slot *s) {
   return LOAD(s->state) == M_RUN && (LOAD(s->taken) || !LOAD(s->has_p));
 }
 
-/* Only in the context of the slot's own thread (bpf_send_signal_thread means current), found in user mode. */
-static __always_inline void send_urg(struct m_slot *s, void *map) {
+/*
+ * To the slot's own thread, found in user mode: to the current one, or (next not NULL) to the one that is being switched to.  Both
+ * are sent by the CPU's irq_work, so the latter is done when the switch is over and before `next` is in user mode again.
+ */
+static __always_inline void send_urg(struct m_slot *s, void *map, struct task_struct *next) {
   struct m_header *h = header_of(map);
   if (!h || !LOAD(h->gated)) return;
   STORE(s->urg, M_URG_BPF);
-  if (bpf_send_signal_thread(SIGURG))
+  if (next ? bpf_send_signal_task(next, SIGURG, PIDTYPE_PID, 0) : bpf_send_signal_thread(SIGURG))
     STORE(s->urg, 0); /* the CPU's one deferred signal is under way already, or the thread exits: the next tick tries again */
   else
     __sync_fetch_and_add(&h->signals, 1);
@@ -227,7 +237,7 @@ static __always_inline void switched_out(struct watch_task *wt, struct task_stru
   if (blocked)
     mark_blocked(wt, s, map, now);
   else if (must_stop(s) && in_user_mode(prev))
-    send_urg(s, map);
+    send_urg(s, map, NULL);
 }
 
 /*
@@ -246,6 +256,8 @@ static __always_inline void switched_in(struct watch_task *wt, struct task_struc
   if (LOAD(s->blocked_at)) STORE(s->blocked_at, 0);
   STORE(s->oncpu_at, now);
   __sync_lock_test_and_set(&s->seq, (LOAD(s->seq) + 1) | 1);
+  /* Its P was taken while it had no CPU (as a rule by its own sysmon, which had just displaced it): it must not go on. */
+  if (can_signal_next && must_stop(s) && in_user_mode(next)) send_urg(s, map, next);
 }
 
 /*
@@ -284,7 +296,7 @@ static __always_inline int look_at_current(void) {
   void *map = bpf_map_lookup_elem(&m_maps, &proc);
   if (!map) return 0;
   struct m_slot *s = slot_of(wt, task, map);
-  if (s && must_stop(s) && in_user_mode(task)) send_urg(s, map);
+  if (s && must_stop(s) && in_user_mode(task)) send_urg(s, map, NULL);
   return 0;
 }
 

@@ -162,6 +162,8 @@ static int load_programs(struct watch *w, bool with_ipi) {
   bpf_program__set_autoattach(w->bpf->progs.adopt, false);
   bool tick = has_tracepoint("hrtimer_expire_entry");
   bool ipi = with_ipi && has_tracepoint("call_function_single_entry") && has_tracepoint("call_function_entry");
+  bool next = libbpf_find_vmlinux_btf_id("bpf_send_signal_task", BPF_TRACE_FENTRY) > 0;
+  w->bpf->rodata->can_signal_next = next;
   bpf_program__set_autoload(w->bpf->progs.on_tick, tick);
   bpf_program__set_autoload(w->bpf->progs.on_ipi_one, ipi);
   bpf_program__set_autoload(w->bpf->progs.on_ipi_many, ipi);
@@ -171,7 +173,7 @@ static int load_programs(struct watch *w, bool with_ipi) {
     w->bpf = NULL;
     return r;
   }
-  w->caps = M_CAP_LIVE | (tick ? M_CAP_TICK : 0) | (ipi ? M_CAP_IPI : 0);
+  w->caps = M_CAP_LIVE | (tick ? M_CAP_TICK : 0) | (ipi ? M_CAP_IPI : 0) | (next ? M_CAP_NEXT : 0);
   return 0;
 }
 

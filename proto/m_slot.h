@@ -67,11 +67,12 @@ enum m_state {
 
 /*
  * m_header.caps.  0 until the kernel knows the map, which it does some ms after the process
- * attached: until then, poll.  TICK and IPI say by which ways a thread that must
+ * attached: until then, poll.  TICK, IPI and NEXT say by which ways a thread that must
  * stop is found, besides its next switch out of user mode.
  */
 #define M_CAP_TICK 1u /* the timer tick of its CPU */
 #define M_CAP_IPI 2u  /* at once, when a thread of the process calls membarrier(PRIVATE_EXPEDITED) after setting `preempt` or `taken` */
+#define M_CAP_NEXT 8u /* when it is given a CPU (Linux >= 6.13) */
 #define M_CAP_LIVE 4u /* switches are watched: blocked_at, cpu_ns and events are right */
 
 struct m_header {

@@ -33,10 +33,18 @@ uint32_t lease_all(void) { return bounded(lease_nslots() + lease_nexpress() + PO
 
 int64_t lease_tokens(uint64_t now) { return pool_tokens(sched.page, now); }
 
+/* Frames are as long as they can be with pauses of not much over SCHED_PAUSE_NS: each pause costs some ten µs. */
+static uint64_t frame_ns(void) {
+  uint32_t part = atomic_load_explicit(&sched.page->rate, memory_order_relaxed) % POOL_RATE_ONE;
+  uint64_t pause = (uint64_t)SCHED_FRAME_MAX_NS * (POOL_RATE_ONE - part) / POOL_RATE_ONE;
+  return pause <= SCHED_PAUSE_NS + SCHED_PAUSE_NS / 20 ? SCHED_FRAME_MAX_NS : SCHED_FRAME_NS;
+}
+
 uint64_t lease_frame_end(uint64_t now) {
-  if (sched.period == 0 || now < sched.phase) return (now / SCHED_FRAME_NS + 1) * SCHED_FRAME_NS;
+  uint64_t frame = frame_ns();
+  if (sched.period == 0 || now < sched.phase) return (now / frame + 1) * frame;
   uint64_t begin = now - (now - sched.phase) % sched.period;
-  uint64_t end = begin + ((now - begin) / SCHED_FRAME_NS + 1) * SCHED_FRAME_NS;
+  uint64_t end = begin + ((now - begin) / frame + 1) * frame;
   return end < begin + sched.period ? end : begin + sched.period;
 }
 

@@ -545,9 +545,12 @@ static void look_pass_ring_on(struct look *l) {
   }
 }
 
-/* An M that lost its P while it had no CPU has one now: BPF stops it at the barrier's interrupt. */
+/*
+ * An M that lost its P while it had no CPU has one now: BPF stops it at the barrier's interrupt.  Where BPF stops it as it gets the CPU, it
+ * need not be looked for.
+ */
 static void look_strays(struct look *l) {
-  if (sched.nstrays == 0) return;
+  if (sched.nstrays == 0 || (SLOT_LOAD(sched.header->caps) & M_CAP_NEXT)) return;
   for (struct m *m = sched.allm; m; m = m->next) {
     if (!m->g->stopped || __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_RELAXED) == 0) continue;
     sched_hooks.barrier();
