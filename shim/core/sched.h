@@ -20,6 +20,7 @@
 #define SCHED_FRAME_NS 10000000u       /* of pacing; divides the usual periods of CFS quotas */
 #define SCHED_FRAME_MAX_NS 20000000u   /* where pauses are short */
 #define SCHED_PAUSE_NS 10000000u       /* so short */
+#define SCHED_PACE_LEAST_NS 100000u    /* less than this is not worth a look: it is left for the next frame */
 #define SCHED_DEBT_WAIT_NS 20000000u   /* a newcomer waits for an overdrawn bucket no longer */
 #define SCHED_PAUSE_MAX_NS 100000000u  /* and a hog no longer, while its process holds no P */
 #define SCHED_STARVED_NS 1000000000u   /* Gs wait and none got a P for so long: something is wrong with the pool */
