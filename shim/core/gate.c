@@ -57,6 +57,15 @@ static void park_m(struct m *m) {
   m->park_sp = 0;
 }
 
+/*
+ * After park_m.  It may have been asked to stop between the grant and now, when nobody would have signalled it (M_IDLE): our
+ * callers look at the news again, in a loop.
+ */
+static void run_again(struct m *m) {
+  SLOT_STORE(m->slot->state, M_RUN);
+  atomic_thread_fence(memory_order_seq_cst); /* state before `preempt`: pairs with preempt_request */
+}
+
 static void kick_for(uint64_t now, uint64_t deadline) {
   if (deadline > now + SCHED_ACTIVE_TICK_NS && sched.nheld) deadline = now + SCHED_ACTIVE_TICK_NS;
   sched_kick(deadline);
@@ -89,7 +98,7 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front)
   sched_enqueue(g, why, now, front);
   kick_for(now, sched_balance(now));
   park_m(m);
-  SLOT_STORE(m->slot->state, M_RUN);
+  run_again(m);
 }
 
 /* m lost its P, or is asked to yield.  Lock held; dropped after. */
@@ -132,7 +141,7 @@ static void settle(struct m *m, enum wait_reason why) {
   }
   kick_for(now, sched_balance(now));
   park_m(m);
-  SLOT_STORE(s->state, M_RUN);
+  run_again(m);
 }
 
 /* A SIGURG of ours may still be on its way to this thread; it must not hit the call that comes next. */
@@ -171,8 +180,10 @@ void m_entersyscall_slow(struct m *m) {
   } else if (state == M_SYSCALL) {
     return; /* a handler inside of a wrapped call */
   } else if (state == M_RUN) {
-    rt_enter(m);
-    settle(m, WAIT_PREEMPTED);
+    do {
+      rt_enter(m);
+      settle(m, WAIT_PREEMPTED);
+    } while (m_has_news(m->slot));
     drain_signal(m);
   } else {
     return;
@@ -232,7 +243,8 @@ bool gate_yield(void) {
   sched_p_free(p, now, true);
   kick_for(now, sched_balance(now));
   park_m(m);
-  SLOT_STORE(m->slot->state, M_RUN);
+  run_again(m);
+  if (m_has_news(m->slot)) m_exitsyscall_slow(m);
   return true;
 }
 
@@ -252,9 +264,12 @@ bool gate_sigurg(const siginfo_t *si, void *uctx) {
   /* While the thread is parked here, signals come through as they would have where it was interrupted. */
   uint64_t mask;
   __builtin_memcpy(&mask, &((ucontext_t *)uctx)->uc_sigmask, sizeof mask);
-  rt_enter(m);
-  uint64_t handler_mask = sys_sigmask(mask);
-  settle(m, WAIT_PREEMPTED);
+  uint64_t handler_mask = mask;
+  for (bool first = true; m_has_news(m->slot); first = false) {
+    rt_enter(m);
+    if (first) handler_mask = sys_sigmask(mask);
+    settle(m, WAIT_PREEMPTED);
+  }
   sys_sigmask(handler_mask);
   return true;
 }
