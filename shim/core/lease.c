@@ -79,8 +79,8 @@ uint32_t lease_hog_slots(void) {
   if (!sched.paced) return n;
   int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
   uint64_t now = sched_hooks.now();
-  /* Whatever the bucket says, a hog that waited so long while we hold nothing has its turn: the kernel's throttle is no worse. */
-  if (sched.nheld == 0 && sched.global.head && now - sched.global.head->since > SCHED_PAUSE_MAX_NS) return n;
+  /* Whatever the bucket says, where no hog of ours ran for so long one has its turn: the kernel's throttle is no worse. */
+  if (sched.nheld == 0 && sched.global.head && now - sched.hog_ran_at > SCHED_PAUSE_MAX_NS) return n;
   if (lease_ahead(now) < -debt / 2) return 0;
   return bounded(atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE, n);
 }

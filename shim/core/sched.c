@@ -170,6 +170,7 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   m->granted_at = m->cpu_moved_at = now;
   m->cpu_granted = m->cpu_last;
   sched.last_grant = now;
+  if (!g->express) sched.hog_ran_at = now;
   m->preempt_at = 0;
   g->status = G_RUNNING;
   g->why = WAIT_NONE;
@@ -185,6 +186,7 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
 struct p *sched_p_take(struct m *m, uint64_t now) {
   struct p *p = m->p;
   sched_charge(m, now);
+  if (p && !m->g->express) sched.hog_ran_at = now;
   SLOT_STORE(m->slot->has_p, 0);
   m->p = NULL;
   m->preempt_at = 0;

@@ -92,6 +92,7 @@ struct sched {
   uint64_t last_grant; /* when any of our Gs got a P */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
   uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
+  uint64_t hog_ran_at; /* when a hog of ours last was given a P or lost one */
   bool surplus;        /* the bucket is full: the quota is not being used */
   uint64_t poll_ns;    /* back-off without BPF */
   uint32_t seed;
