@@ -57,6 +57,8 @@ struct g {
   bool express; /* queued as a newcomer */
   bool queued;  /* in a gqueue */
   bool stopped; /* its P was taken because it had enough: it comes back as a hog */
+  bool front;   /* and its slice was not over then: it goes on before the others of its class */
+  bool enough;  /* queued because it had enough, not because it came back from a block: it stays a hog while it waits */
   bool newborn; /* has not blocked yet: see FAIR_BIRTH_NS */
   struct fair fair;
   uint64_t slice_used; /* ns of its slice that it had before a pause */

@@ -84,7 +84,8 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front)
     return;
   }
   g->express = !g->stopped && fair_express(fair_usage(&g->fair, now), sched_my_share(1));
-  g->stopped = false;
+  g->enough = g->stopped;
+  g->stopped = g->front = false;
   if (g->status != G_DEAD) g->newborn = false; /* it has blocked of its own accord */
   struct p *p = sched_p_get(g, now);
   if (p) {
@@ -122,7 +123,7 @@ static void settle(struct m *m, enum wait_reason why) {
     if (m->g->stopped && sched.nstrays) sched.nstrays--;
     if (m->p) sched_p_free(sched_p_take(m, now), now, false);
     SLOT_STORE(s->has_p, 0);
-    acquire(m, why == WAIT_PREEMPTED ? WAIT_SYSCALL : why, now, false); /* lost while it was blocked, wherever it noticed */
+    acquire(m, why == WAIT_PREEMPTED ? WAIT_SYSCALL : why, now, m->g->front); /* lost while it was blocked, wherever it noticed */
     return;
   }
   /* Asked to yield with the P in hand: it goes to whoever waits; we queue behind (in front if only the quota made us pause). */
@@ -131,6 +132,7 @@ static void settle(struct m *m, enum wait_reason why) {
   sched.stats.preempts++;
   struct p *p = sched_p_take(m, now);
   m->g->express = false;
+  m->g->enough = true;
   m->g->slice_used = slice_over ? 0 : used;
   sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, !slice_over);
   if (p) {
@@ -239,6 +241,7 @@ bool gate_yield(void) {
   SLOT_STORE(m->slot->state, M_IDLE);
   struct p *p = sched_p_take(m, now);
   m->g->express = false;
+  m->g->enough = true;
   sched_enqueue(m->g, WAIT_PREEMPTED, now, false);
   sched_p_free(p, now, true);
   kick_for(now, sched_balance(now));

@@ -382,6 +382,25 @@ static void look_retake(struct look *l) {
   }
 }
 
+/*
+ * A hog that came back from a block and has waited until it has used less than its share is a newcomer by now.  Otherwise a thread whose
+ * demand is about its share would, once behind, come back as a hog every time: it has just caught up.
+ */
+static void look_promote(struct look *l) {
+  if (sched.global.len == 0 || l->now - sched.promoted_at < SCHED_SLICE_NS / 2) return;
+  sched.promoted_at = l->now;
+  uint64_t share = sched_my_share(0);
+  unsigned seen = 0;
+  for (struct g *g = sched.global.head, *next; g && seen++ < SCHED_PROMOTE_LOOK; g = next) {
+    next = g->next;
+    if (g->enough || !fair_express(fair_usage(&g->fair, l->now), share)) continue;
+    gqueue_remove(&sched.global, g);
+    g->express = true;
+    gqueue_push(&sched.express, g);
+  }
+  lease_publish_wants();
+}
+
 /* Free slots go to Gs that wait. */
 static void look_dispatch(struct look *l) {
   struct g *g;
@@ -445,7 +464,10 @@ static void look_stop(struct look *l, struct m *m) {
   struct p *p = sched.overslept < SCHED_OVERSLEPT_NS ? handoff_take_waiting(m, l->now) : NULL;
   if (p) {
     sched.nstrays++;
-    bool slice_over = l->now - p->slice_at >= SCHED_SLICE_NS;
+    uint64_t used = l->now - p->slice_at;
+    bool slice_over = used >= SCHED_SLICE_NS;
+    m->g->front = !slice_over;
+    m->g->slice_used = slice_over ? 0 : used;
     sched.stats.preempts++;
     if (l->running) l->running--;
     sched_p_free(p, l->now, slice_over);
@@ -586,6 +608,7 @@ uint64_t sched_balance(uint64_t now) {
   l.others = lease_others_wait();
   look_charge(&l);
   look_pace(&l);
+  look_promote(&l);
   look_retake(&l);
   look_dispatch(&l);
   look_preempt(&l);

@@ -30,6 +30,7 @@
 #define SCHED_POLL_RAW_NS 200000u /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
 #define SCHED_OVERSLEPT_NS 2000000u
 #define SCHED_STRAY_NS 500000u     /* so often we look whether one of them has got a CPU */
+#define SCHED_PROMOTE_LOOK 64u     /* so many of them at a time */
 #define SCHED_RING_NS 1000000u     /* so often at most a ring that is of no use to us goes on to the next process */
 #define SCHED_RESIGNAL_NS 2000000u /* a preemption that had no effect is asked for again after so long */
 
@@ -92,6 +93,7 @@ struct sched {
   uint64_t last_grant; /* when any of our Gs got a P */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
   uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
+  uint64_t promoted_at; /* when the hogs that wait were last looked through */
   uint64_t hog_ran_at; /* when a hog of ours last was given a P or lost one */
   bool surplus;        /* the bucket is full: the quota is not being used */
   uint64_t poll_ns;    /* back-off without BPF */
