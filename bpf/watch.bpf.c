@@ -178,17 +178,30 @@ static __always_inline bool must_stop(struct m_slot *s) {
  * To the slot's own thread, found in user mode: to the current one, or (next not NULL) to the one that is being switched to.  Both
  * are sent by the CPU's irq_work, so the latter is done when the switch is over and before `next` is in user mode again.
  */
-static __always_inline void send_urg(struct m_slot *s, void *map, struct task_struct *next) {
+static __always_inline bool send_urg(struct m_slot *s, void *map, struct task_struct *next) {
   struct m_header *h = header_of(map);
-  if (!h || !LOAD(h->gated)) return;
+  if (!h || !LOAD(h->gated)) return true;
   STORE(s->urg, M_URG_BPF);
-  if (next ? bpf_send_signal_task(next, SIGURG, PIDTYPE_PID, 0) : bpf_send_signal_thread(SIGURG))
+  if (next ? bpf_send_signal_task(next, SIGURG, PIDTYPE_PID, 0) : bpf_send_signal_thread(SIGURG)) {
     STORE(s->urg, 0); /* the CPU's one deferred signal is under way already, or the thread exits: the next tick tries again */
-  else
-    __sync_fetch_and_add(&h->signals, 1);
+    return false;
+  }
+  __sync_fetch_and_add(&h->signals, 1);
+  return true;
 }
 
 /* ---- switches ---- */
+
+static __always_inline void tell(struct watch_task *wt, struct m_header *h, __u32 type, __u64 now) {
+  __u64 proc = wt->proc;
+  void *ring = bpf_map_lookup_elem(&rings, &proc);
+  if (!ring) return;
+  struct m_event ev = {.type = type, .slot = wt->elem - 1, .at = now};
+  if (bpf_ringbuf_output(ring, &ev, sizeof(ev), BPF_RB_FORCE_WAKEUP))
+    __sync_fetch_and_add(&h->lost, 1);
+  else
+    __sync_fetch_and_add(&h->events, 1);
+}
 
 /*
  * The exchange is a full barrier, for two pairs:
@@ -203,15 +216,7 @@ static __always_inline void mark_blocked(struct watch_task *wt, struct m_slot *s
   __sync_lock_test_and_set(&s->blocked_at, now);
 
   struct m_header *h = header_of(map);
-  if (!h || !LOAD(h->waiting)) return;
-  __u64 proc = wt->proc;
-  void *ring = bpf_map_lookup_elem(&rings, &proc);
-  if (!ring) return;
-  struct m_event ev = {.type = M_EV_BLOCKED, .slot = wt->elem - 1, .at = now};
-  if (bpf_ringbuf_output(ring, &ev, sizeof(ev), BPF_RB_FORCE_WAKEUP))
-    __sync_fetch_and_add(&h->lost, 1);
-  else
-    __sync_fetch_and_add(&h->events, 1);
+  if (h && LOAD(h->waiting)) tell(wt, h, M_EV_BLOCKED, now);
 }
 
 /*
@@ -257,7 +262,10 @@ static __always_inline void switched_in(struct watch_task *wt, struct task_struc
   STORE(s->oncpu_at, now);
   __sync_lock_test_and_set(&s->seq, (LOAD(s->seq) + 1) | 1);
   /* Its P was taken while it had no CPU (as a rule by its own sysmon, which had just displaced it): it must not go on. */
-  if (can_signal_next && must_stop(s) && in_user_mode(next)) send_urg(s, map, next);
+  if (!can_signal_next || !must_stop(s) || !in_user_mode(next) || send_urg(s, map, next)) return;
+  /* The kernel sends no signal while the CPU still has another address space (it was idle).  The shim calls membarrier then. */
+  struct m_header *h = header_of(map);
+  if (h) tell(wt, h, M_EV_STRAY, now);
 }
 
 /*

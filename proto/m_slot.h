@@ -115,6 +115,7 @@ struct m_tids {
 /* What the ring buffer carries. */
 enum m_event_type {
   M_EV_BLOCKED = 1, /* an M that holds a P was switched out blocked while a G waits */
+  M_EV_STRAY = 2,   /* an M that must stop was given a CPU, and could not be signalled: membarrier reaches it (M_CAP_IPI) */
 };
 
 struct m_event {

@@ -571,17 +571,18 @@ static void look_pass_ring_on(struct look *l) {
 }
 
 /*
- * An M that lost its P while it had no CPU has one now: BPF stops it at the barrier's interrupt.  Where BPF stops it as it gets the CPU, it
- * need not be looked for.
+ * An M that lost its P, or was asked to stop, while it had no CPU has one now: BPF stops it at the barrier's interrupt.  Where BPF stops it as
+ * it gets the CPU, or tells us when it can't (M_CAP_NEXT), there is no need to look again by the clock.
  */
 static void look_strays(struct look *l) {
-  if (sched.nstrays == 0 || (SLOT_LOAD(sched.header->caps) & M_CAP_NEXT)) return;
+  if (sched.nstrays == 0 && l->asked == 0) return;
   for (struct m *m = sched.allm; m; m = m->next) {
-    if (!m->g->stopped || __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_RELAXED) == 0) continue;
+    bool stray = m->g->stopped || (m->preempt_at && m->preempt_at != l->now);
+    if (!stray || __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_RELAXED) == 0) continue;
     sched_hooks.barrier();
     break;
   }
-  due(l, l->now + SCHED_STRAY_NS);
+  if (sched.nstrays && !(SLOT_LOAD(sched.header->caps) & M_CAP_NEXT)) due(l, l->now + SCHED_STRAY_NS);
 }
 
 /* Without BPF nobody tells that an M blocked: look again soon while somebody waits. */
