@@ -128,7 +128,7 @@ static void settle(struct m *m, enum wait_reason why) {
   }
   /* Asked to yield with the P in hand: it goes to whoever waits; we queue behind (in front if only the quota made us pause). */
   uint64_t used = m->p ? now - m->p->slice_at : 0;
-  bool slice_over = used >= SCHED_SLICE_NS;
+  bool slice_over = sched_slice_over(used);
   sched.stats.preempts++;
   struct p *p = sched_p_take(m, now);
   m->g->express = false;

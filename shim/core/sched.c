@@ -221,6 +221,18 @@ static bool newcomers_ok(uint64_t now) {
   return sched.express.head && now - sched.express.head->since > SCHED_DEBT_WAIT_NS;
 }
 
+/* Is one of our hogs on a CPU, and the quota nearly spent?  Then it is preempted rather than run beside. */
+static bool hog_to_preempt_near_end(uint64_t now) {
+  bool hog = false;
+  for (uint32_t i = 0; i < sched.top; i++) {
+    struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m || p->m->g->express) continue;
+    sched_charge(p->m, now);
+    hog = true;
+  }
+  return hog && lease_near_end(now);
+}
+
 struct p *sched_p_get(struct g *g, uint64_t now) {
   if (g->express && !newcomers_ok(now)) return NULL;
   struct p *p = lease_acquire(false, !g->express, now);
@@ -230,7 +242,7 @@ struct p *sched_p_get(struct g *g, uint64_t now) {
     if (p_fits(p, g)) return p;
     lease_release(p);
   }
-  if (!g->express || sched.maxprocs) return NULL;
+  if (!g->express || sched.maxprocs || (sched.nheld && hog_to_preempt_near_end(now))) return NULL;
   p = lease_acquire(true, false, now);
   if (p) sched.stats.wakeups++;
   return p;
@@ -285,6 +297,7 @@ struct look {
   int64_t ahead;    /* lease_ahead */
   uint32_t running; /* Ps of ours whose M uses a CPU */
   uint32_t blocked; /* Ps of ours whose M is blocked */
+  uint32_t fresh;   /* newcomers of ours that run */
   uint32_t asked;   /* of the running, those already asked to yield */
   struct lease_others others;
 };
@@ -313,6 +326,7 @@ static void look_pace(struct look *l) {
   }
   int64_t credit = (int64_t)atomic_load_explicit(&sched.page->credit_us, memory_order_relaxed) * 1000;
   lease_new_period(l->now);
+  lease_near_end(l->now); /* begins its account */
   int64_t tokens = lease_tokens(l->now);
   uint64_t frame = lease_frame_end(l->now);
   l->ahead = lease_ahead(l->now);
@@ -339,7 +353,8 @@ static void look_pace_due(struct look *l) {
     if (sched.global.len || l->running) due(l, frame_end);
     return;
   }
-  int64_t drain = (int64_t)lease_page_held() - (int64_t)l->blocked - (int64_t)(rate / POOL_RATE_ONE);
+  /* Newcomers run for a moment as a rule: to reckon with them would mean to think again at every one that comes and goes. */
+  int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)(rate / POOL_RATE_ONE);
   if (l->running == 0 || drain <= 0) return;
   uint64_t wait = l->ahead > 0 ? (uint64_t)(l->ahead / drain) : 0;
   due(l, l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait));
@@ -353,7 +368,7 @@ static void look_charge(struct look *l) {
     if (handoff_blocked(p->m, l->now))
       l->blocked++;
     else
-      l->running++;
+      l->running++, l->fresh += p->m->g->express;
     if (p->m->preempt_at) l->asked++;
   }
 }
@@ -465,7 +480,7 @@ static void look_stop(struct look *l, struct m *m) {
   if (p) {
     sched.nstrays++;
     uint64_t used = l->now - p->slice_at;
-    bool slice_over = used >= SCHED_SLICE_NS;
+    bool slice_over = sched_slice_over(used);
     m->g->front = !slice_over;
     m->g->slice_used = slice_over ? 0 : used;
     sched.stats.preempts++;
@@ -476,7 +491,7 @@ static void look_stop(struct look *l, struct m *m) {
   preempt_request(m, l->now);
   l->asked++;
   /* It complies as a rule, and does not tell sysmon: a look at whether it did is an idle one.  Soon only if a newcomer waits for it. */
-  due(l, l->now + (sched.express.len || l->others.express ? SCHED_RESIGNAL_NS : SCHED_SLICE_NS / 2));
+  due(l, l->now + (sched.express.len || l->others.express ? SCHED_RESIGNAL_NS : SCHED_SLICE_NS));
 }
 
 static void look_preempt(struct look *l) {
