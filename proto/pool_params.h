@@ -13,7 +13,7 @@
 
 /* Kept back from the quota, in millionths of it: the kernel also charges what no process sees (interrupts, exits, forks). */
 #define POOL_MARGIN_DEFAULT 20000u
-#define POOL_MARGIN_MIN_US 1000u /* of each period, however small the quota */
+#define POOL_MARGIN_MIN_US 1500u /* of each period, however small the quota */
 #define POOL_MARGIN_MAX 500000u
 /* The bucket's bounds: parts of the quota of one period, in millionths, and a floor. */
 #define POOL_CREDIT_PPM 200000u

@@ -60,24 +60,6 @@ void lease_new_period(uint64_t now) {
   pool_begin(pg, begin, 0);
 }
 
-/*
- * The last of the period's quota.  The kernel hands it to CPUs in slices of some ms: a second CPU that starts to run something for 0.2 ms takes
- * a whole slice with it, gives the rest back right after, and meanwhile the first one finds nothing and is throttled though there is
- * enough for both.  So near the end a newcomer takes a hog's P instead of an express slot beside it.
- */
-bool lease_near_end(uint64_t now) {
-  uint64_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
-  if (rate == 0 || sched.period == 0 || now < sched.phase) return false;
-  uint64_t begin = now - (now - sched.phase) % sched.period;
-  uint64_t charged = atomic_load_explicit(&sched.page->charged, memory_order_relaxed);
-  if (begin - sched.period_begin > sched.period / 2) { /* a new one (the phase may be corrected by part of a ms) */
-    sched.period_begin = begin;
-    sched.period_charged = charged;
-  }
-  int64_t left = (int64_t)(rate * sched.period / POOL_RATE_ONE) - (int64_t)(charged - sched.period_charged);
-  return left < (int64_t)SCHED_KERNEL_SLICE_NS;
-}
-
 int64_t lease_ahead(uint64_t now) {
   uint32_t part = atomic_load_explicit(&sched.page->rate, memory_order_relaxed) % POOL_RATE_ONE;
   uint64_t left = lease_frame_end(now) - now;

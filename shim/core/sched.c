@@ -221,18 +221,6 @@ static bool newcomers_ok(uint64_t now) {
   return sched.express.head && now - sched.express.head->since > SCHED_DEBT_WAIT_NS;
 }
 
-/* Is one of our hogs on a CPU, and the quota nearly spent?  Then it is preempted rather than run beside. */
-static bool hog_to_preempt_near_end(uint64_t now) {
-  bool hog = false;
-  for (uint32_t i = 0; i < sched.top; i++) {
-    struct p *p = &sched.ps[i];
-    if (p->status != P_RUNNING || !p->m || p->m->g->express) continue;
-    sched_charge(p->m, now);
-    hog = true;
-  }
-  return hog && lease_near_end(now);
-}
-
 struct p *sched_p_get(struct g *g, uint64_t now) {
   if (g->express && !newcomers_ok(now)) return NULL;
   struct p *p = lease_acquire(false, !g->express, now);
@@ -242,7 +230,7 @@ struct p *sched_p_get(struct g *g, uint64_t now) {
     if (p_fits(p, g)) return p;
     lease_release(p);
   }
-  if (!g->express || sched.maxprocs || (sched.nheld && hog_to_preempt_near_end(now))) return NULL;
+  if (!g->express || sched.maxprocs) return NULL;
   p = lease_acquire(true, false, now);
   if (p) sched.stats.wakeups++;
   return p;
@@ -326,7 +314,6 @@ static void look_pace(struct look *l) {
   }
   int64_t credit = (int64_t)atomic_load_explicit(&sched.page->credit_us, memory_order_relaxed) * 1000;
   lease_new_period(l->now);
-  lease_near_end(l->now); /* begins its account */
   int64_t tokens = lease_tokens(l->now);
   uint64_t frame = lease_frame_end(l->now);
   l->ahead = lease_ahead(l->now);

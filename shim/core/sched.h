@@ -21,7 +21,6 @@
 #define SCHED_FRAME_MAX_NS 20000000u   /* where pauses are short */
 #define SCHED_PAUSE_NS 10000000u       /* so short */
 #define SCHED_PACE_LEAST_NS 100000u    /* less than this is not worth a look: it is left for the next frame */
-#define SCHED_KERNEL_SLICE_NS 5000000u /* sched_cfs_bandwidth_slice_us, as it is by default */
 #define SCHED_DEBT_WAIT_NS 20000000u   /* a newcomer waits for an overdrawn bucket no longer */
 #define SCHED_PAUSE_MAX_NS 100000000u  /* and a hog no longer, while its process holds no P */
 #define SCHED_STARVED_NS 1000000000u   /* Gs wait and none got a P for so long: something is wrong with the pool */
@@ -89,7 +88,6 @@ struct sched {
   bool paced;             /* the bucket ran empty and has not filled again */
   uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
   uint64_t paced_frame;
-  uint64_t period_begin, period_charged; /* of the kernel's period that we are in: when it began, and the page's `charged` then */
   uint64_t overslept;  /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
   uint32_t nstrays;    /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
   uint64_t last_grant; /* when any of our Gs got a P */
@@ -196,8 +194,6 @@ uint64_t lease_frame_end(uint64_t now);
 void lease_new_period(uint64_t now);
 /* What the bucket will hold at the end of the frame if only the whole CPUs of the rate are used until then. */
 int64_t lease_ahead(uint64_t now);
-/* Is so little of the period's quota left that the kernel may throttle one CPU while another has it? */
-bool lease_near_end(uint64_t now);
 /* Slots [0, n) are open to hogs now (pacing). */
 uint32_t lease_hog_slots(void);
 
