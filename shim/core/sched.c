@@ -432,8 +432,10 @@ static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
   }
   if (g->express && fair_hog(usage, share)) g->express = false;
   if (g->express) {
-    uint64_t bound = g->newborn ? usage + FAIR_BIRTH_NS : fair_hog_bound(share);
-    if (p->express || sched.express.len || l->others.express) due(l, l->now + (bound > usage + 200000 ? bound - usage : 200000));
+    uint64_t left = g->newborn ? FAIR_BIRTH_NS : fair_hog_bound(share) > usage ? fair_hog_bound(share) - usage : 0;
+    /* Where nobody waits for it, as a rule it blocks long before: then a tick's look is enough, and others cost more than they bring. */
+    uint64_t least = sched.express.len || l->others.express ? 200000 : g->newborn && p->express ? FAIR_BIRTH_NS : SCHED_ACTIVE_TICK_NS;
+    due(l, l->now + (left > least ? left : least));
     return false;
   }
   if (!p->express) return false;
