@@ -35,6 +35,9 @@ const struct quota *standalone_quota(void);
 uint64_t phase_look(uint64_t now);
 /* The quota may be another one. */
 void phase_forget(void);
+/* The parts of phase_look, for tests: a period to learn the phase of; one reading of nr_periods and nr_throttled, made between two times. */
+void phase_begin(uint64_t period_ns);
+uint64_t phase_seen(uint64_t before, uint64_t after, uint64_t periods, uint64_t throttled);
 
 /* Puts the files that may change it under inotify. */
 void standalone_watch(int inotify);

@@ -37,8 +37,8 @@ static struct {
   struct quota_meter where;
   uint64_t period;
   uint64_t read_at, periods, throttled; /* the last reading */
-  uint64_t lo, hi;           /* a boundary lies between */
-  uint64_t was_lo;           /* lo before the readings of this period moved it */
+  uint64_t lo, hi;                      /* a boundary lies between */
+  uint64_t was_lo;                      /* lo before the readings of this period moved it */
   uint64_t next;
   uint32_t doubts;
 } ph;
@@ -54,15 +54,6 @@ void phase_forget(void) {
   ph.read_at = ph.next = 0;
   ph.doubts = 0;
   sched.period = sched.phase = 0;
-}
-
-static bool prepare(void) {
-  const struct quota *q = standalone_quota();
-  ph.ready = true;
-  ph.period = q && q->limited ? q->period_us * 1000 : 0;
-  if (ph.period < PHASE_PERIOD_MIN_NS) ph.period = 0;
-  if (ph.period) quota_meter_domain(&ph.where, q);
-  return ph.period != 0;
 }
 
 static void set_between(uint64_t lo, uint64_t hi) {
@@ -107,9 +98,7 @@ static void found_between(uint64_t lo, uint64_t hi) {
  * We were all stopped (sysmon too), and are let go at the beginning of a period: this is it, give or take the time to wake up.  A process
  * that does not know the phase yet may find nothing else to go by: throttled in each period, it is never there to see one end.
  */
-static void learn_from_throttle(uint64_t now) {
-  found_between(now - PHASE_THROTTLED_NS, now);
-}
+static void learn_from_throttle(uint64_t now) { found_between(now - PHASE_THROTTLED_NS, now); }
 
 /* Two readings: nr_periods grew by so many after `from` and before `now`. */
 static void learn(uint64_t from, uint64_t now, uint64_t grew) {
@@ -137,9 +126,36 @@ static uint64_t plan(uint64_t now) {
   return at < ph.hi ? at : ph.hi + PHASE_BEFORE_NS;
 }
 
+/* A reading that was made between `before` and `after`.  Returns when to make the next one. */
+uint64_t phase_seen(uint64_t before, uint64_t after, uint64_t periods, uint64_t throttled) {
+  bool let_go = ph.read_at && sched.overslept >= SCHED_OVERSLEPT_NS && throttled > ph.throttled && periods > ph.periods;
+  if (let_go)
+    learn_from_throttle(before);
+  else if (ph.read_at && periods >= ph.periods)
+    learn(ph.read_at, after, periods - ph.periods);
+  ph.read_at = before;
+  ph.periods = periods;
+  ph.throttled = throttled;
+  ph.next = plan(after);
+  publish();
+  return ph.next;
+}
+
+void phase_begin(uint64_t period_ns) {
+  phase_forget();
+  ph.ready = true;
+  ph.period = period_ns >= PHASE_PERIOD_MIN_NS ? period_ns : 0;
+}
+
+static void prepare(void) {
+  const struct quota *q = standalone_quota();
+  phase_begin(q && q->limited ? q->period_us * 1000 : 0);
+  if (ph.period) quota_meter_domain(&ph.where, q);
+}
+
 uint64_t phase_look(uint64_t now) {
   if (atomic_load_explicit(&sched.page->rate, memory_order_relaxed) == 0 || sched.nheld + sched.global.len == 0) return UINT64_MAX;
-  if (!ph.ready && !prepare()) return UINT64_MAX;
+  if (!ph.ready) prepare();
   if (ph.period == 0) return UINT64_MAX;
   if (now < ph.next && ph.next - now < 20 * ph.period) return ph.next;
   struct quota_throttle t;
@@ -148,16 +164,5 @@ uint64_t phase_look(uint64_t now) {
     sched.period = sched.phase = 0;
     return UINT64_MAX;
   }
-  uint64_t after = sched_hooks.now();
-  bool let_go = ph.read_at && sched.overslept >= SCHED_OVERSLEPT_NS && t.nr_throttled > ph.throttled && t.nr_periods > ph.periods;
-  if (let_go)
-    learn_from_throttle(now);
-  else if (ph.read_at && t.nr_periods >= ph.periods)
-    learn(ph.read_at, after, t.nr_periods - ph.periods);
-  ph.read_at = now;
-  ph.periods = t.nr_periods;
-  ph.throttled = t.nr_throttled;
-  ph.next = plan(after);
-  publish();
-  return ph.next;
+  return phase_seen(now, sched_hooks.now(), t.nr_periods, t.nr_throttled);
 }

@@ -88,15 +88,15 @@ struct sched {
   bool paced;             /* the bucket ran empty and has not filled again */
   uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
   uint64_t paced_frame;
-  uint64_t overslept;  /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
-  uint32_t nstrays;    /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
-  uint64_t last_grant; /* when any of our Gs got a P */
+  uint64_t overslept;                /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
+  uint32_t nstrays;                  /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
+  uint64_t last_grant;               /* when any of our Gs got a P */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
   uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
-  uint64_t promoted_at; /* when the hogs that wait were last looked through */
-  uint64_t hog_ran_at; /* when a hog of ours last was given a P or lost one */
-  bool surplus;        /* the bucket is full: the quota is not being used */
-  uint64_t poll_ns;    /* back-off without BPF */
+  uint64_t promoted_at;              /* when the hogs that wait were last looked through */
+  uint64_t hog_ran_at;               /* when a hog of ours last was given a P or lost one */
+  bool surplus;                      /* the bucket is full: the quota is not being used */
+  uint64_t poll_ns;                  /* back-off without BPF */
   uint32_t seed;
   /* sysmon */
   _Atomic int poller_tid; /* of the client's poller, whose CPU time sysmon charges; 0: none.  No lock: a stale one reads as 0 ns */

@@ -204,11 +204,11 @@ START_TEST(an_empty_bucket_paces_the_hog_and_not_the_newcomer) {
   setup(1, 1, 500000);
   usage(0, HOG);
   ck_assert(arrive(0));
-  page->tat = clock_now; /* 5 ms of CPU accrue in this frame: they may be used, not more */
-  run_for(4 * MS, 0);
+  page->tat = clock_now; /* 10 ms of CPU accrue in this frame of 20: they may be used, not more */
+  run_for(8 * MS, 0);
   sched_balance(clock_now);
   ck_assert(!sched.paced);
-  run_for(MS + 1000, 0);
+  run_for(2 * MS + 1000, 0);
   sched_balance(clock_now);
   ck_assert(sched.paced);
   ck_assert_uint_eq(signalled, 1);
@@ -223,13 +223,67 @@ START_TEST(an_empty_bucket_paces_the_hog_and_not_the_newcomer) {
   lease_release(p);
   sched_balance(clock_now);
   ck_assert(!wake(0));
-  clock_now += 3 * MS; /* enough has accrued, but the frame lasts */
+  clock_now += 6 * MS; /* enough has accrued, but the frame lasts */
   sched_balance(clock_now);
   ck_assert(!wake(0));
-  clock_now += 3 * MS;
+  clock_now += 6 * MS;
   sched_balance(clock_now);
   ck_assert(!sched.paced);
   ck_assert(wake(0));
+}
+END_TEST
+
+START_TEST(frames_are_as_long_as_pauses_stay_short) {
+  setup(1, 1, 100000); /* of 20 ms it would pause 18 */
+  ck_assert_uint_eq(lease_frame_end(clock_now) - clock_now, SCHED_FRAME_NS);
+  page->rate = 480000;
+  ck_assert_uint_eq(lease_frame_end(clock_now) - clock_now, SCHED_FRAME_MAX_NS);
+  sched.period = 100 * MS; /* frames begin with the kernel's period */
+  sched.phase = 7 * MS;
+  ck_assert_uint_eq(lease_frame_end(clock_now), clock_now + 7 * MS);
+  ck_assert_uint_eq(lease_frame_end(clock_now + 7 * MS), clock_now + 27 * MS);
+}
+END_TEST
+
+/* A page that has queued eight hogs for long, as at 0.5 CPUs: the one in front has waited for the others, and nobody is kept from running. */
+START_TEST(hogs_that_queue_behind_hogs_are_not_let_through_a_pause) {
+  setup(1, 1, 500000);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  run_for(SCHED_PAUSE_MAX_NS + MS, 0);
+  page->tat = clock_now + 900 * MS; /* the bucket is empty */
+  ms[0].own_slot.state = M_IDLE;
+  struct p *p = sched_p_take(&ms[0], clock_now);
+  ms[0].g0.express = false;
+  ms[0].g0.enough = true;
+  sched_enqueue(&ms[0].g0, WAIT_PACED, clock_now, false);
+  lease_release(p);
+  sched_balance(clock_now);
+  ck_assert_uint_eq(lease_hog_slots(), 0);
+  clock_now += SCHED_PAUSE_MAX_NS + MS; /* now nobody has run for that long */
+  ck_assert_uint_eq(lease_hog_slots(), 1);
+}
+END_TEST
+
+START_TEST(a_hog_that_waits_long_after_a_block_is_a_newcomer_again) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  usage(1, 60 * MS);
+  usage(2, 60 * MS);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  ms[1].g0.enough = false;
+  ck_assert(!arrive(2));
+  ms[2].g0.enough = true; /* this one was stopped: it has not slept for anything */
+  ck_assert_uint_eq(sched.express.len, 0);
+  run_for(4 * FAIR_HALFLIFE_NS, 0);
+  sched_balance(clock_now);
+  ck_assert(ms[1].g0.express);
+  ck_assert(!ms[2].g0.express);
+  ck_assert_uint_eq(page->members[0].express, 1);
+  ck_assert_uint_eq(page->members[0].wants, 2);
 }
 END_TEST
 
@@ -428,6 +482,23 @@ START_TEST(the_p_of_an_m_without_cpu_is_taken_without_a_signal) {
 }
 END_TEST
 
+START_TEST(an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice) {
+  setup(1, 0, 980000);
+  setup_bpf();
+  usage(0, HOG);
+  ck_assert(arrive_bpf(0));
+  clock_now += 2 * MS;
+  bpf_out(0, false); /* sysmon has just displaced it */
+  usage(1, 0);
+  ck_assert(!arrive_bpf(1));
+  ck_assert_uint_eq(ms[0].slot->taken, 1);
+  ck_assert(ms[0].g0.stopped);
+  ck_assert(ms[0].g0.front);
+  ck_assert_uint_eq(ms[0].g0.slice_used, 2 * MS);
+  ck_assert_ptr_eq(ms[1].p, &sched.ps[0]);
+}
+END_TEST
+
 START_TEST(a_slot_that_bpf_has_not_seen_says_nothing) {
   setup(1, 0, 980000);
   setup_bpf();
@@ -474,6 +545,48 @@ START_TEST(a_released_slot_rings_who_waits) {
   lease_release(p);
   ck_assert_uint_eq(page->members[5].bell, 1);
   ck_assert_uint_eq(page->slots[0].word, 0);
+}
+END_TEST
+
+/* Two processes that both wait woke each other 37,000 times a second. */
+START_TEST(a_ring_is_not_answered_with_a_ring) {
+  setup(2, 0, 1480000);
+  page->rate = 0;
+  add_member(5, 1, 0);
+  page->slots[1].word = POOL_LEASE(5, 7);
+  usage(0, HOG);
+  usage(1, HOG);
+  usage(2, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1)); /* the holder of slot 1 is told */
+  ck_assert_uint_eq(page->members[5].bell, 1);
+  for (unsigned i = 0; i < 100; i++) {
+    clock_now += 10000; /* it rings us, we look */
+    sched_balance(clock_now);
+  }
+  ck_assert_uint_eq(page->members[5].bell, 1);
+  ck_assert(!arrive(2)); /* one hog more is no news to somebody who knows that we wait */
+  ck_assert_uint_eq(page->members[5].bell, 1);
+  usage(3, 0);
+  ck_assert(!arrive(3)); /* a newcomer is */
+  ck_assert_uint_eq(page->members[5].bell, 2);
+  clock_now += 2 * SCHED_SLICE_NS;
+  sched_balance(clock_now); /* and once in a while we say it again */
+  ck_assert_uint_eq(page->members[5].bell, 3);
+}
+END_TEST
+
+START_TEST(a_ring_that_is_of_no_use_goes_on_but_not_in_circles) {
+  setup(2, 0, 1480000);
+  add_member(5, 1, 0);
+  for (unsigned i = 0; i < 100; i++) {
+    sched_balance(clock_now);
+    clock_now += 5000;
+  }
+  ck_assert_uint_eq(page->members[5].bell, 1);
+  clock_now += SCHED_RING_NS;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(page->members[5].bell, 2);
 }
 END_TEST
 
@@ -629,7 +742,10 @@ END_TEST
 
 UNIT_MAIN("sched", the_first_takes_the_free_slot, a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog,
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
-          an_empty_bucket_paces_the_hog_and_not_the_newcomer, one_and_a_half_cpus_keep_one_slot_running,
+          an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
+          hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
+          a_ring_is_not_answered_with_a_ring, a_ring_that_is_of_no_use_goes_on_but_not_in_circles,
+          an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice, one_and_a_half_cpus_keep_one_slot_running,
           a_newcomer_waits_for_a_debt_but_not_for_long, a_full_bucket_lets_the_kernel_schedule,
           without_bpf_a_wrapper_that_lasts_loses_its_p, a_retake_that_finds_the_m_back_is_undone,
           an_m_blocked_outside_any_wrapper_is_found_by_its_clock, who_looks_for_a_p_takes_that_of_a_blocked_m,

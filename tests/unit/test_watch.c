@@ -475,6 +475,51 @@ START_TEST(membarrier_delivers_preempt_without_waiting_for_a_tick) {
 }
 END_TEST
 
+static int told[2];
+
+static void tell_urg(int sig, siginfo_t *si, void *ctx) {
+  (void)sig, (void)si, (void)ctx;
+  RIG_STORE(my_slot->preempt, 0);
+  RIG_STORE(my_slot->urg, 0);
+  if (write(told[1], "", 1) != 1) abort();
+}
+
+/*
+ * The one who asks has displaced the spinner from their only CPU; it must not run on until the next tick.  The asker sleeps without a
+ * timer, whose interrupt would also find the spinner.  By the tick alone (HZ=250) a round takes 2 ms on average.
+ */
+START_TEST(one_that_must_stop_is_stopped_as_it_gets_a_cpu) {
+  start(64);
+  if (!(watch_caps(rig.w) & M_CAP_NEXT)) {
+    puts("# not tested: this kernel cannot signal the next thread (Linux 6.13 can)");
+    finish();
+    return;
+  }
+  struct sigaction sa = {.sa_sigaction = tell_urg, .sa_flags = SA_SIGINFO | SA_RESTART};
+  ck_assert_int_eq(sigaction(SIGURG, &sa, NULL), 0);
+  ck_assert_int_eq(pipe(told), 0);
+  RIG_STORE(rig.h->gated, 1);
+  rig_pin(0, 0);
+  struct spinner sp = {.slot = SPACE, .has_p = 1, .cpu = 0};
+  pthread_t th;
+  ck_ok(pthread_create(&th, NULL, spin, &sp) == 0);
+  ck_ok(RIG_WAIT(spinning && RIG_LOAD(rig.slot[SPACE].seq)));
+  unsigned at_once = 0;
+  for (int i = 0; i < 200; i++) {
+    char byte;
+    usleep(500 + (unsigned)i * 37 % 4000); /* it runs; then we displace it */
+    RIG_STORE(rig.slot[SPACE].preempt, 1);
+    uint64_t sent = rig_now();
+    ck_assert_int_eq((int)read(told[0], &byte, 1), 1);
+    at_once += rig_now() - sent < 1000000;
+  }
+  spin_quit = 1;
+  pthread_join(th, NULL);
+  ck_assert_uint_ge(at_once, 150);
+  finish();
+}
+END_TEST
+
 static atomic_uint calls_done, calls_interrupted;
 
 /* Lives in system calls that any signal would interrupt, always wanted by SIGURG. */
@@ -961,6 +1006,7 @@ int main(void) {
       user_code_with_p_gets_no_sigurg,
       no_second_sigurg_before_the_first_is_handled,
       membarrier_delivers_preempt_without_waiting_for_a_tick,
+      one_that_must_stop_is_stopped_as_it_gets_a_cpu,
       sigurg_never_interrupts_a_system_call,
       threads_older_and_younger_than_the_attachment_are_seen,
       no_thread_is_missed_while_threads_are_born,
