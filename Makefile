@@ -210,17 +210,17 @@ bench:
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN=$(2) OPT=-O1
 ## asan: unit and stress tests under AddressSanitizer (with leaks), in build-asan/
 asan:
-	@$(call SAN_MAKE,asan,address) unit-bins
+	+@$(call SAN_MAKE,asan,address) unit-bins
 	@BUILD=$(BUILD)-asan ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 tests/run --kind unit --kind stress $(TESTS)
 
 ## ubsan: the same under UndefinedBehaviorSanitizer, in build-ubsan/
 ubsan:
-	@$(call SAN_MAKE,ubsan,undefined) unit-bins
+	+@$(call SAN_MAKE,ubsan,undefined) unit-bins
 	@BUILD=$(BUILD)-ubsan UBSAN_OPTIONS=print_stacktrace=1 tests/run --kind unit --kind stress $(TESTS)
 
 ## tsan: the same under ThreadSanitizer, in build-tsan/
 tsan:
-	@$(call SAN_MAKE,tsan,thread) unit-bins
+	+@$(call SAN_MAKE,tsan,thread) unit-bins
 	@BUILD=$(BUILD)-tsan TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 tests/run --kind unit --kind stress $(TESTS)
 
 FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli shim/core shim/preload shim/client shim/sync \

@@ -7,7 +7,9 @@
  *
  *   signal from the terminal (^C ^\ ^Z, resize)  the kernel sent it to the whole group: the child has it already
  *   signal by kill() to us                       passed on (with its value, if it was queued)
- *   sent by the command itself (kill(0, ..))     not passed on: it was meant for the group, and the command has it
+ *   sent by the command itself (kill(0, ..))     not passed on: it was meant for the group, and the command has it.  (A sender that is
+ *                                                gone before we look can't be told from a kill(1) outside: passed on, for
+ *                                                a signal twice is better than none)
  *   hang-up of the terminal                      the kernel tells only the session leader: passed on if that is us
  *   the child stops                              we stop by the same signal, so that the shell sees a stopped job
  *   we are continued                             so is the child

@@ -26,7 +26,7 @@
 #include "daemon/util.h"
 
 #define PATH_CAP (PATH_MAX + 2 * TRANSIENT_NAME_MAX)
-#define CREATE_TRIES 5
+#define CREATE_TRIES 20
 #define EMPTY_ROUNDS 100 /* of a millisecond, for processes that come and go while we empty */
 #define TRIM_DEPTH 8
 #define LEAF_SUFFIX "-leaf"
@@ -327,6 +327,17 @@ static int say_denied(const struct transient_place *p, int error, char *err) {
   return fail(err, error, "cannot make a cgroup below %s: %s", p->dir, strerror(-error));
 }
 
+/*
+ * Making it failed.  Because another `ration run` took the new cgroup, which nobody had locked yet, for a dead one's, and removed
+ * it while libcgroup was writing its files?  libcgroup has several errors for that; that it is gone though it could be made says it.
+ */
+static bool cleaned_away(const struct transient *t, size_t i, int error) {
+  char path[PATH_CAP];
+  int e = cgroup_errno(error);
+  own_path(t, i, path);
+  return e != -EACCES && e != -EPERM && e != -EROFS && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 static int create_one(struct transient *t, size_t i, char *err) {
   const struct transient_place *p = &t->place[i];
   char parent[PATH_MAX] = "";
@@ -339,6 +350,7 @@ static int create_one(struct transient *t, size_t i, char *err) {
   if (!t->cg[i]) return fail(err, -ENOMEM, "out of memory");
   t->made[i] = true; /* also when it fails half-way */
   r = cgroup_create_cgroup(t->cg[i], 1);
+  if (r != 0 && cleaned_away(t, i, r)) return fail(err, -ESTALE, "the new cgroup below %s vanished", p->dir);
   if (r != 0) {
     if (r == ECGOTHER || r == ECGROUPNOTALLOWED || r == ECGROUPNOTOWNER) return say_denied(p, cgroup_errno(r), err);
     return fail(err, cgroup_errno(r), "cannot make or limit a cgroup below %s: %s", p->dir, cgroup_why(r));
