@@ -85,10 +85,11 @@ static void *b_main(void *arg) {
     }
     last = t;
     /* A waits, and has done so since before this stint: after a while let it go on. */
-    if (gap_end && t - gap_end > STILL_NS && atomic_exchange_explicit(&a_waits, false, memory_order_acq_rel)) {
-      if (write(wake[1], "x", 1) != 1) abort();
-      last = now_ns();
-    }
+    if (!gap_end || t - gap_end <= STILL_NS || !atomic_load_explicit(&a_waits, memory_order_acquire)) continue;
+    if (now_ns() - t > STILL_NS / 2) continue; /* the stint ended and A began to wait since we read the clock: the next turn sees the gap */
+    atomic_store_explicit(&a_waits, false, memory_order_relaxed);
+    if (write(wake[1], "x", 1) != 1) abort();
+    last = now_ns();
   }
   return arg;
 }
