@@ -11,9 +11,13 @@
 #include <stdint.h>
 #include "pool_page.h"
 
-/* Kept back from the quota, in millionths of it: the kernel also charges what no process sees (interrupts, exits, forks). */
-#define POOL_MARGIN_DEFAULT 20000u
-#define POOL_MARGIN_MIN_US 1500u /* of each period, however small the quota */
+/*
+ * Kept back from the quota, in millionths of it: the kernel also charges what no process sees (interrupts, exits, forks), and hands the quota
+ * to CPUs in slices, of which a part is out of reach at the period's end.  That part is as large for a small quota, and there once for
+ * each CPU in use (docs/architecture.md).
+ */
+#define POOL_MARGIN_DEFAULT 15000u
+#define POOL_MARGIN_MIN_US 1500u /* of each period, for each slot; never more than an eighth of the quota */
 #define POOL_MARGIN_MAX 500000u
 /* The bucket's bounds: parts of the quota of one period, in millionths, and a floor. */
 #define POOL_CREDIT_PPM 200000u
@@ -72,7 +76,7 @@ static inline struct pool_params page_params(struct pool_params_in in) {
 
   p.flags = POOL_F_GATED;
   uint64_t back = (uint64_t)((unsigned __int128)micro * margin / 1000000u);
-  uint64_t least = (uint64_t)POOL_MARGIN_MIN_US * POOL_RATE_ONE / period;
+  uint64_t least = (uint64_t)POOL_MARGIN_MIN_US * p.nslots * POOL_RATE_ONE / period;
   if (margin && back < least) back = least < micro / 8 ? least : micro / 8;
   uint64_t rate = micro - back;
   p.rate = rate > UINT32_MAX ? UINT32_MAX : rate ? (uint32_t)rate : 1;

@@ -578,14 +578,16 @@ static void look_pass_ring_on(struct look *l) {
  * An M that lost its P, or was asked to stop, while it had no CPU has one now: BPF stops it at the barrier's interrupt.  Where BPF stops it as
  * it gets the CPU, or tells us when it can't (M_CAP_NEXT), there is no need to look again by the clock.
  */
+static bool stray(const struct m *m) { return __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_RELAXED) != 0; }
+
 static void look_strays(struct look *l) {
-  if (sched.nstrays == 0 && l->asked == 0) return;
-  for (struct m *m = sched.allm; m; m = m->next) {
-    bool stray = m->g->stopped || (m->preempt_at && m->preempt_at != l->now);
-    if (!stray || __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_RELAXED) == 0) continue;
-    sched_hooks.barrier();
-    break;
+  bool found = false;
+  for (uint32_t i = 0; i < sched.top && l->asked && !found; i++) {
+    struct p *p = &sched.ps[i];
+    found = p->status == P_RUNNING && p->m && p->m->preempt_at && p->m->preempt_at != l->now && stray(p->m);
   }
+  for (struct m *m = sched.allm; m && sched.nstrays && !found; m = m->next) found = m->g->stopped && stray(m);
+  if (found) sched_hooks.barrier();
   if (sched.nstrays && !(SLOT_LOAD(sched.header->caps) & M_CAP_NEXT)) due(l, l->now + SCHED_STRAY_NS);
 }
 
