@@ -28,7 +28,7 @@
 
 #define FAIR_HALFLIFE_NS 64000000u
 #define FAIR_FULL_NS 92332482u /* FAIR_HALFLIFE_NS / ln 2 */
-#define FAIR_SMALL_NS 3000000u
+#define FAIR_SMALL_NS 4000000u /* of 4 % of a CPU nobody is a hog, however many threads there are */
 #define FAIR_BIRTH_NS 1000000u /* a new thread that runs so long without blocking is a hog: it has slept for no credit */
 
 /* Usage as of `now`. */

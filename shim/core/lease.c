@@ -37,7 +37,7 @@ int64_t lease_tokens(uint64_t now) { return pool_tokens(sched.page, now); }
 static uint64_t frame_ns(void) {
   uint32_t part = atomic_load_explicit(&sched.page->rate, memory_order_relaxed) % POOL_RATE_ONE;
   uint64_t pause = (uint64_t)SCHED_FRAME_MAX_NS * (POOL_RATE_ONE - part) / POOL_RATE_ONE;
-  return pause <= SCHED_PAUSE_NS + SCHED_PAUSE_NS / 20 ? SCHED_FRAME_MAX_NS : SCHED_FRAME_NS;
+  return pause <= SCHED_PAUSE_NS + SCHED_PAUSE_NS / 10 ? SCHED_FRAME_MAX_NS : SCHED_FRAME_NS;
 }
 
 uint64_t lease_frame_end(uint64_t now) {

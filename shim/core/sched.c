@@ -531,17 +531,18 @@ static void look_newcomers(struct look *l) {
 }
 
 /*
- * Who holds slots is told that we wait.  Once for each newcomer and for the first hog: a holder that knows of us looks again by itself
- * when a slice ends.  After that once a tick, for a holder that has changed.  (Rung at every look, two processes that both
+ * Who holds slots is told that we wait.  Once for each newcomer that none of our own hogs makes room for, and for the first hog: a holder
+ * that knows of us looks again by itself when a slice ends.  After that once in a while, should a holder have missed it.  (Rung at every look, two processes that both
  * wait wake each other without end: 37,000 looks a second, a tenth of the quota.)
  */
 static void look_ring_holders(struct look *l) {
   uint32_t express = sched.express.len, wants = express + sched.global.len;
-  bool news = express > sched.rang_express || (wants && !sched.rang_wants) || l->now - sched.rang_at >= SCHED_SLICE_NS;
+  bool news =
+      (express > sched.rang_express && express > l->asked) || (wants && !sched.rang_wants) || l->now - sched.rang_at >= SCHED_RING_AGAIN_NS;
   sched.rang_express = express;
   sched.rang_wants = wants;
   if (wants == 0 || atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
-  due(l, (news ? l->now : sched.rang_at) + SCHED_SLICE_NS);
+  due(l, (news ? l->now : sched.rang_at) + SCHED_RING_AGAIN_NS);
   if (!news) return;
   sched.rang_at = l->now;
   uint32_t n = lease_all();

@@ -29,8 +29,9 @@
 #define SCHED_POLL_MAX_NS 10000000u
 #define SCHED_POLL_RAW_NS 200000u /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
 #define SCHED_OVERSLEPT_NS 2000000u
-#define SCHED_STRAY_NS 500000u     /* so often we look whether one of them has got a CPU */
-#define SCHED_PROMOTE_LOOK 64u     /* so many of them at a time */
+#define SCHED_STRAY_NS 500000u /* so often we look whether one of them has got a CPU */
+#define SCHED_PROMOTE_LOOK 64u /* so many of them at a time */
+#define SCHED_RING_AGAIN_NS 50000000u
 #define SCHED_RING_NS 1000000u     /* so often at most a ring that is of no use to us goes on to the next process */
 #define SCHED_RESIGNAL_NS 2000000u /* a preemption that had no effect is asked for again after so long */
 

@@ -148,7 +148,7 @@ def a_corrupt_page_harms_only_its_members():
         c.ask_all(POOL_QUERY)
         wait_for("leases of nobody are freed", lambda: all(c.page.slot(i) == 0 for i in range(nslots)))
         g.set("cpu.cfs_quota_us", 60000)
-        wait_for("the owner block is right", lambda: c.page.u32(PAGE_RATE) == 588000 and c.page.u32(PAGE_NSLOTS) == 1)
+        wait_for("the owner block is right", lambda: c.page.u32(PAGE_RATE) == rate_of(60000) and c.page.u32(PAGE_NSLOTS) == 1)
         c.close()
 
 
@@ -169,7 +169,7 @@ def killed_daemon_is_followed_by_one_that_takes_the_page_back():
         assert w.kind == WELCOME and w.flags & WELCOME_RESUMED and not w.fds
         assert (w.member, w.gen) == (a.member, a.gen)
         assert a.page.slot(0) == lease(a.member, a.gen)
-        assert a.page.u32(PAGE_RATE) == 784000
+        assert a.page.u32(PAGE_RATE) == rate_of(80000)
         b2 = d.client()
         w = b2.hello(HELLO_NO_BPF | HELLO_RESUME, b.member, b.gen, page_fd=b.page.fd)
         assert w.flags & WELCOME_RESUMED

@@ -50,22 +50,15 @@ def page(a):
     return [int(x) for x in ask(a, "page").split()]
 
 
-def rate_of(quota_us, period_us=100000):
-    """Millionths of a CPU for a quota: less the margin, 2 %, at least 1 ms of each period, at most an eighth for that."""
-    micro = quota_us * 1000000 // period_us
-    least = min(1000 * 1000000 // period_us, micro // 8)
-    return micro - max(micro * 2 // 100, least)
-
-
 def hosts_cpus():
     return os.cpu_count()
 
 
 def a_quota_makes_slots_and_rate():
     need_cpu_v1()
-    cases = {50000: (1, 490000), 100000: (1, 980000)}
+    cases = {50000: (1, rate_of(50000)), 100000: (1, rate_of(100000))}
     if hosts_cpus() > 1:
-        cases[150000] = (2, 1470000)
+        cases[150000] = (2, rate_of(150000))
     for quota, (slots, rate) in cases.items():
         with Daemon() as d, Cgroup("rationtest-q", quota) as g, Actor(attached(d), g) as a:
             a.line()
@@ -83,7 +76,7 @@ def a_tighter_ancestor_counts():
         assert ask(a, "domain") == g.name
     with Daemon() as d, Cgroup("rationtest-up", 50000) as up, Cgroup("rationtest-up/in") as g, Actor(attached(d), g) as a:
         a.line()
-        assert page(a)[1] == 490000
+        assert page(a)[1] == rate_of(50000)
         assert ask(a, "domain") == up.name
 
 
@@ -94,7 +87,7 @@ def a_new_quota_arrives_while_idle():
         time.sleep(0.6)  # asleep by now: inotify alone must do
         bell = int(ask(a, "bell"))
         g.set("cpu.cfs_quota_us", 80000)
-        wait_for("the new rate is there", lambda: page(a)[1] == 784000)
+        wait_for("the new rate is there", lambda: page(a)[1] == rate_of(80000))
         assert int(ask(a, "bell")) > bell
         assert int(ask(a, "frame")) == CHANGED
         c = d.client()
@@ -122,7 +115,7 @@ def a_quota_that_goes_away_opens_the_gate():
         g.set("cpu.cfs_quota_us", -1)
         wait_for("the gate is open", lambda: page(a)[3] & F_GATED == 0 and page(a)[1] == 0)
         g.set("cpu.cfs_quota_us", 50000)
-        wait_for("it is shut again", lambda: page(a)[3] & F_GATED and page(a)[1] == 490000)
+        wait_for("it is shut again", lambda: page(a)[3] & F_GATED and page(a)[1] == rate_of(50000))
 
 
 def a_moved_process_is_told_to_attach_again():

@@ -67,13 +67,13 @@ def two_users_of_a_cgroup_share_it_by_demand():
     with Daemon() as d, Cgroup("rationtest-s", 100000) as g, Actor(member(d), g, 1001) as a, Actor(member(d), g, 1002) as b:
         a.line(), b.line()
         busy(a)
-        wait_for("one alone has all", lambda: near(rate(a), 980000))
+        wait_for("one alone has all", lambda: near(rate(a), rate_of(100000)))
         busy(b)
-        wait_for("two share", lambda: near(rate(a), 490000) and near(rate(b), 490000))
+        wait_for("two share", lambda: near(rate(a), rate_of(100000) // 2) and near(rate(b), rate_of(100000) // 2))
         say(b, "want 0"), say(b, "charge 0.2")
         wait_for("one that needs little leaves the rest", lambda: rate(a) > 600000 and rate(b) < 400000 and rate(a) + rate(b) < 1040000)
         say(b, "charge 0"), say(b, "give 0")
-        wait_for("one alone has all again", lambda: near(rate(a), 980000))
+        wait_for("one alone has all again", lambda: near(rate(a), rate_of(100000)))
 
 
 def siblings_share_the_limit_above_them():
@@ -82,9 +82,9 @@ def siblings_share_the_limit_above_them():
         with Actor(member(d), ga) as a, Actor(member(d), gb) as b:
             a.line(), b.line()
             busy(a)
-            wait_for("one alone has its own limit", lambda: near(rate(a), 784000))
+            wait_for("one alone has its own limit", lambda: near(rate(a), rate_of(80000)))
             busy(b)
-            wait_for("two share what is above", lambda: near(rate(a), 490000) and near(rate(b), 490000))
+            wait_for("two share what is above", lambda: near(rate(a), rate_of(100000) // 2) and near(rate(b), rate_of(100000) // 2))
             gb.set("cpu.shares", 3072)
             wait_for("weights count", lambda: near(rate(a), 245000) and near(rate(b), 735000))
 
@@ -97,8 +97,8 @@ def a_death_gives_its_share_to_the_others():
         with Actor(member(d), g, 1002) as b:
             b.line()
             busy(b)
-            wait_for("two share", lambda: near(rate(a), 490000))
-        wait_for("the one left has all", lambda: near(rate(a), 980000))
+            wait_for("two share", lambda: near(rate(a), rate_of(100000) // 2))
+        wait_for("the one left has all", lambda: near(rate(a), rate_of(100000)))
 
 
 def weights_matter_only_when_cpus_are_short():

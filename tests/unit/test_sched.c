@@ -293,7 +293,7 @@ START_TEST(one_and_a_half_cpus_keep_one_slot_running) {
   usage(1, HOG);
   ck_assert(arrive(0));
   ck_assert(arrive(1));
-  page->tat = clock_now + 5 * MS; /* more than the half CPU gives in this frame */
+  page->tat = clock_now + 9 * MS; /* more than the half CPU gives in this frame */
   sched_balance(clock_now);
   ck_assert_uint_eq(lease_hog_slots(), 1);
   ck_assert_uint_eq(signalled, 1);
@@ -568,9 +568,13 @@ START_TEST(a_ring_is_not_answered_with_a_ring) {
   ck_assert(!arrive(2)); /* one hog more is no news to somebody who knows that we wait */
   ck_assert_uint_eq(page->members[5].bell, 1);
   usage(3, 0);
-  ck_assert(!arrive(3)); /* a newcomer is */
+  ck_assert(!arrive(3)); /* a newcomer is, but here our own hog makes room */
+  ck_assert_uint_eq(signalled, 1);
+  ck_assert_uint_eq(page->members[5].bell, 1);
+  usage(4, 0);
+  ck_assert(!arrive(4)); /* and we have no other */
   ck_assert_uint_eq(page->members[5].bell, 2);
-  clock_now += 2 * SCHED_SLICE_NS;
+  clock_now += SCHED_RING_AGAIN_NS;
   sched_balance(clock_now); /* and once in a while we say it again */
   ck_assert_uint_eq(page->members[5].bell, 3);
 }
