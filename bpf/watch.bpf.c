@@ -83,11 +83,16 @@ __u32 nprocs = 0;
 struct watch_adopt adopt_job = {};
 
 /*
- * A signal to a task other than the current one, Linux >= 6.13.  The daemon sets can_signal_next before it loads the programs if the
- * running kernel has it; where it has not, the branch that calls it is dead code to the verifier.
+ * A signal to a task other than the current one, Linux >= 6.13: only in watch_next.bpf.c, this file once more.  (Not as a weak symbol that
+ * the loader finds or not: to be sure that a kernel has no such function, libbpf looks through its modules, which takes CAP_SYS_ADMIN.)
  */
-extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type, __u64 value) __ksym __weak;
-const volatile bool can_signal_next = false;
+#ifdef WATCH_SIGNALS_NEXT
+extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type, __u64 value) __ksym;
+#define can_signal_next true
+#else
+#define bpf_send_signal_task(task, sig, type, value) (-1)
+#define can_signal_next false
+#endif
 
 /* ---- which slot ---- */
 

@@ -44,6 +44,7 @@
 #include "daemon/watch.h"
 #include "proto/m_slot.h"
 #include "watch.skel.h"
+#include "watch_next.skel.h"
 
 #define ADOPT_PASSES_MAX 64 /* a process that makes threads faster than this is served as far as we got */
 #define WORKER_STACK (128 * 1024)
@@ -153,17 +154,35 @@ static int explain(int r, const char *doing, char *err, size_t errsize) {
 
 /* ---- load and attach the programs ---- */
 
-/* Does this kernel have the tracepoint?  x86 has those of its interrupts only. */
-static bool has_tracepoint(const char *name) { return libbpf_find_vmlinux_btf_id(name, BPF_TRACE_RAW_TP) > 0; }
+/* Looks a name up in the kernel's BTF.  That it is not there is an answer, not a complaint to remember. */
+static bool kernel_has(const char *name, enum bpf_attach_type type) {
+  libbpf_print_fn_t print = libbpf_set_print(NULL);
+  bool has = libbpf_find_vmlinux_btf_id(name, type) > 0;
+  libbpf_set_print(print);
+  return has;
+}
+
+/* x86 has the tracepoints of its interrupts only. */
+static bool has_tracepoint(const char *name) { return kernel_has(name, BPF_TRACE_RAW_TP); }
+
+/*
+ * The programs, with or without the signal to the next thread.  Both are made of one source, so the two skeletons have the same members in
+ * the same order: one type does for both.
+ */
+static struct watch_bpf *open_programs(bool next) {
+  _Static_assert(sizeof(struct watch_bpf) == sizeof(struct watch_next_bpf), "skeletons of the same source");
+  struct watch_bpf *b = next ? (struct watch_bpf *)watch_next_bpf__open() : watch_bpf__open();
+  __asm__ volatile("" ::: "memory"); /* what was written through the one type is read through the other */
+  return b;
+}
 
 static int load_programs(struct watch *w, bool with_ipi) {
-  w->bpf = watch_bpf__open();
+  bool next = kernel_has("bpf_send_signal_task", BPF_TRACE_FENTRY);
+  w->bpf = open_programs(next);
   if (!w->bpf) return -errno;
   bpf_program__set_autoattach(w->bpf->progs.adopt, false);
   bool tick = has_tracepoint("hrtimer_expire_entry");
   bool ipi = with_ipi && has_tracepoint("call_function_single_entry") && has_tracepoint("call_function_entry");
-  bool next = libbpf_find_vmlinux_btf_id("bpf_send_signal_task", BPF_TRACE_FENTRY) > 0;
-  w->bpf->rodata->can_signal_next = next;
   bpf_program__set_autoload(w->bpf->progs.on_tick, tick);
   bpf_program__set_autoload(w->bpf->progs.on_ipi_one, ipi);
   bpf_program__set_autoload(w->bpf->progs.on_ipi_many, ipi);
