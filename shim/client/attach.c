@@ -457,6 +457,7 @@ static void stop_services(void) {
   atomic_fetch_add_explicit(sched.bell, 1, memory_order_release); /* pairs with sysmon_main */
   sched_hooks.wake(sched.bell, true);
   sched_unlock();
+  atomic_store_explicit(&sched.poller_tid, 0, memory_order_relaxed); /* the tid may be one of the program's soon */
   if (poller.tid) {
     kick_poller();
     service_join(&poller, until);

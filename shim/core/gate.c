@@ -13,6 +13,7 @@
 #include "core/sched.h"
 
 #define GATE_UNWOUND_MAX ((uintptr_t)64 << 20)
+#define GATE_STOPPED_NS (4ull * FAIR_HALFLIFE_NS) /* one that was stopped and comes back so much later has slept: its average counts again */
 
 static void rt_enter(struct m *m) {
   m_hold(m);
@@ -123,6 +124,7 @@ static void settle(struct m *m, enum wait_reason why) {
     if (m->g->stopped && sched.nstrays) sched.nstrays--;
     if (m->p) sched_p_free(sched_p_take(m, now), now, false);
     SLOT_STORE(s->has_p, 0);
+    if (m->g->stopped && now - m->g->since > GATE_STOPPED_NS) m->g->stopped = m->g->front = false;
     acquire(m, why == WAIT_PREEMPTED ? WAIT_SYSCALL : why, now, m->g->front); /* lost while it was blocked, wherever it noticed */
     return;
   }

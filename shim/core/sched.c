@@ -532,8 +532,8 @@ static void look_newcomers(struct look *l) {
 
 /*
  * Who holds slots is told that we wait.  Once for each newcomer that none of our own hogs makes room for, and for the first hog: a holder
- * that knows of us looks again by itself when a slice ends.  After that once in a while, should a holder have missed it.  (Rung at every look, two processes that both
- * wait wake each other without end: 37,000 looks a second, a tenth of the quota.)
+ * that knows of us looks again by itself when a slice ends.  After that once in a while, should a holder have missed it.  (Rung at every
+ * look, two processes that both wait wake each other without end: 37,000 looks a second, a tenth of the quota.)
  */
 static void look_ring_holders(struct look *l) {
   uint32_t express = sched.express.len, wants = express + sched.global.len;
@@ -575,12 +575,12 @@ static void look_pass_ring_on(struct look *l) {
   }
 }
 
-/*
- * An M that lost its P, or was asked to stop, while it had no CPU has one now: BPF stops it at the barrier's interrupt.  Where BPF stops it as
- * it gets the CPU, or tells us when it can't (M_CAP_NEXT), there is no need to look again by the clock.
- */
 static bool stray(const struct m *m) { return __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_RELAXED) != 0; }
 
+/*
+ * An M that lost its P, or was asked to stop, while it had no CPU has one now: BPF stops it at the barrier's interrupt.  Where BPF stops it
+ * as it gets the CPU, or tells us when it can't (M_CAP_NEXT), there is no need to look again by the clock.
+ */
 static void look_strays(struct look *l) {
   bool found = false;
   for (uint32_t i = 0; i < sched.top && l->asked && !found; i++) {
@@ -711,6 +711,7 @@ void sched_leave_page(uint64_t now) {
   }
   sched.paced = sched.surplus = false;
   sched.stride = 0;
+  sched.rang_express = sched.rang_wants = 0; /* nobody on the next page has been told of us */
 }
 
 void sched_forget_all(void) {
@@ -727,6 +728,7 @@ void sched_forget_all(void) {
   sched.express = sched.global = (struct gqueue){0};
   sched.nstrays = 0;
   sched.nheld = sched.nheld_regular = sched.stride = sched.top = 0;
+  sched.rang_express = sched.rang_wants = 0;
   sched.paced = sched.surplus = false;
   sched.stats = (struct sched_stats){0};
   sched.bell = &sched.private_bell;
