@@ -214,11 +214,16 @@ static bool p_fits(const struct p *p, const struct g *g) {
   return p->id < lease_hog_slots();
 }
 
+/* Have newcomers, of whichever process, overdrawn the bucket?  By how much. */
+static int64_t overdrawn(uint64_t now) {
+  int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
+  int64_t ahead = lease_ahead(now);
+  return ahead >= -debt ? 0 : -debt - ahead;
+}
+
 /* May newcomers run?  Not when they have overdrawn the bucket; but nobody waits for the bucket alone for long. */
 static bool newcomers_ok(uint64_t now) {
-  int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
-  if (lease_ahead(now) >= -debt) return true;
-  return sched.express.head && now - sched.express.head->since > SCHED_DEBT_WAIT_NS;
+  return overdrawn(now) == 0 || (sched.express.head && now - sched.express.head->since > SCHED_DEBT_WAIT_NS);
 }
 
 struct p *sched_p_get(struct g *g, uint64_t now) {
@@ -265,7 +270,8 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   if (p->id >= lease_all() || (sched.maxprocs && sched.nheld_regular > sched.maxprocs)) g = NULL;
   struct lease_others o = lease_others_wait();
   bool hogs = p->id < lease_hog_slots();
-  if (o.express && !(g && g->express && !others_turn(sched.express.len, o.express))) {
+  /* Who has an overdrawn bucket before him cannot use it either, and would hand it on: round and round. */
+  if (o.express && overdrawn(now) == 0 && !(g && g->express && !others_turn(sched.express.len, o.express))) {
     if (lease_transfer(p, o.express_member)) return;
   } else if (o.wants > o.express && hogs && !(g && g->express) && (!g || (slice_over && others_turn(sched.global.len, o.wants)))) {
     if (lease_transfer(p, o.member)) return;
@@ -500,11 +506,20 @@ static void look_preempt(struct look *l) {
   }
 }
 
+/* When newcomers that wait for an overdrawn bucket may run: it fills by the whole CPUs of the rate, and by the rest at the frame's end. */
+static void look_newcomers_due(struct look *l) {
+  uint64_t whole = atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE;
+  uint64_t wait = whole ? (uint64_t)overdrawn(l->now) / whole : UINT64_MAX / 2;
+  due(l, l->now + (wait > SCHED_PACE_LEAST_NS ? wait : SCHED_PACE_LEAST_NS));
+  due(l, lease_frame_end(l->now));
+  if (sched.express.head) due(l, sched.express.head->since + SCHED_DEBT_WAIT_NS + 1);
+}
+
 /* Newcomers that found no P: for each, the hog that used most gives its P up, if it had its minimum run. */
 static void look_newcomers(struct look *l) {
   uint32_t need = sched.express.len + l->others.express;
   if (need && !newcomers_ok(l->now)) {
-    due(l, l->now + 500000);
+    look_newcomers_due(l);
     return;
   }
   while (need > l->asked) {
