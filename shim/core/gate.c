@@ -13,7 +13,8 @@
 #include "core/sched.h"
 
 #define GATE_UNWOUND_MAX ((uintptr_t)64 << 20)
-#define GATE_STOPPED_NS (4ull * FAIR_HALFLIFE_NS) /* one that was stopped and comes back so much later has slept: its average counts again */
+#define GATE_STOPPED_NS \
+  (4ull * FAIR_HALFLIFE_NS) /* one that was stopped and comes back so much later has slept: its average counts again */
 
 static void rt_enter(struct m *m) {
   m_hold(m);

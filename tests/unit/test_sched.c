@@ -580,6 +580,26 @@ START_TEST(a_ring_is_not_answered_with_a_ring) {
 }
 END_TEST
 
+/* Three processes handed a slot round, 140,000 times in 8 s, that none of them was allowed to use, and charged the pool for the time. */
+START_TEST(the_slots_of_an_overdrawn_pool_do_not_go_round) {
+  setup(1, 0, 985000);
+  usage(0, 0);
+  ck_assert(arrive(0));
+  add_member(5, 1, 1);
+  page->tat = clock_now + 900 * MS;
+  struct p *p = sched_p_take(&ms[0], clock_now);
+  sched_p_free(p, clock_now, false);
+  ck_assert_uint_eq(page->slots[0].word, 0);
+  page->slots[0].word = POOL_LEASE(0, 1); /* handed to us all the same */
+  usage(1, 0);
+  sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, false);
+  ms[1].g0.express = true;
+  uint64_t next = sched_balance(clock_now);
+  ck_assert_uint_eq(page->slots[0].word, 0);
+  ck_assert_uint_gt(next, clock_now + SCHED_RING_NS / 2); /* and we do not look all the time whether we may */
+}
+END_TEST
+
 START_TEST(a_ring_that_is_of_no_use_goes_on_but_not_in_circles) {
   setup(2, 0, 1480000);
   add_member(5, 1, 0);
@@ -748,9 +768,9 @@ UNIT_MAIN("sched", the_first_takes_the_free_slot, a_hog_waits_where_all_slots_ar
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
-          a_ring_is_not_answered_with_a_ring, a_ring_that_is_of_no_use_goes_on_but_not_in_circles,
-          an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice, one_and_a_half_cpus_keep_one_slot_running,
-          a_newcomer_waits_for_a_debt_but_not_for_long, a_full_bucket_lets_the_kernel_schedule,
+          a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
+          a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
+          one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, a_full_bucket_lets_the_kernel_schedule,
           without_bpf_a_wrapper_that_lasts_loses_its_p, a_retake_that_finds_the_m_back_is_undone,
           an_m_blocked_outside_any_wrapper_is_found_by_its_clock, who_looks_for_a_p_takes_that_of_a_blocked_m,
           a_p_that_serves_nobody_goes_back_to_the_pool, the_p_of_an_m_without_cpu_is_taken_without_a_signal,
