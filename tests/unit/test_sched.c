@@ -592,8 +592,8 @@ START_TEST(the_slots_of_an_overdrawn_pool_do_not_go_round) {
   ck_assert_uint_eq(page->slots[0].word, 0);
   page->slots[0].word = POOL_LEASE(0, 1); /* handed to us all the same */
   usage(1, 0);
-  sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, false);
   ms[1].g0.express = true;
+  sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, false);
   uint64_t next = sched_balance(clock_now);
   ck_assert_uint_eq(page->slots[0].word, 0);
   ck_assert_uint_gt(next, clock_now + SCHED_RING_NS / 2); /* and we do not look all the time whether we may */
