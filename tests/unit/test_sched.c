@@ -732,7 +732,10 @@ END_TEST
 START_TEST(fewer_slots_call_in_who_holds_more) {
   setup(2, 0, 2000000);
   page->rate = 0;
-  for (unsigned i = 0; i < 2; i++) usage(i, HOG), ck_assert(arrive(i));
+  for (unsigned i = 0; i < 2; i++) {
+    usage(i, HOG);
+    ck_assert(arrive(i));
+  }
   page->nslots = 1;
   sched_balance(clock_now);
   ck_assert_uint_eq(signalled, 1);
