@@ -131,12 +131,11 @@ static void settle(struct m *m, enum wait_reason why) {
   }
   /* Asked to yield with the P in hand: it goes to whoever waits; we queue behind (in front if only the quota made us pause). */
   uint64_t used = m->p ? now - m->p->slice_at : 0;
-  bool slice_over = sched_slice_over(used);
+  bool slice_over = sched_stop_slice(m->g, used);
   sched.stats.preempts++;
   struct p *p = sched_p_take(m, now);
   m->g->express = false;
   m->g->enough = true;
-  m->g->slice_used = slice_over ? 0 : used;
   sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, !slice_over);
   if (p) {
     if (!slice_over && sched.express.len == 0 && sched.paced && p->id >= lease_hog_slots())

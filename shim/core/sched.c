@@ -474,10 +474,8 @@ static void look_stop(struct look *l, struct m *m) {
   struct p *p = sched.overslept < SCHED_OVERSLEPT_NS ? handoff_take_waiting(m, l->now) : NULL;
   if (p) {
     sched.nstrays++;
-    uint64_t used = l->now - p->slice_at;
-    bool slice_over = sched_slice_over(used);
+    bool slice_over = sched_stop_slice(m->g, l->now - p->slice_at);
     m->g->front = !slice_over;
-    m->g->slice_used = slice_over ? 0 : used;
     sched.stats.preempts++;
     if (l->running) l->running--;
     sched_p_free(p, l->now, slice_over);
@@ -509,8 +507,8 @@ static void look_preempt(struct look *l) {
 /* When newcomers that wait for an overdrawn bucket may run: it fills by the whole CPUs of the rate, and by the rest at the frame's end. */
 static void look_newcomers_due(struct look *l) {
   uint64_t whole = atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE;
-  uint64_t wait = whole ? (uint64_t)overdrawn(l->now) / whole : UINT64_MAX / 2;
-  due(l, l->now + (wait > SCHED_PACE_LEAST_NS ? wait : SCHED_PACE_LEAST_NS));
+  uint64_t wait = whole ? (uint64_t)overdrawn(l->now) / whole : 0;
+  if (whole) due(l, l->now + (wait > SCHED_PACE_LEAST_NS ? wait : SCHED_PACE_LEAST_NS));
   due(l, lease_frame_end(l->now));
   if (sched.express.head) due(l, sched.express.head->since + SCHED_DEBT_WAIT_NS + 1);
 }

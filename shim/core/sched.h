@@ -29,11 +29,11 @@
 #define SCHED_POLL_MAX_NS 10000000u
 #define SCHED_POLL_RAW_NS 200000u /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
 #define SCHED_OVERSLEPT_NS 2000000u
-#define SCHED_STRAY_NS 500000u /* so often we look whether one of them has got a CPU */
-#define SCHED_PROMOTE_LOOK 64u /* so many of them at a time */
-#define SCHED_RING_AGAIN_NS 50000000u
-#define SCHED_RING_NS 1000000u     /* so often at most a ring that is of no use to us goes on to the next process */
-#define SCHED_RESIGNAL_NS 2000000u /* a preemption that had no effect is asked for again after so long */
+#define SCHED_STRAY_NS 500000u        /* so often we look whether an M that lost its P while it had no CPU has got one */
+#define SCHED_PROMOTE_LOOK 64u        /* so many waiting hogs are looked at, whether they are newcomers by now */
+#define SCHED_RING_AGAIN_NS 50000000u /* holders of slots that know that we wait are told again after so long */
+#define SCHED_RING_NS 1000000u        /* so often at most a ring that is of no use to us goes on to the next process */
+#define SCHED_RESIGNAL_NS 2000000u    /* a preemption that had no effect is asked for again after so long */
 
 /* What the core asks of the world outside; unit tests put their own in place. */
 struct sched_hooks {
@@ -139,8 +139,15 @@ static inline void sched_unlock(void) {
 }
 
 /* --- sched.c --- */
-/* Has a G that ran so long had its turn?  One that is stopped for a pause need not come back for the last quarter of it alone. */
-static inline bool sched_slice_over(uint64_t used) { return used >= (sched.paced ? SCHED_SLICE_NS / 4 * 3 : SCHED_SLICE_NS); }
+/*
+ * A G is stopped after `used` ns of its slice: true if it had its turn, else the rest is kept for it.  One that is stopped for a pause need
+ * not come back for the last quarter alone.
+ */
+static inline bool sched_stop_slice(struct g *g, uint64_t used) {
+  bool over = used >= (sched.paced ? SCHED_SLICE_NS / 4 * 3 : SCHED_SLICE_NS);
+  g->slice_used = over ? 0 : used;
+  return over;
+}
 /* One look at everything: retakes, dispatches, preempts, paces.  Lock held.  Returns when to look again. */
 uint64_t sched_balance(uint64_t now);
 /* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
