@@ -266,16 +266,22 @@ bool gate_sigurg(const siginfo_t *si, void *uctx) {
   if (!ours) return false;
   atomic_fetch_add_explicit(&m->urg_seq, 1, memory_order_relaxed); /* read by this thread only, in gate_urg_seq */
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN || !m_has_news(m->slot)) return true;
-  /* While the thread is parked here, signals come through as they would have where it was interrupted. */
-  uint64_t mask;
-  __builtin_memcpy(&mask, &((ucontext_t *)uctx)->uc_sigmask, sizeof mask);
-  uint64_t handler_mask = mask;
-  for (bool first = true; m_has_news(m->slot); first = false) {
+  /*
+   * While the thread is parked here, signals come through as they would have where it was interrupted; and what their handlers
+   * leave behind as mask is what the thread goes on with, as it would have been there (foreign_urg blocks SIGURG so).
+   */
+  ucontext_t *uc = uctx;
+  uint64_t mask, handler_mask = 0;
+  __builtin_memcpy(&mask, &uc->uc_sigmask, sizeof mask);
+  bool first = true;
+  do {
     rt_enter(m);
     if (first) handler_mask = sys_sigmask(mask);
+    first = false;
     settle(m, WAIT_PREEMPTED);
-  }
-  sys_sigmask(handler_mask);
+  } while (m_has_news(m->slot));
+  mask = sys_sigmask(handler_mask);
+  __builtin_memcpy(&uc->uc_sigmask, &mask, sizeof mask);
   return true;
 }
 

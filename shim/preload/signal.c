@@ -446,16 +446,15 @@ EXPORT __sighandler_t sigset(int sig, __sighandler_t fn) {
   return sigismember(&old, sig) ? SIG_HOLD : before.sa_handler;
 }
 
-uint32_t signal_shadow_inherit(void) { return signal_tls.blocked; }
-
-void signal_shadow_set(uint32_t inherited) {
-  if (!installed()) return;
-  if (owned()) {
-    if (inherited) real_urg(true);
-    return;
-  }
-  signal_tls.blocked = inherited != 0;
-  if (real_urg(false)) signal_tls.blocked = true; /* the creator was in a handler, or an attribute set the mask */
+void signal_born(void) {
+  if (!sharing()) return;
+  /* Born with the mask that the program means, by the creator's signal_spawn_begin or an attribute: no foreign SIGURG has
+   * come yet that a shadow not yet set would have let through. The shadow first. */
+  uint64_t now = 0;
+  raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&now, sizeof now);
+  if (!(now & URG_BIT)) return;
+  signal_tls.blocked = true;
+  real_urg(false);
 }
 
 unsigned signal_exec_begin(void) {
@@ -477,7 +476,10 @@ void signal_exec_failed(unsigned what) {
   errno = saved;
 }
 
-bool signal_spawn_begin(void) { return sharing() && signal_tls.blocked && *shadow() && !real_urg(true); }
+bool signal_spawn_begin(void) {
+  if (owned()) settle_owned();
+  return sharing() && signal_tls.blocked && *shadow() && !real_urg(true);
+}
 
 void signal_spawn_end(bool was) {
   if (was && sharing()) real_urg(false);

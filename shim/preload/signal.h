@@ -50,17 +50,15 @@ int signal_install_urg(void);
  * from now on its masks are real, and none of our own may be sent.  Never goes back to false. */
 extern _Atomic bool signal_urg_owned;
 
-/* pthread_create: what the new thread inherits, called in the creator; */
-uint32_t signal_shadow_inherit(void);
-/* and the new thread's first step. */
-void signal_shadow_set(uint32_t inherited);
+/* A new thread's first step; its creator called signal_spawn_begin. */
+void signal_born(void);
 
 /* --- for the other wrappers --- */
 
 /* Before an exec: mask and disposition of SIGURG become what the program thinks they are.  Undone if it failed. */
 unsigned signal_exec_begin(void);
 void signal_exec_failed(unsigned what);
-/* The same for a spawned child; only the mask. */
+/* The same for a spawned child or a new thread; only the mask. */
 bool signal_spawn_begin(void);
 void signal_spawn_end(bool was);
 

@@ -30,7 +30,6 @@ struct birth {
   void *arg;
   struct m *m;
   struct fair fair;
-  uint32_t shadow;
 };
 
 static struct lock births_lock; /* guards free_births */
@@ -93,7 +92,7 @@ static void at_end(void *value) {
 static struct birth come_alive(struct birth *given) {
   struct birth b = *given;
   birth_put(given);
-  signal_shadow_set(b.shadow);
+  signal_born();
   if (have_key) pthread_setspecific(end_key, (void *)1);
   m_start(b.m, &b.fair);
   return b;
@@ -118,7 +117,6 @@ static struct birth *birth_make(void) {
     birth_put(b);
     return NULL;
   }
-  b->shadow = signal_shadow_inherit();
   b->fair = (struct fair){0};
   if (m_self) {
     sched_lock();
@@ -139,7 +137,9 @@ EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
   b->fn = fn;
   b->arg = arg;
+  bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
+  signal_spawn_end(opened);
   if (r != 0) birth_undo(b);
   return r;
 }
@@ -149,7 +149,9 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   if (!b) return REAL(thrd_create)(t, fn, arg);
   b->cfn = fn;
   b->arg = arg;
+  bool opened = signal_spawn_begin();
   int r = REAL(thrd_create)(t, start_thrd, b);
+  signal_spawn_end(opened);
   if (r != thrd_success) birth_undo(b);
   return r;
 }

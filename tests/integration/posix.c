@@ -1582,6 +1582,26 @@ static void t_urg_pending(void) {
   say_mask("at last");
 }
 
+static void *pass_by(void *arg) { return arg; }
+
+/* All block it, and threads that are only just born do too: nobody may get it before it is taken. */
+static void t_urg_among_newborns(void) {
+  sigset_t s = set_of(SIGURG, 0), p;
+  struct sigaction a = {.sa_sigaction = on_info, .sa_flags = SA_SIGINFO};
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  sigaction(SIGURG, &a, NULL);
+  for (int i = 0; i < 100; i++) {
+    pthread_t t[3];
+    for (size_t k = 0; k < 3; k++) t[k] = start(pass_by, NULL);
+    if (i % 5 == 0) kill(getpid(), SIGURG);
+    for (size_t k = 0; k < 3; k++) pthread_join(t[k], NULL);
+  }
+  sigpending(&p);
+  say("pending %d handled %d", sigismember(&p, SIGURG), handled);
+  pthread_sigmask(SIG_UNBLOCK, &s, NULL);
+  say("handled %d", handled);
+}
+
 static void *urg_taker(void *arg) {
   sigset_t s = set_of(SIGURG, 0);
   (void)arg;
@@ -2282,6 +2302,7 @@ static const struct check checks[] = {
     T(inherit_handler),
     T(inherit_exec_self),
     T(urg_pending),
+    T(urg_among_newborns),
     T(urg_to_the_open_thread),
     T(urg_sigwait),
     T(urg_signalfd),
