@@ -67,6 +67,14 @@ int64_t lease_ahead(uint64_t now) {
   return tokens == INT64_MAX ? tokens : tokens + (int64_t)(left * part / POOL_RATE_ONE);
 }
 
+/* What is left of the kernel's period; INT64_MAX: its phase is not known. */
+int64_t lease_period_room(uint64_t now) {
+  if (sched.period == 0 || now < sched.phase) return INT64_MAX;
+  uint64_t left = sched.period - (now - sched.phase) % sched.period;
+  int64_t tokens = pool_tokens(sched.page, now);
+  return tokens == INT64_MAX ? tokens : tokens + (int64_t)(left * atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE);
+}
+
 /*
  * While the bucket is empty, hogs keep floor(rate) slots: 1.5 CPUs is a slot that always runs and
  * one that pauses.  By index, so that all processes of the pool agree without a word.  Deep in debt, none.

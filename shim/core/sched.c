@@ -214,11 +214,15 @@ static bool p_fits(const struct p *p, const struct g *g) {
   return p->id < lease_hog_slots();
 }
 
-/* Have newcomers, of whichever process, overdrawn the bucket?  By how much. */
+/*
+ * Have newcomers, of whichever process, overdrawn the bucket?  By how much.  They may draw on what it will hold later, within its debt, and
+ * not on the kernel's next period: what is drawn from there is throttled.
+ */
 static int64_t overdrawn(uint64_t now) {
   int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
-  int64_t ahead = lease_ahead(now);
-  return ahead >= -debt ? 0 : -debt - ahead;
+  int64_t room = debt + lease_ahead(now), period = lease_period_room(now);
+  if (period < room) room = period;
+  return room >= 0 ? 0 : -room;
 }
 
 /* May newcomers run?  Not when they have overdrawn the bucket; but nobody waits for the bucket alone for long. */

@@ -202,6 +202,7 @@ uint64_t lease_frame_end(uint64_t now);
 void lease_new_period(uint64_t now);
 /* What the bucket will hold at the end of the frame if only the whole CPUs of the rate are used until then. */
 int64_t lease_ahead(uint64_t now);
+int64_t lease_period_room(uint64_t now);
 /* Slots [0, n) are open to hogs now (pacing). */
 uint32_t lease_hog_slots(void);
 
