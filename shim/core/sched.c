@@ -218,11 +218,15 @@ static bool p_fits(const struct p *p, const struct g *g) {
  * Have newcomers, of whichever process, overdrawn the bucket?  By how much.  They may draw on what it will hold later, within its debt, and
  * not on the kernel's next period: what is drawn from there is throttled.
  */
-static int64_t overdrawn(uint64_t now) {
+static int64_t room(uint64_t now) {
   int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
-  int64_t room = debt + lease_ahead(now), period = lease_period_room(now);
-  if (period < room) room = period;
-  return room >= 0 ? 0 : -room;
+  int64_t in_debt = debt + lease_ahead(now), in_period = lease_period_room(now);
+  return in_period < in_debt ? in_period : in_debt;
+}
+
+static int64_t overdrawn(uint64_t now) {
+  int64_t r = room(now);
+  return r >= 0 ? 0 : -r;
 }
 
 /* May newcomers run?  Not when they have overdrawn the bucket; but nobody waits for the bucket alone for long. */
@@ -293,6 +297,7 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
 struct look {
   uint64_t now, deadline;
   int64_t ahead;    /* lease_ahead */
+  int64_t room;     /* of the newcomers */
   uint32_t running; /* Ps of ours whose M uses a CPU */
   uint32_t blocked; /* Ps of ours whose M is blocked */
   uint32_t fresh;   /* newcomers of ours that run */
@@ -320,6 +325,7 @@ static void look_pace(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
   if (rate == 0) { /* no quota: slots alone count */
     sched.paced = sched.surplus = false;
+    l->room = INT64_MAX;
     return;
   }
   int64_t credit = (int64_t)atomic_load_explicit(&sched.page->credit_us, memory_order_relaxed) * 1000;
@@ -327,6 +333,7 @@ static void look_pace(struct look *l) {
   int64_t tokens = lease_tokens(l->now);
   uint64_t frame = lease_frame_end(l->now);
   l->ahead = lease_ahead(l->now);
+  l->room = room(l->now);
   if (!sched.paced && l->ahead <= (int64_t)SCHED_PACE_LEAST_NS) {
     sched.paced = true;
     sched.paced_frame = frame;
@@ -346,6 +353,11 @@ static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
   if (rate == 0) return;
   uint64_t frame_end = lease_frame_end(l->now);
+  uint32_t fresh = l->fresh;
+  if (fresh) {
+    uint64_t left = l->room > 0 ? (uint64_t)l->room / lease_page_held() : 0;
+    due(l, l->now + (left > SCHED_MIN_RUN_NS ? left : SCHED_MIN_RUN_NS));
+  }
   if (sched.paced) {
     if (sched.global.len || l->running) due(l, frame_end);
     return;
@@ -463,6 +475,7 @@ static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
 static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
   if (!lease_is_mine(p) || p->id >= lease_all()) return true;
   if (look_outstayed(l, p, share)) return true;
+  if (p->status == P_RUNNING && p->m->g->express && l->room <= 0 && l->now - p->m->granted_at >= SCHED_MIN_RUN_NS) return true;
   if (p->status != P_RUNNING || (p->express && p->m->g->express)) return false;
   if (!p->m->g->express && p->id >= lease_hog_slots()) return true;
   if (sched.maxprocs && p->id >= sched.maxprocs && sched.nheld_regular > sched.maxprocs) return true;
