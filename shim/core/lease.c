@@ -72,7 +72,8 @@ int64_t lease_period_room(uint64_t now) {
   if (sched.period == 0 || now < sched.phase) return INT64_MAX;
   uint64_t left = sched.period - (now - sched.phase) % sched.period;
   int64_t tokens = pool_tokens(sched.page, now);
-  return tokens == INT64_MAX ? tokens : tokens + (int64_t)(left * atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE);
+  return tokens == INT64_MAX ? tokens
+                             : tokens + (int64_t)(left * atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE);
 }
 
 /*

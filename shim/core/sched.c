@@ -215,27 +215,35 @@ static bool p_fits(const struct p *p, const struct g *g) {
 }
 
 /*
- * Have newcomers, of whichever process, overdrawn the bucket?  By how much.  They may draw on what it will hold later, within its debt, and
- * not on the kernel's next period: what is drawn from there is throttled.
+ * What newcomers may still use, of whichever process.  They may draw on what the bucket will hold later, within its debt; but not on the
+ * kernel's next period, for that is throttled away.  And of this period's last ms only the small ones may have anything: those that
+ * use two CPUs for long meet the end of the kernel's slices there.
  */
-static int64_t room(uint64_t now) {
+static int64_t room(uint64_t now, bool small) {
   int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
-  int64_t in_debt = debt + lease_ahead(now), in_period = lease_period_room(now);
+  int64_t ahead = lease_ahead(now), in_period = lease_period_room(now);
+  if (ahead == INT64_MAX) return ahead;
+  int64_t in_debt = debt + ahead;
+  if (in_period == INT64_MAX) return in_debt;
+  in_period += small ? (int64_t)SCHED_SMALL_OVERDRAFT_NS : -(int64_t)SCHED_RESERVE_NS;
   return in_period < in_debt ? in_period : in_debt;
 }
 
+static bool small(const struct g *g, uint64_t now) { return fair_usage(&g->fair, now) < FAIR_SMALL_NS; }
+
+/* How far they have gone too far. */
 static int64_t overdrawn(uint64_t now) {
-  int64_t r = room(now);
+  int64_t r = room(now, true);
   return r >= 0 ? 0 : -r;
 }
 
-/* May newcomers run?  Not when they have overdrawn the bucket; but nobody waits for the bucket alone for long. */
-static bool newcomers_ok(uint64_t now) {
-  return overdrawn(now) == 0 || (sched.express.head && now - sched.express.head->since > SCHED_DEBT_WAIT_NS);
+/* May g, a newcomer, run?  Not when they have overdrawn the bucket; but nobody waits for the bucket alone for long. */
+static bool newcomer_ok(const struct g *g, uint64_t now) {
+  return room(now, small(g, now)) >= 0 || (g->queued && now - g->since > SCHED_DEBT_WAIT_NS);
 }
 
 struct p *sched_p_get(struct g *g, uint64_t now) {
-  if (g->express && !newcomers_ok(now)) return NULL;
+  if (g->express && !newcomer_ok(g, now)) return NULL;
   struct p *p = lease_acquire(false, !g->express, now);
   if (p) return p;
   p = retake_any(now);
@@ -252,7 +260,7 @@ struct p *sched_p_get(struct g *g, uint64_t now) {
 /* The G of ours that P should run next, still queued. */
 static struct g *pick(const struct p *p, uint64_t now) {
   struct g *e = sched.express.head, *r = sched.global.head;
-  if (e && !newcomers_ok(now)) e = NULL;
+  if (e && !newcomer_ok(e, now)) e = NULL;
   if (r && p->id >= lease_hog_slots()) r = NULL;
   if (e && r && (p->tick & 3) == 0 && now - r->since > SCHED_AGE_NS) return r;
   return e ? e : r;
@@ -333,7 +341,7 @@ static void look_pace(struct look *l) {
   int64_t tokens = lease_tokens(l->now);
   uint64_t frame = lease_frame_end(l->now);
   l->ahead = lease_ahead(l->now);
-  l->room = room(l->now);
+  l->room = room(l->now, false);
   if (!sched.paced && l->ahead <= (int64_t)SCHED_PACE_LEAST_NS) {
     sched.paced = true;
     sched.paced_frame = frame;
@@ -353,9 +361,8 @@ static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
   if (rate == 0) return;
   uint64_t frame_end = lease_frame_end(l->now);
-  uint32_t fresh = l->fresh;
-  if (fresh) {
-    uint64_t left = l->room > 0 ? (uint64_t)l->room / lease_page_held() : 0;
+  if (l->fresh) {
+    uint64_t left = l->room > 0 ? (uint64_t)l->room / (l->fresh + 1) : 0;
     due(l, l->now + (left > SCHED_MIN_RUN_NS ? left : SCHED_MIN_RUN_NS));
   }
   if (sched.paced) {
@@ -475,7 +482,8 @@ static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
 static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
   if (!lease_is_mine(p) || p->id >= lease_all()) return true;
   if (look_outstayed(l, p, share)) return true;
-  if (p->status == P_RUNNING && p->m->g->express && l->room <= 0 && l->now - p->m->granted_at >= SCHED_MIN_RUN_NS) return true;
+  if (p->status == P_RUNNING && p->m->g->express && l->room <= 0 && l->now - p->m->granted_at >= SCHED_MIN_RUN_NS)
+    return true; /* not small any more */
   if (p->status != P_RUNNING || (p->express && p->m->g->express)) return false;
   if (!p->m->g->express && p->id >= lease_hog_slots()) return true;
   if (sched.maxprocs && p->id >= sched.maxprocs && sched.nheld_regular > sched.maxprocs) return true;
@@ -533,7 +541,7 @@ static void look_newcomers_due(struct look *l) {
 /* Newcomers that found no P: for each, the hog that used most gives its P up, if it had its minimum run. */
 static void look_newcomers(struct look *l) {
   uint32_t need = sched.express.len + l->others.express;
-  if (need && !newcomers_ok(l->now)) {
+  if (need && !(sched.express.head ? newcomer_ok(sched.express.head, l->now) : overdrawn(l->now) == 0)) {
     look_newcomers_due(l);
     return;
   }

@@ -315,6 +315,46 @@ START_TEST(a_newcomer_waits_for_a_debt_but_not_for_long) {
 }
 END_TEST
 
+/* 95 ms of a kernel's period of 100 are over, and so much is left of its quota. */
+static void late_in_a_period(int64_t left_ns) {
+  sched.period = 100 * MS;
+  sched.phase = clock_now - 95 * MS;
+  page->period_seen = sched.phase;
+  page->tat = clock_now + 5 * MS - (uint64_t)(left_ns * 2); /* 0.5 CPUs */
+}
+
+START_TEST(newcomers_leave_the_next_period_alone) {
+  setup(1, 1, 500000);
+  late_in_a_period(2 * (int64_t)MS);
+  usage(0, 0);
+  usage(1, 5 * MS); /* below the share, and not small */
+  ck_assert(!arrive(1));
+  ck_assert(arrive(0));
+  late_in_a_period(-(int64_t)SCHED_SMALL_OVERDRAFT_NS - 1000);
+  usage(2, 0);
+  ck_assert(!arrive(2));
+  ck_assert(!wake(1));
+  clock_now = sched.phase + 100 * MS + 1; /* the next one */
+  sched_balance(clock_now);
+  ck_assert(wake(1) || wake(2)); /* a slot is free for one of them */
+}
+END_TEST
+
+START_TEST(a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent) {
+  setup(1, 1, 500000);
+  late_in_a_period(4 * (int64_t)MS);
+  usage(0, 5 * MS);
+  ck_assert(arrive(0));
+  signalled = 0;
+  clock_now += SCHED_MIN_RUN_NS;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 0);
+  late_in_a_period(2 * (int64_t)MS);
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1);
+}
+END_TEST
+
 START_TEST(a_full_bucket_lets_the_kernel_schedule) {
   setup(1, 1, 980000);
   for (unsigned i = 0; i < 6; i++) usage(i, HOG);
@@ -773,7 +813,8 @@ UNIT_MAIN("sched", the_first_takes_the_free_slot, a_hog_waits_where_all_slots_ar
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
           a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
           a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
-          one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, a_full_bucket_lets_the_kernel_schedule,
+          one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, newcomers_leave_the_next_period_alone,
+          a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent, a_full_bucket_lets_the_kernel_schedule,
           without_bpf_a_wrapper_that_lasts_loses_its_p, a_retake_that_finds_the_m_back_is_undone,
           an_m_blocked_outside_any_wrapper_is_found_by_its_clock, who_looks_for_a_p_takes_that_of_a_blocked_m,
           a_p_that_serves_nobody_goes_back_to_the_pool, the_p_of_an_m_without_cpu_is_taken_without_a_signal,
