@@ -82,6 +82,7 @@ def clean_up_at_exit():
 
 def temp_dir():
     d = tempfile.mkdtemp(prefix="rationtest-")
+    os.chmod(d, 0o755)  # as /run/ration: programs that drop their privileges find the socket too
     on_exit(lambda: shutil.rmtree(d, ignore_errors=True))
     return d
 
@@ -163,8 +164,18 @@ def parent_for_groups():
     raise NoCgroup(f"cgroup v2: no parent of ours hands the cpu controller down (see {mnt}/cgroup.subtree_control)")
 
 
+def accounting_dir(cpu_dir):
+    """The same cgroup's directory in the hierarchy of cpuacct, where v1 mounts that apart; None: it is not."""
+    for line in read_text("/proc/self/mountinfo").splitlines():
+        left, right = line.split(" - ", 1)
+        fstype, _, opts = right.split(" ", 2)
+        if fstype == "cgroup" and "cpuacct" in opts.split(",") and "cpu" not in opts.split(","):
+            return os.path.join(left.split()[4], os.path.relpath(cpu_dir, cpu_hierarchy()[1]))
+    return None
+
+
 class Group:
-    """A transient cgroup with a quota of `cpus` (None: no quota)."""
+    """A transient cgroup with a quota of `cpus` (None: no quota), and with CPU accounting, as container runtimes make them."""
 
     def __init__(self, cpus=None, name="bench"):
         self.version, parent = parent_for_groups()
@@ -174,6 +185,12 @@ class Group:
         except OSError as e:
             raise NoCgroup(f"cannot make the cgroup {self.dir}: {e.strerror}") from None
         on_exit(self.remove)
+        self.acct = accounting_dir(self.dir) if self.version == 1 else None
+        try:
+            if self.acct:
+                os.mkdir(self.acct)
+        except OSError:
+            self.acct = None
         self.procs = os.path.join(self.dir, "cgroup.procs")
         self.outside = os.path.join(parent, "cgroup.procs")
         if cpus:
@@ -201,9 +218,10 @@ class Group:
 
     def enter(self):
         """For preexec_fn: the calling process goes in."""
-        fd = os.open(self.procs, os.O_WRONLY)
-        os.write(fd, b"0")
-        os.close(fd)
+        for d in filter(None, (self.dir, self.acct)):
+            fd = os.open(os.path.join(d, "cgroup.procs"), os.O_WRONLY)
+            os.write(fd, b"0")
+            os.close(fd)
 
     def remove(self):
         """Kills what is in it, which is ours, and takes it away."""
@@ -215,9 +233,9 @@ class Group:
                 except ProcessLookupError:
                     pass
             try:
-                os.rmdir(self.dir)
-                return
-            except FileNotFoundError:
+                for d in filter(None, (self.acct, self.dir)):
+                    if os.path.isdir(d):
+                        os.rmdir(d)
                 return
             except OSError:
                 time.sleep(0.02)
