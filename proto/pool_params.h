@@ -17,7 +17,7 @@
  * each CPU in use (docs/architecture.md).
  */
 #define POOL_MARGIN_DEFAULT 15000u
-#define POOL_MARGIN_MIN_US 1500u /* of each period, for each slot; never more than an eighth of the quota */
+#define POOL_MARGIN_MIN_US 1000u /* of each period, for each slot; never more than an eighth of the quota */
 #define POOL_MARGIN_MAX 500000u
 /* The bucket's bounds: parts of the quota of one period, in millionths, and a floor. */
 #define POOL_CREDIT_PPM 200000u

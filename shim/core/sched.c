@@ -361,10 +361,6 @@ static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
   if (rate == 0) return;
   uint64_t frame_end = lease_frame_end(l->now);
-  if (l->fresh) {
-    uint64_t left = l->room > 0 ? (uint64_t)l->room / (l->fresh + 1) : 0;
-    due(l, l->now + (left > SCHED_MIN_RUN_NS ? left : SCHED_MIN_RUN_NS));
-  }
   if (sched.paced) {
     if (sched.global.len || l->running) due(l, frame_end);
     return;
@@ -478,12 +474,20 @@ static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
   return false;
 }
 
+/* Has m, whose G is a newcomer, used up the room?  The small ones are as a rule gone before it matters: a look for each would cost more. */
+static bool look_overdraws(struct look *l, const struct m *m) {
+  if (l->room == INT64_MAX || small(m->g, l->now)) return false;
+  uint64_t ran = l->now - m->granted_at, left = l->room > 0 ? (uint64_t)l->room / (l->running + 1) : 0;
+  if (left == 0 && ran >= SCHED_MIN_RUN_NS) return true;
+  due(l, l->now + (left > SCHED_MIN_RUN_NS ? left : SCHED_MIN_RUN_NS));
+  return false;
+}
+
 /* Must the G on P stop?  Each reason alone; newcomers that need a victim are look_newcomers' business. */
 static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
   if (!lease_is_mine(p) || p->id >= lease_all()) return true;
   if (look_outstayed(l, p, share)) return true;
-  if (p->status == P_RUNNING && p->m->g->express && l->room <= 0 && l->now - p->m->granted_at >= SCHED_MIN_RUN_NS)
-    return true; /* not small any more */
+  if (p->status == P_RUNNING && p->m->g->express && look_overdraws(l, p->m)) return true;
   if (p->status != P_RUNNING || (p->express && p->m->g->express)) return false;
   if (!p->m->g->express && p->id >= lease_hog_slots()) return true;
   if (sched.maxprocs && p->id >= sched.maxprocs && sched.nheld_regular > sched.maxprocs) return true;
