@@ -30,10 +30,10 @@ F_GATED, F_RETIRED = 1, 2
 
 
 def rate_of(quota_us, period_us=100000):
-    """Millionths of a CPU for a quota: less the margin, 1.5 %, at least 1.5 ms of each period and slot, at most an eighth for that."""
+    """Millionths of a CPU for a quota: less the margin, 1.5 %, at least 1 ms of each period and slot, at most an eighth for that."""
     micro = quota_us * 1000000 // period_us
     slots = -(-micro // 1000000)
-    least = min(1500 * slots * 1000000 // period_us, micro // 8)
+    least = min(1000 * slots * 1000000 // period_us, micro // 8)
     return micro - max(micro * 15 // 1000, least)
 
 

@@ -56,9 +56,9 @@ def hosts_cpus():
 
 def a_quota_makes_slots_and_rate():
     need_cpu_v1()
-    cases = {50000: (1, 485000), 100000: (1, 985000)}
+    cases = {50000: (1, 490000), 100000: (1, 985000)}
     if hosts_cpus() > 1:
-        cases[150000] = (2, 1470000)
+        cases[150000] = (2, 1477500)
     for quota, (slots, rate) in cases.items():
         with Daemon() as d, Cgroup("rationtest-q", quota) as g, Actor(attached(d), g) as a:
             a.line()
