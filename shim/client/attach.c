@@ -32,6 +32,7 @@
 #include "client/client.h"
 #include "client/env.h"
 #include "core/preempt.h"
+#include "core/carrier.h"
 #include "core/sched.h"
 #include "core/service.h"
 #include "core/trace.h"
@@ -237,8 +238,10 @@ static void drain_ring(void) {
   /* Which M it was is in its slot; the look at the whole finds it. */
   sched_lock();
   sched.stats.events += blocked;
-  sched_kick(sched_balance(sched_hooks.now()));
+  uint64_t now = sched_hooks.now();
+  sched_kick(sched_balance(now));
   sched_unlock();
+  if (light.npqs) monitor_blocked(now);
 }
 
 static void orphaned(void) {

@@ -37,6 +37,14 @@ enum wait_reason {
   WAIT_CHILD,
   WAIT_PREEMPTED,
   WAIT_PACED,
+  /* light Gs */
+  WAIT_CHAN_SEND,
+  WAIT_CHAN_RECV,
+  WAIT_SELECT,
+  WAIT_CHAN_NIL, /* a nil channel, or select without cases: for ever */
+  WAIT_WAITGROUP,
+  WAIT_CONTEXT,
+  WAIT_WORKER,
   WAIT_REASONS
 };
 const char *wait_reason_name(enum wait_reason why);
@@ -64,6 +72,25 @@ struct g {
   uint64_t slice_used; /* ns of its slice that it had before a pause */
   uint64_t since;      /* CLOCK_MONOTONIC ns of the last change of status */
   struct m *lockedm;   /* the M it is wired to */
+
+  /* light Gs: light.c */
+  void *sp;           /* its registers, while it does not run */
+  void (*fn)(void *); /* what it runs */
+  void *arg;
+  struct g *all;                                   /* of those with stacks of their own size; stack.c */
+  bool hands_over;                                 /* when it readied another G the last time, it parked next */
+  enum { G_READIED_NONE, G_READIED_NEXT } readied; /* since it was dispatched */
+  bool trimmed;                                    /* the pages of its stack were given back */
+  void *stack;                                     /* lowest byte of its stack's address space */
+  uint32_t stack_bytes;
+  uint32_t locked; /* ration_lock_os_thread, nested */
+  int saved_errno;
+  _Atomic uint32_t wake;        /* of a G that is a thread: futex, 1: readied */
+  uint64_t created_by;          /* id */
+  const void *waiting_on;       /* the channel, mutex, ...; for dumps and leak checks */
+  void *wait;                   /* of shim/sync, while it is parked: what it waits with */
+  _Atomic uint32_t select_done; /* of select: 0 armed, 1 someone has won */
+  char name[24];
 };
 
 #endif

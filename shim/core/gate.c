@@ -10,6 +10,7 @@
  * nobody sleeps there any more, and starts again (abandoned()).
  */
 #include "core/gate.h"
+#include "core/carrier.h"
 #include "core/sched.h"
 
 #define GATE_UNWOUND_MAX ((uintptr_t)64 << 20)
@@ -212,9 +213,8 @@ void m_exitsyscall_slow(struct m *m) {
   }
 }
 
-void m_entersyscallblock(struct m *m, enum wait_reason why) {
-  m_entersyscall(m);
-  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL) return;
+/* In M_SYSCALL: hands the P on, to whoever waits or to the pool. */
+static void hand_on(struct m *m, enum wait_reason why) {
   rt_enter(m);
   if (m->p && !SLOT_LOAD(m->slot->taken)) {
     uint64_t now = sched_hooks.now();
@@ -228,6 +228,18 @@ void m_entersyscallblock(struct m *m, enum wait_reason why) {
     kick_for(now, UINT64_MAX);
   }
   rt_leave(m);
+}
+
+void m_entersyscallblock(struct m *m, enum wait_reason why) {
+  m_entersyscall(m);
+  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL) return;
+  hand_on(m, why);
+}
+
+void m_enteridle(struct m *m, enum wait_reason why) {
+  m_entersyscall(m);
+  if (!atomic_load_explicit(&sched.gated, memory_order_relaxed) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL) return;
+  hand_on(m, why);
 }
 
 bool gate_yield(void) {
@@ -265,7 +277,9 @@ bool gate_sigurg(const siginfo_t *si, void *uctx) {
   if (__atomic_exchange_n(&m->slot->urg, 0, __ATOMIC_ACQ_REL)) ours = true; /* pairs with BPF's store before it sends */
   if (!ours) return false;
   atomic_fetch_add_explicit(&m->urg_seq, 1, memory_order_relaxed); /* read by this thread only, in gate_urg_seq */
-  if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN || !m_has_news(m->slot)) return true;
+  if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
+  if (m->carrier) carrier_preempted(m, uctx);
+  if (!m_has_news(m->slot)) return true;
   /*
    * While the thread is parked here, signals come through as they would have where it was interrupted; and what their handlers
    * leave behind as mask is what the thread goes on with, as it would have been there (foreign_urg blocks SIGURG so).

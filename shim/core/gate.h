@@ -21,23 +21,35 @@
 #include <sys/types.h>
 #include "core/m.h"
 
+/* The same for the light G that runs on this M, if one does (carrier.c): its P's queue is not to wait for it.  After carrier_gate_exit it may be
+ * on another M; errno goes with it. */
+void carrier_gate_enter(struct m *m);
+void carrier_gate_block(struct m *m);
+void carrier_gate_exit(struct m *m);
+
 /* Before a call that may block: the M keeps its P; it is retaken when the M really blocks. A store and a load. */
 static inline void gate_enter(void) {
   struct m *m = m_self;
-  if (m) m_entersyscall(m);
+  if (!m) return;
+  if (__builtin_expect(m->carrier != NULL, 0)) carrier_gate_enter(m);
+  m_entersyscall(m);
 }
 
 /* After it: waits for a P if ours was retaken.  A store and a load. */
 static inline void gate_exit(void) {
   struct m *m = m_self;
-  if (m) m_exitsyscall(m);
+  if (!m) return;
+  m_exitsyscall(m);
+  if (__builtin_expect(m->carrier != NULL, 0)) carrier_gate_exit(m);
 }
 
 /* Before a call that is going to block for sure (a sleep, a condition wait, a
  * lock that was found busy): if a G waits for a P, ours goes to it at once. */
 static inline void gate_enter_blocking(enum wait_reason why) {
   struct m *m = m_self;
-  if (m) m_entersyscallblock(m, why);
+  if (!m) return;
+  if (__builtin_expect(m->carrier != NULL, 0)) carrier_gate_block(m);
+  m_entersyscallblock(m, why);
 }
 
 /* Some G waits for a P: a call that may block is worth one try without blocking first. */

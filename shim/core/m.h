@@ -24,12 +24,14 @@
 #include "m_slot.h"
 
 struct p;
+struct carrier;
 struct m {
-  struct m_slot *slot;   /* [own] where `state` is kept; in the BPF map or own_slot below */
-  struct m *next, *prev; /* [lock] list of all Ms, or the free list */
-  struct p *p;           /* [lock] the P it holds; null with has_p set: the gate is open */
-  struct g *g;           /* [own, lock] current G; a wired G for now */
-  struct g g0;           /* the wired G of this thread */
+  struct m_slot *slot;     /* [own] where `state` is kept; in the BPF map or own_slot below */
+  struct m *next, *prev;   /* [lock] list of all Ms, or the free list */
+  struct p *p;             /* [lock] the P it holds; null with has_p set: the gate is open */
+  struct g *g;             /* [own, lock] the wired G of this thread */
+  struct carrier *carrier; /* [own] runs light Gs; null: a thread like others */
+  struct g g0;             /* the wired G of this thread */
   uint32_t id;
   uint32_t tid;
   uint32_t slot_index;      /* [lock] in the M map; UINT32_MAX: own_slot */
@@ -63,6 +65,8 @@ static inline bool sched_waiting(void) { return atomic_load_explicit(&sched_wait
 void m_entersyscall_slow(struct m *m);
 void m_exitsyscall_slow(struct m *m);
 void m_entersyscallblock(struct m *m, enum wait_reason why);
+void m_enteridle(struct m *m,
+                 enum wait_reason why); /* the same, whether somebody waits or not: it will be long, or somebody is about to wait */
 
 #define SLOT_LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define SLOT_STORE(field, v) __atomic_store_n(&(field), (v), __ATOMIC_RELAXED)

@@ -42,11 +42,14 @@
 
 struct sched sched = {.maxprocs = 0, .seed = 1, .bell = &sched.private_bell};
 _Atomic uint32_t sched_waiting_flag;
+_Atomic uint32_t light_waits;
 struct pool_page *sched_count_page;
 
 const char *wait_reason_name(enum wait_reason why) {
-  static const char *const names[WAIT_REASONS] = {"none", "syscall", "sleep", "mutex",  "cond",  "rwlock",    "semaphore", "barrier",
-                                                  "join", "poll",    "io",    "signal", "child", "preempted", "paced"};
+  static const char *const names[WAIT_REASONS] = {"none",      "syscall",    "sleep",   "mutex",      "cond",         "rwlock",
+                                                  "semaphore", "barrier",    "join",    "poll",       "io",           "signal",
+                                                  "child",     "preempted",  "paced",   "chan send",  "chan receive", "select",
+                                                  "nil chan",  "wait group", "context", "idle worker"};
   return (unsigned)why < WAIT_REASONS ? names[why] : "?";
 }
 
@@ -133,8 +136,11 @@ void sched_update_waiting(void) {
   if (atomic_load_explicit(&sched_waiting_flag, memory_order_relaxed) == w) return;
   atomic_store_explicit(&sched_waiting_flag, w, memory_order_relaxed);
   if (sched.header)
-    SLOT_STORE(sched.header->waiting,
-               w); /* BPF reads it at the next switch; a block just before is seen by our caller's look at blocked_at */
+    SLOT_STORE(
+        sched.header->waiting,
+        w | atomic_load_explicit(
+                &light_waits,
+                memory_order_relaxed)); /* BPF reads it at the next switch; a block just before is seen by our caller's look at blocked_at */
 }
 
 void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, bool front) {

@@ -26,61 +26,55 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "core/netpoll.h"
 #include "core/sys.h"
+#include "preload/lightio.h"
 
 /* Name, parameters, and how to pass them on. */
-#define IO_CALLS(W)                                                                                                                        \
-  W(ssize_t, read, (int fd, void *buf, size_t n), (fd, buf, n))                                                                            \
-  W(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n))                                                                     \
-  W(ssize_t, pread, (int fd, void *buf, size_t n, off_t at), (fd, buf, n, at))                                                             \
-  W(ssize_t, pread64, (int fd, void *buf, size_t n, off64_t at), (fd, buf, n, at))                                                         \
-  W(ssize_t, pwrite, (int fd, const void *buf, size_t n, off_t at), (fd, buf, n, at))                                                      \
-  W(ssize_t, pwrite64, (int fd, const void *buf, size_t n, off64_t at), (fd, buf, n, at))                                                  \
-  W(ssize_t, readv, (int fd, const struct iovec *v, int n), (fd, v, n))                                                                    \
-  W(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))                                                                   \
-  W(ssize_t, preadv, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                     \
-  W(ssize_t, preadv64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                                 \
-  W(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                    \
-  W(ssize_t, pwritev64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                                \
-  W(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                                  \
-  W(ssize_t, preadv64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                             \
-  W(ssize_t, pwritev2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                                 \
-  W(ssize_t, pwritev64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                            \
-  W(ssize_t, send, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags))                                                    \
-  W(ssize_t, sendto, (int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG to, socklen_t len), (fd, buf, n, flags, to, len)) \
-  W(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags))                                                     \
-  W(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags), (fd, v, n, flags))                                                  \
-  W(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout), (fd, v, n, flags, timeout))               \
-  W(int, connect, (int fd, __CONST_SOCKADDR_ARG to, socklen_t len), (fd, to, len))                                                         \
-  W(int, fsync, (int fd), (fd))                                                                                                            \
-  W(int, fdatasync, (int fd), (fd))                                                                                                        \
-  W(int, syncfs, (int fd), (fd))                                                                                                           \
-  W(int, sync_file_range, (int fd, off64_t at, off64_t n, unsigned flags), (fd, at, n, flags))                                             \
-  W(int, msync, (void *at, size_t n, int flags), (at, n, flags))                                                                           \
-  W(ssize_t, sendfile, (int out, int in, off_t *at, size_t n), (out, in, at, n))                                                           \
-  W(ssize_t, sendfile64, (int out, int in, off64_t *at, size_t n), (out, in, at, n))                                                       \
-  W(ssize_t, splice, (int in, off64_t *in_at, int out, off64_t *out_at, size_t n, unsigned flags), (in, in_at, out, out_at, n, flags))     \
-  W(ssize_t, tee, (int in, int out, size_t n, unsigned flags), (in, out, n, flags))                                                        \
-  W(ssize_t, vmsplice, (int fd, const struct iovec *v, size_t n, unsigned flags), (fd, v, n, flags))                                       \
-  W(ssize_t, copy_file_range, (int in, off64_t *in_at, int out, off64_t *out_at, size_t n, unsigned flags),                                \
-    (in, in_at, out, out_at, n, flags))                                                                                                    \
-  W(int, flock, (int fd, int op), (fd, op))                                                                                                \
-  W(int, lockf, (int fd, int cmd, off_t n), (fd, cmd, n))                                                                                  \
-  W(int, lockf64, (int fd, int cmd, off64_t n), (fd, cmd, n))                                                                              \
-  W(pid_t, wait, (int *status), (status))                                                                                                  \
-  W(pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options))                                                         \
-  W(pid_t, wait3, (int *status, int options, struct rusage *usage), (status, options, usage))                                              \
-  W(pid_t, wait4, (pid_t pid, int *status, int options, struct rusage *usage), (pid, status, options, usage))                              \
-  W(int, waitid, (idtype_t type, id_t id, siginfo_t * si, int options), (type, id, si, options))                                           \
-  W(ssize_t, msgrcv, (int q, void *msg, size_t n, long type, int flags), (q, msg, n, type, flags))                                         \
-  W(int, msgsnd, (int q, const void *msg, size_t n, int flags), (q, msg, n, flags))                                                        \
-  W(int, semop, (int id, struct sembuf *ops, size_t n), (id, ops, n))                                                                      \
-  W(ssize_t, mq_receive, (mqd_t q, char *msg, size_t n, unsigned *prio), (q, msg, n, prio))                                                \
-  W(int, mq_send, (mqd_t q, const char *msg, size_t n, unsigned prio), (q, msg, n, prio))                                                  \
-  W(ssize_t, mq_timedreceive, (mqd_t q, char *msg, size_t n, unsigned *prio, const struct timespec *until), (q, msg, n, prio, until))      \
-  W(int, mq_timedsend, (mqd_t q, const char *msg, size_t n, unsigned prio, const struct timespec *until), (q, msg, n, prio, until))        \
-  W(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t size), (fd, buf, n, size))                                                   \
-  W(ssize_t, __pread_chk, (int fd, void *buf, size_t n, off_t at, size_t size), (fd, buf, n, at, size))                                    \
+#define IO_CALLS(W)                                                                                                                    \
+  W(ssize_t, pread, (int fd, void *buf, size_t n, off_t at), (fd, buf, n, at))                                                         \
+  W(ssize_t, pread64, (int fd, void *buf, size_t n, off64_t at), (fd, buf, n, at))                                                     \
+  W(ssize_t, pwrite, (int fd, const void *buf, size_t n, off_t at), (fd, buf, n, at))                                                  \
+  W(ssize_t, pwrite64, (int fd, const void *buf, size_t n, off64_t at), (fd, buf, n, at))                                              \
+  W(ssize_t, preadv, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                 \
+  W(ssize_t, preadv64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                             \
+  W(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                \
+  W(ssize_t, pwritev64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                            \
+  W(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                              \
+  W(ssize_t, preadv64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                         \
+  W(ssize_t, pwritev2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                             \
+  W(ssize_t, pwritev64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                        \
+  W(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags), (fd, v, n, flags))                                              \
+  W(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout), (fd, v, n, flags, timeout))           \
+  W(int, fsync, (int fd), (fd))                                                                                                        \
+  W(int, fdatasync, (int fd), (fd))                                                                                                    \
+  W(int, syncfs, (int fd), (fd))                                                                                                       \
+  W(int, sync_file_range, (int fd, off64_t at, off64_t n, unsigned flags), (fd, at, n, flags))                                         \
+  W(int, msync, (void *at, size_t n, int flags), (at, n, flags))                                                                       \
+  W(ssize_t, sendfile, (int out, int in, off_t *at, size_t n), (out, in, at, n))                                                       \
+  W(ssize_t, sendfile64, (int out, int in, off64_t *at, size_t n), (out, in, at, n))                                                   \
+  W(ssize_t, splice, (int in, off64_t *in_at, int out, off64_t *out_at, size_t n, unsigned flags), (in, in_at, out, out_at, n, flags)) \
+  W(ssize_t, tee, (int in, int out, size_t n, unsigned flags), (in, out, n, flags))                                                    \
+  W(ssize_t, vmsplice, (int fd, const struct iovec *v, size_t n, unsigned flags), (fd, v, n, flags))                                   \
+  W(ssize_t, copy_file_range, (int in, off64_t *in_at, int out, off64_t *out_at, size_t n, unsigned flags),                            \
+    (in, in_at, out, out_at, n, flags))                                                                                                \
+  W(int, flock, (int fd, int op), (fd, op))                                                                                            \
+  W(int, lockf, (int fd, int cmd, off_t n), (fd, cmd, n))                                                                              \
+  W(int, lockf64, (int fd, int cmd, off64_t n), (fd, cmd, n))                                                                          \
+  W(pid_t, wait, (int *status), (status))                                                                                              \
+  W(pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options))                                                     \
+  W(pid_t, wait3, (int *status, int options, struct rusage *usage), (status, options, usage))                                          \
+  W(pid_t, wait4, (pid_t pid, int *status, int options, struct rusage *usage), (pid, status, options, usage))                          \
+  W(int, waitid, (idtype_t type, id_t id, siginfo_t * si, int options), (type, id, si, options))                                       \
+  W(ssize_t, msgrcv, (int q, void *msg, size_t n, long type, int flags), (q, msg, n, type, flags))                                     \
+  W(int, msgsnd, (int q, const void *msg, size_t n, int flags), (q, msg, n, flags))                                                    \
+  W(int, semop, (int id, struct sembuf *ops, size_t n), (id, ops, n))                                                                  \
+  W(ssize_t, mq_receive, (mqd_t q, char *msg, size_t n, unsigned *prio), (q, msg, n, prio))                                            \
+  W(int, mq_send, (mqd_t q, const char *msg, size_t n, unsigned prio), (q, msg, n, prio))                                              \
+  W(ssize_t, mq_timedreceive, (mqd_t q, char *msg, size_t n, unsigned *prio, const struct timespec *until), (q, msg, n, prio, until))  \
+  W(int, mq_timedsend, (mqd_t q, const char *msg, size_t n, unsigned prio, const struct timespec *until), (q, msg, n, prio, until))    \
+  W(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t size), (fd, buf, n, size))                                               \
+  W(ssize_t, __pread_chk, (int fd, void *buf, size_t n, off_t at, size_t size), (fd, buf, n, at, size))                                \
   W(ssize_t, __pread64_chk, (int fd, void *buf, size_t n, off64_t at, size_t size), (fd, buf, n, at, size))
 
 /* The headers declare the checking forms only where they are used. */
@@ -100,12 +94,82 @@
   X(int, semtimedop, (int, struct sembuf *, size_t, const struct timespec *))                 \
   X(int, fcntl, (int, int, ...))                                                              \
   X(int, fcntl64, (int, int, ...))                                                            \
-  X(int, close, (int))
+  X(int, close, (int))                                                                        \
+  X(ssize_t, read, (int, void *, size_t))                                                     \
+  X(ssize_t, write, (int, const void *, size_t))                                              \
+  X(ssize_t, readv, (int, const struct iovec *, int))                                         \
+  X(ssize_t, writev, (int, const struct iovec *, int))                                        \
+  X(ssize_t, send, (int, const void *, size_t, int))                                          \
+  X(ssize_t, sendto, (int, const void *, size_t, int, __CONST_SOCKADDR_ARG, socklen_t))       \
+  X(ssize_t, sendmsg, (int, const struct msghdr *, int))                                      \
+  X(int, connect, (int, __CONST_SOCKADDR_ARG, socklen_t))                                     \
+  X(int, socket, (int, int, int))                                                             \
+  X(int, socketpair, (int, int, int, int *))                                                  \
+  X(int, pipe, (int *))                                                                       \
+  X(int, pipe2, (int *, int))                                                                 \
+  X(int, dup, (int))                                                                          \
+  X(int, dup2, (int, int))                                                                    \
+  X(int, dup3, (int, int, int))
 REAL_DEFINE(REAL_IO)
 
 IO_CALLS(IO_PROTOTYPE)
 IO_CALLS(IO_REAL)
 IO_CALLS(IO_WRAPPER)
+
+/* A light G parks on the netpoller (lightio.c); others are bracketed. */
+#define LIGHT(light, call) (light_running() ? (light) : (call))
+
+EXPORT ssize_t read(int fd, void *buf, size_t n) { return LIGHT(lightio_read(fd, buf, n), CALL(ssize_t, REAL(read)(fd, buf, n))); }
+EXPORT ssize_t write(int fd, const void *buf, size_t n) { return LIGHT(lightio_write(fd, buf, n), CALL(ssize_t, REAL(write)(fd, buf, n))); }
+EXPORT ssize_t readv(int fd, const struct iovec *v, int n) { return LIGHT(lightio_readv(fd, v, n), CALL(ssize_t, REAL(readv)(fd, v, n))); }
+EXPORT ssize_t writev(int fd, const struct iovec *v, int n) {
+  return LIGHT(lightio_writev(fd, v, n), CALL(ssize_t, REAL(writev)(fd, v, n)));
+}
+EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags) {
+  return LIGHT(lightio_sendto(fd, buf, n, flags, NULL, 0), CALL(ssize_t, REAL(send)(fd, buf, n, flags)));
+}
+EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG to, socklen_t len) {
+  return LIGHT(lightio_sendto(fd, buf, n, flags, to.__sockaddr__, len), CALL(ssize_t, REAL(sendto)(fd, buf, n, flags, to, len)));
+}
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags) {
+  return LIGHT(lightio_sendmsg(fd, msg, flags), CALL(ssize_t, REAL(sendmsg)(fd, msg, flags)));
+}
+EXPORT int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len) {
+  return LIGHT(lightio_connect(fd, to.__sockaddr__, len), CALL(int, REAL(connect)(fd, to, len)));
+}
+
+/* --- descriptors come and go: the netpoller is told --- */
+
+EXPORT int socket(int domain, int type, int protocol) {
+  int fd = REAL(socket)(domain, type, protocol);
+  if (fd >= 0) netpoll_fresh(fd);
+  return fd;
+}
+
+static int fresh_pair(int r, const int *fds) {
+  if (r == 0) netpoll_fresh(fds[0]), netpoll_fresh(fds[1]);
+  return r;
+}
+EXPORT int socketpair(int domain, int type, int protocol, int fds[2]) {
+  return fresh_pair(REAL(socketpair)(domain, type, protocol, fds), fds);
+}
+EXPORT int pipe(int fds[2]) { return fresh_pair(REAL(pipe)(fds), fds); }
+EXPORT int pipe2(int fds[2], int flags) { return fresh_pair(REAL(pipe2)(fds, flags), fds); }
+
+/* A copy is a descriptor of its own to epoll. */
+EXPORT int dup(int fd) {
+  int copy = REAL(dup)(fd);
+  if (copy >= 0) netpoll_forget(copy);
+  return copy;
+}
+EXPORT int dup2(int fd, int to) {
+  if (fd != to) netpoll_forget(to);
+  return REAL(dup2)(fd, to);
+}
+EXPORT int dup3(int fd, int to, int flags) {
+  if (fd != to) netpoll_forget(to);
+  return REAL(dup3)(fd, to, flags);
+}
 
 /* libc's other names of some of them, which programs bind now and then. */
 ssize_t __read(int fd, void *buf, size_t n) CALL_ALIAS(read);
@@ -129,11 +193,16 @@ static bool would_block(int fd, int flags) {
 
 #define RECEIVE(type, fd, flags, call) (would_block(fd, flags) ? CALL_BLOCKING(type, WAIT_IO, call) : CALL(type, call))
 
-EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags) { return RECEIVE(ssize_t, fd, flags, REAL(recv)(fd, buf, n, flags)); }
-EXPORT ssize_t recvfrom(int fd, void *restrict buf, size_t n, int flags, __SOCKADDR_ARG from, socklen_t *restrict len) {
-  return RECEIVE(ssize_t, fd, flags, REAL(recvfrom)(fd, buf, n, flags, from, len));
+EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags) {
+  return LIGHT(lightio_recvfrom(fd, buf, n, flags, NULL, NULL), RECEIVE(ssize_t, fd, flags, REAL(recv)(fd, buf, n, flags)));
 }
-EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags) { return RECEIVE(ssize_t, fd, flags, REAL(recvmsg)(fd, msg, flags)); }
+EXPORT ssize_t recvfrom(int fd, void *restrict buf, size_t n, int flags, __SOCKADDR_ARG from, socklen_t *restrict len) {
+  return LIGHT(lightio_recvfrom(fd, buf, n, flags, from.__sockaddr__, len),
+               RECEIVE(ssize_t, fd, flags, REAL(recvfrom)(fd, buf, n, flags, from, len)));
+}
+EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags) {
+  return LIGHT(lightio_recvmsg(fd, msg, flags), RECEIVE(ssize_t, fd, flags, REAL(recvmsg)(fd, msg, flags)));
+}
 
 ssize_t __recv_chk(int fd, void *buf, size_t n, size_t size, int flags);
 EXPORT ssize_t __recv_chk(int fd, void *buf, size_t n, size_t size, int flags) {
@@ -144,9 +213,15 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flag
   return RECEIVE(ssize_t, fd, flags, REAL(__recvfrom_chk)(fd, buf, n, size, flags, from, len));
 }
 
-EXPORT int accept(int fd, __SOCKADDR_ARG from, socklen_t *restrict len) { return RECEIVE(int, fd, 0, REAL(accept)(fd, from, len)); }
+static int fresh(int fd) {
+  if (fd >= 0) netpoll_fresh(fd);
+  return fd;
+}
+EXPORT int accept(int fd, __SOCKADDR_ARG from, socklen_t *restrict len) {
+  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, 0), fresh(RECEIVE(int, fd, 0, REAL(accept)(fd, from, len))));
+}
 EXPORT int accept4(int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int flags) {
-  return RECEIVE(int, fd, 0, REAL(accept4)(fd, from, len, flags));
+  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, flags), fresh(RECEIVE(int, fd, 0, REAL(accept4)(fd, from, len, flags))));
 }
 
 /* Its timeout is relative, and it never restarts by itself. */
@@ -188,5 +263,8 @@ EXPORT int fcntl64(int fd, int cmd, ...) {
 }
 
 /* It may block (SO_LINGER, NFS).  Never made twice: after EINTR the descriptor is gone. */
-EXPORT int close(int fd) { return CALL_ONCE(int, REAL(close)(fd)); }
+EXPORT int close(int fd) {
+  netpoll_forget(fd);
+  return CALL_ONCE(int, REAL(close)(fd));
+}
 int __close(int fd) CALL_ALIAS(close);

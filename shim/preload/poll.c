@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include "preload/lightio.h"
 
 #define REAL_POLL(X)                                                                                \
   X(int, poll, (struct pollfd *, nfds_t, int))                                                      \
@@ -58,6 +59,7 @@ static int ppoll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const si
 
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout) {
   if (timeout == 0) return REAL(poll)(fds, n, 0);
+  if (light_running()) return lightio_ppoll(fds, n, deadline_ms(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = deadline_ms(timeout);
   int r;
@@ -219,6 +221,7 @@ static int epoll_until(int ep, struct epoll_event *ev, int n, uint64_t deadline,
 
 EXPORT int epoll_wait(int ep, struct epoll_event *ev, int n, int timeout) {
   if (timeout == 0) return REAL(epoll_wait)(ep, ev, n, 0);
+  if (light_running()) return lightio_epoll_wait(ep, ev, n, deadline_ms(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = deadline_ms(timeout);
   int r;

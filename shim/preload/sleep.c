@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <threads.h>
 #include <unistd.h>
+#include "preload/lightio.h"
 
 #define REAL_SLEEP(X)                                                                   \
   X(int, nanosleep, (const struct timespec *, struct timespec *))                       \
@@ -53,6 +54,11 @@ static int sleep_on(clockid_t clock, int flags, const struct timespec *req, stru
   int saved = errno;
   bool known = absolute || clock_end(base, req, &end);
   errno = saved;
+  if (light_running() && known && (absolute ? clock : base) == CLOCK_MONOTONIC) {
+    const struct timespec *at = absolute ? req : &end;
+    g_sleep_until((uint64_t)at->tv_sec * CALL_NS + (uint64_t)at->tv_nsec);
+    return 0;
+  }
   struct timespec left;
   int r = CALL_ONCE_BLOCKING(int, WAIT_SLEEP, REAL(clock_nanosleep)(clock, flags, req, &left));
   if (r != EINTR) return r;
@@ -96,7 +102,13 @@ EXPORT int thrd_sleep(const struct timespec *req, struct timespec *rem) {
   return r == 0 ? 0 : r == EINTR ? -1 : -2;
 }
 
-EXPORT int sched_yield(void) { return gate_yield() ? 0 : REAL(sched_yield)(); }
+EXPORT int sched_yield(void) {
+  if (light_running()) {
+    g_yield();
+    return 0;
+  }
+  return gate_yield() ? 0 : REAL(sched_yield)();
+}
 int __sched_yield(void) CALL_ALIAS(sched_yield);
 int pthread_yield(void) CALL_ALIAS(sched_yield);
 EXPORT void thrd_yield(void) { sched_yield(); }

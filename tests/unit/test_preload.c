@@ -32,6 +32,8 @@ int main(void) {
 #include <sys/socket.h>
 #include <unistd.h>
 #include "core/gate.h"
+#include "core/netpoll.h"
+#include "preload/lightio.h"
 #include "preload/process.h"
 #include "preload/signal.h"
 
@@ -67,6 +69,42 @@ void gate_step_aside(const char *why) {
   stepped_aside++;
 }
 bool process_in_vfork_child(void) { return false; }
+
+/* No light Gs here: what is theirs must not be called. */
+__thread struct carrier *carrier_self;
+#if defined(__aarch64__)
+struct carrier *carrier_now(void) { return NULL; }
+#endif
+static long not_here(void) { ck_abort_msg("a light G's function was called"); }
+bool g_yield(void) { return not_here(); }
+void g_sleep_until(uint64_t at) { (void)at, not_here(); }
+void carrier_gate_enter(struct m *m) { (void)m, not_here(); }
+void carrier_gate_block(struct m *m) { (void)m, not_here(); }
+void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
+void netpoll_fresh(int fd) { (void)fd; }
+void netpoll_forget(int fd) { (void)fd; }
+#define NOT_HERE(type, name, ...) \
+  type name(__VA_ARGS__) { return (type)not_here(); }
+NOT_HERE(ssize_t, lightio_read, int fd __attribute__((unused)), void *b __attribute__((unused)), size_t n __attribute__((unused)))
+NOT_HERE(ssize_t, lightio_write, int fd __attribute__((unused)), const void *b __attribute__((unused)), size_t n __attribute__((unused)))
+NOT_HERE(ssize_t, lightio_readv, int fd __attribute__((unused)), const struct iovec *v __attribute__((unused)),
+         int n __attribute__((unused)))
+NOT_HERE(ssize_t, lightio_writev, int fd __attribute__((unused)), const struct iovec *v __attribute__((unused)),
+         int n __attribute__((unused)))
+NOT_HERE(ssize_t, lightio_recvfrom, int fd __attribute__((unused)), void *b __attribute__((unused)), size_t n __attribute__((unused)),
+         int f __attribute__((unused)), struct sockaddr *a __attribute__((unused)), socklen_t *l __attribute__((unused)))
+NOT_HERE(ssize_t, lightio_sendto, int fd __attribute__((unused)), const void *b __attribute__((unused)), size_t n __attribute__((unused)),
+         int f __attribute__((unused)), const struct sockaddr *a __attribute__((unused)), socklen_t l __attribute__((unused)))
+NOT_HERE(ssize_t, lightio_recvmsg, int fd __attribute__((unused)), struct msghdr *m __attribute__((unused)), int f __attribute__((unused)))
+NOT_HERE(ssize_t, lightio_sendmsg, int fd __attribute__((unused)), const struct msghdr *m __attribute__((unused)),
+         int f __attribute__((unused)))
+NOT_HERE(int, lightio_accept4, int fd __attribute__((unused)), struct sockaddr *a __attribute__((unused)),
+         socklen_t *l __attribute__((unused)), int f __attribute__((unused)))
+NOT_HERE(int, lightio_connect, int fd __attribute__((unused)), const struct sockaddr *a __attribute__((unused)),
+         socklen_t l __attribute__((unused)))
+NOT_HERE(int, lightio_ppoll, struct pollfd *f __attribute__((unused)), nfds_t n __attribute__((unused)), uint64_t u __attribute__((unused)))
+NOT_HERE(int, lightio_epoll_wait, int ep __attribute__((unused)), struct epoll_event *e __attribute__((unused)),
+         int n __attribute__((unused)), uint64_t u __attribute__((unused)))
 
 static __thread struct m self_m;
 static uint32_t state(void) { return SLOT_LOAD(self_m.own_slot.state); }

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Carriers: the Ms that run light Gs, and their search for something to run.  light.c tells the story.
+ *
+ *             given a pq, or finds one
+ *   IDLE (asleep on `wake`, or in netpoll) ---------> LOOKING (has a pq; spinning: steals)
+ *     ^                                                 |  ^
+ *     |  nothing found: pq goes idle                    v  |  G parked, and the own queue is empty
+ *     '------------------------------------------------ RUNNING a G
+ *
+ *   RUNNING --its G was preempted, or its wired G parked--> WIRED (pq handed on; asleep on `wake`) --G scheduled--> RUNNING
+ *   RUNNING --wrapped call--> SYSCALL --pq retaken meanwhile--> takes an idle pq, or queues its G and is IDLE
+ *
+ * There is always a spare carrier asleep, so that threads without a TCB (monitor, poller) need not make one: a carrier that is about to
+ * run a G and sees none makes one (nborn: one is on its way).  Those that a spare was woken for go through that place as well.
+ *
+ * light.lock guards the idle lists and the global queue.  Taken with the M held (no preemption, no handlers); nothing is taken under it.
+ */
+#include "core/carrier.h"
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <ucontext.h>
+#include "core/gate.h"
+#include "core/preempt.h"
+#include "core/switch.h"
+
+#define STEAL_ROUNDS 4
+#define GLOBAL_BATCH (RUNQ_SIZE / 2)
+#define CARRIER_STACK (256u << 10)
+#define SPIN_ROUNDS 20
+
+static void light_take(void) {
+  m_hold(m_self);
+  lock_take(&light.lock);
+}
+
+static void light_drop(void) {
+  lock_drop(&light.lock);
+  m_release(m_self);
+}
+
+/* --- pqs --- */
+
+static uint64_t bit_of(const struct pq *pq) { return (uint64_t)1 << pq->id; }
+
+/* Lock held. */
+static struct pq *idle_pq_take(void) {
+  uint64_t idle = atomic_load_explicit(&light.idle_pqs, memory_order_relaxed);
+  if (idle == 0) return NULL;
+  struct pq *pq = &light.pqs[__builtin_ctzll(idle)];
+  atomic_store_explicit(&light.idle_pqs, idle & ~bit_of(pq), memory_order_relaxed);
+  return pq;
+}
+
+/* Lock held. */
+static void idle_pq_put(struct pq *pq) {
+  struct g *g;
+  while ((g = gqueue_pop(&pq->later))) gqueue_push(&light.global, g); /* nobody can steal those */
+  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  atomic_store_explicit(&pq->carrier, NULL, memory_order_relaxed);
+  atomic_store_explicit(&pq->status, PQ_IDLE, memory_order_relaxed);
+  atomic_fetch_or_explicit(&light.idle_pqs, bit_of(pq),
+                           memory_order_release); /* pairs with carrier_wake_idle, by the membarrier in go_idle */
+}
+
+static void pq_give(struct pq *pq, struct carrier *c) {
+  atomic_store_explicit(&pq->carrier, c, memory_order_relaxed);
+  atomic_store_explicit(&pq->status, PQ_RUNNING, memory_order_release); /* pairs with the monitor's look: carrier is right */
+  __atomic_store_n(&c->pq, pq, __ATOMIC_RELEASE);                       /* pairs with sleep_on */
+}
+
+static bool all_idle(void) {
+  uint64_t all = light.npqs == 64 ? ~(uint64_t)0 : ((uint64_t)1 << light.npqs) - 1;
+  return atomic_load_explicit(&light.idle_pqs, memory_order_relaxed) == all;
+}
+
+bool carrier_work_for(struct pq *pq) {
+  if (!runq_empty(&pq->runq) || pq->later.len || atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return true;
+  return atomic_load_explicit(&pq->timers.first, memory_order_relaxed) <= sys_now();
+}
+
+/* --- sleeping and waking --- */
+
+/* An idle carrier, off the list; the poller if there is no other; null.  Lock held. */
+static struct carrier *idle_carrier_take(void) {
+  struct carrier *c = light.idle;
+  if (c) {
+    light.idle = c->next;
+    light.nidle--;
+  } else if (light.poller && !light.poller->pq) {
+    c = light.poller;
+  }
+  return c;
+}
+
+static void rouse(struct carrier *c, bool polls) {
+  atomic_store_explicit(&c->wake, 1, memory_order_release); /* pairs with sleep_on: what it was given is there */
+  if (polls)
+    netpoll_break();
+  else
+    sys_futex_wake(&c->wake, 1, false);
+}
+
+/* Until c has been given a pq.  `wake` may be left over from a wake-up that was not needed any more (the poller came back by itself). */
+static void sleep_on(struct carrier *c) {
+  while (!__atomic_load_n(&c->pq, __ATOMIC_ACQUIRE)) { /* pairs with pq_give */
+    if (!atomic_exchange_explicit(&c->wake, 0, memory_order_acquire))
+      sys_futex_wait(&c->wake, 0, SYS_FOREVER, false); /* pairs with rouse */
+  }
+}
+
+void carrier_wakep(void) {
+  uint32_t none = 0;
+  if (!atomic_compare_exchange_strong_explicit(&light.nspinning, &none, 1, memory_order_acq_rel, memory_order_relaxed)) return;
+  light_take();
+  struct pq *pq = idle_pq_take();
+  struct carrier *c = pq ? idle_carrier_take() : NULL;
+  bool polls = c && c == light.poller;
+  if (c) {
+    c->spinning = true;
+    pq_give(pq, c);
+  } else {
+    if (pq) idle_pq_put(pq);
+    atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_relaxed);
+  }
+  light_drop();
+  if (c) rouse(c, polls);
+  monitor_kick();
+}
+
+void carrier_handoff(struct pq *pq) {
+  bool work = carrier_work_for(pq);
+  light_take();
+  struct carrier *c = work ? idle_carrier_take() : NULL;
+  bool polls = c && c == light.poller;
+  if (c)
+    pq_give(pq, c);
+  else
+    idle_pq_put(pq);
+  light_drop();
+  if (c) rouse(c, polls);
+}
+
+/* --- wired Gs --- */
+
+void carrier_run_wired(struct carrier *c, struct g *g) {
+  struct carrier *to = g->lockedm->carrier;
+  struct pq *pq = c->pq;
+  c->pq = NULL;
+  light_take();
+  light.nwired--;
+  pq_give(pq, to);
+  light_drop();
+  rouse(to, false);
+}
+
+static void wait_wired(struct carrier *c) {
+  carrier_release(c);
+  if (m_self) m_enteridle(m_self, c->wired_g ? c->wired_g->why : WAIT_PREEMPTED);
+  sleep_on(c);
+  gate_exit();
+  carrier_hold(c);
+}
+
+static void count_wired(void) {
+  light_take();
+  light.nwired++;
+  light_drop();
+}
+
+/* c's wired G has left its stack: the pq goes before anybody can ready that G. */
+static void leave_wired(struct carrier *c) {
+  struct pq *pq = c->pq;
+  c->pq = NULL;
+  count_wired();
+  light_finish_left(c);
+  if (pq) carrier_handoff(pq);
+}
+
+bool carrier_preempted(struct m *m, void *uctx) {
+  struct carrier *c = m->carrier;
+  if (!c || !atomic_exchange_explicit(&c->preempt, 0, memory_order_relaxed)) return false;
+  struct g *g = c->g;
+  if (!g || !c->pq || g->locked) return true;
+  carrier_hold(c);
+  struct pq *pq = c->pq;
+  c->pq = NULL;
+  g->lockedm = m;
+  g->status = G_RUNNABLE;
+  g->why = WAIT_PREEMPTED;
+  g->hands_over = false;
+  count_wired();
+  light_put_global(g);
+  carrier_handoff(pq);
+  uint64_t mask;
+  __builtin_memcpy(&mask, &((ucontext_t *)uctx)->uc_sigmask, sizeof mask);
+  mask = sys_sigmask(mask);
+  wait_wired(c);
+  sys_sigmask(mask);
+  g->status = G_RUNNING;
+  carrier_release(c);
+  return true;
+}
+
+/* --- wrapped calls --- */
+
+void carrier_entersyscall(struct carrier *c) {
+  struct pq *pq = c->pq;
+  if (!pq) return;
+  atomic_store_explicit(&c->syscalls, atomic_load_explicit(&c->syscalls, memory_order_relaxed) + 1, memory_order_relaxed);
+  bool work = atomic_load_explicit(&light.nglobal, memory_order_relaxed) || !runq_empty(&pq->runq) || pq->later.len;
+  atomic_store_explicit(&pq->status, PQ_SYSCALL, memory_order_release); /* pairs with the CAS in carrier_retake */
+  if (work) monitor_syscall();
+}
+
+void carrier_entersyscallblock(struct carrier *c) {
+  struct pq *pq = c->pq;
+  carrier_entersyscall(c);
+  if (pq && carrier_work_for(pq)) carrier_retake(pq);
+}
+
+bool carrier_retake(struct pq *pq) {
+  uint32_t in = PQ_SYSCALL;
+  /* acquire: pairs with the release in carrier_entersyscall, the queue is as its owner left it */
+  if (!atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed)) return false;
+  carrier_handoff(pq);
+  return true;
+}
+
+void carrier_exitsyscall(struct carrier *c) {
+  struct pq *pq = c->pq;
+  uint32_t in = PQ_SYSCALL;
+  if (!pq) return;
+  /* pairs with the CAS in carrier_retake; and a pq that is in SYSCALL again is another carrier's */
+  if (atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c &&
+      (atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_RUNNING, memory_order_acq_rel, memory_order_relaxed) ||
+       (in == PQ_RUNNING && atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c))) /* a handler inside of a call has been here */
+    return;
+  carrier_hold(c);
+  c->pq = NULL;
+  light_take();
+  pq = idle_pq_take();
+  if (pq) pq_give(pq, c);
+  light_drop();
+  if (pq) {
+    monitor_kick();
+    carrier_release(c);
+    return;
+  }
+  c->g->status = G_RUNNABLE;
+  light_leave(c, c->g, LEFT_GLOBAL);
+  light_arrive();
+}
+
+void carrier_gate_enter(struct m *m) {
+  if (m->carrier->g && m->locks == 0) carrier_entersyscall(m->carrier);
+}
+void carrier_gate_block(struct m *m) {
+  if (m->carrier->g && m->locks == 0) carrier_entersyscallblock(m->carrier);
+}
+void carrier_gate_exit(struct m *m) {
+  if (m->carrier->g && m->locks == 0) carrier_exitsyscall(m->carrier);
+}
+
+/* --- finding something to run --- */
+
+static struct g *global_get(struct carrier *c, uint32_t most) {
+  struct g *batch[GLOBAL_BATCH];
+  if (atomic_load_explicit(&light.nglobal, memory_order_relaxed) == 0) return NULL;
+  light_take();
+  uint32_t n = light.global.len / light.npqs + 1;
+  if (n > most) n = most;
+  struct g *first = gqueue_pop(&light.global);
+  uint32_t k = 0;
+  for (struct g *g; k + 1 < n && (g = gqueue_pop(&light.global)); k++) batch[k] = g;
+  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  light_drop();
+  for (uint32_t i = runq_put_batch(&c->pq->runq, batch, k); i < k; i++) light_put(c, batch[i], false);
+  return first;
+}
+
+static struct g *take_list(struct carrier *c, struct gqueue *list) {
+  struct g *first = gqueue_pop(list), *g;
+  if (!first) return NULL;
+  bool more = list->len != 0;
+  while ((g = gqueue_pop(list))) light_put(c, g, false);
+  if (more) carrier_wake_idle();
+  return first;
+}
+
+static struct g *poll_now(struct carrier *c) {
+  struct gqueue list = {0};
+  if (netpoll_waiters() == 0) return NULL;
+  netpoll(0, &list);
+  return take_list(c, &list);
+}
+
+static void run_timers(struct timers *ts) {
+  uint64_t first = atomic_load_explicit(&ts->first, memory_order_relaxed);
+  if (first == UINT64_MAX) return;
+  uint64_t now = sys_now();
+  if (first <= now) timers_run(ts, now);
+}
+
+static struct g *find_own(struct carrier *c) {
+  struct pq *pq = c->pq;
+  bool inherit;
+  run_timers(&pq->timers);
+  if (pq->tick % LIGHT_TICK == 0) {
+    struct g *g = global_get(c, 1);
+    if (g) return g;
+    if ((g = poll_now(c))) return g;
+  }
+  struct g *g = runq_get(&pq->runq, &inherit);
+  return g ? g : gqueue_pop(&pq->later);
+}
+
+static void begin_spinning(struct carrier *c) {
+  c->spinning = true;
+  atomic_fetch_add_explicit(&light.nspinning, 1, memory_order_relaxed);
+}
+
+/* It has found something; it was the last that looked: another may find more. */
+static void end_spinning(struct carrier *c) {
+  c->spinning = false;
+  if (atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_acq_rel) == 1) carrier_wake_idle();
+}
+
+static uint32_t next_random(struct pq *pq) {
+  pq->seed ^= pq->seed << 13;
+  pq->seed ^= pq->seed >> 17;
+  return pq->seed ^= pq->seed << 5;
+}
+
+static struct g *steal(struct carrier *c) {
+  struct pq *self = c->pq;
+  uint32_t n = light.npqs;
+  for (int round = 0; round < STEAL_ROUNDS; round++) {
+    uint32_t at = next_random(self) % n;
+    for (uint32_t i = 0; i < n; i++, at = at + 1 == n ? 0 : at + 1) {
+      struct pq *victim = &light.pqs[at];
+      if (victim == self) continue;
+      uint32_t st = atomic_load_explicit(&victim->status, memory_order_relaxed);
+      enum runq_next how = round < STEAL_ROUNDS - 1 ? RUNQ_NEXT_LEAVE : st == PQ_RUNNING ? RUNQ_NEXT_WAIT : RUNQ_NEXT_TAKE;
+      if (round == STEAL_ROUNDS - 1) run_timers(&victim->timers);
+      struct g *g = runq_steal(&self->runq, &victim->runq, how);
+      if (g) return g;
+    }
+  }
+  bool inherit;
+  return runq_get(&self->runq, &inherit); /* a victim's timer may have made one */
+}
+
+static struct g *find_elsewhere(struct carrier *c) {
+  struct g *g = global_get(c, GLOBAL_BATCH);
+  if (g || (g = poll_now(c))) return g;
+  if (light.npqs == 1) return NULL;
+  uint32_t running = light.npqs - (uint32_t)__builtin_popcountll(atomic_load_explicit(&light.idle_pqs, memory_order_relaxed));
+  if (!c->spinning && 2 * atomic_load_explicit(&light.nspinning, memory_order_relaxed) >= running) return NULL;
+  if (!c->spinning) begin_spinning(c);
+  for (int i = 0; i < SPIN_ROUNDS; i++)
+    if ((g = steal(c)) || (g = global_get(c, GLOBAL_BATCH))) return g;
+  return NULL;
+}
+
+/* --- going idle --- */
+
+static bool anything(void) {
+  if (atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return true;
+  for (uint32_t i = 0; i < light.npqs; i++)
+    if (!runq_empty(&light.pqs[i].runq)) return true;
+  return timers_first_of_all() <= sys_now();
+}
+
+static bool pq_again(struct carrier *c) {
+  light_take();
+  struct pq *pq = idle_pq_take();
+  if (pq) pq_give(pq, c);
+  light_drop();
+  if (!pq) return false;
+  begin_spinning(c);
+  monitor_kick();
+  return true;
+}
+
+/* c found nothing.  Its pq goes idle, unless something has come after all. */
+static void go_idle(struct carrier *c) {
+  light_take();
+  if (light.global.len) {
+    light_drop();
+    return;
+  }
+  struct pq *pq = c->pq;
+  c->pq = NULL;
+  idle_pq_put(pq);
+  bool others = !all_idle();
+  bool spun = c->spinning;
+  c->spinning = false;
+  if (spun) atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_release);
+  light_drop();
+  /* Who queued a G before this fence is seen by anything(); who does after it sees the idle pq: pairs with carrier_wake_idle. */
+  atomic_thread_fence(memory_order_seq_cst);
+  if (others) sched_hooks.barrier();
+  if (anything()) pq_again(c);
+}
+
+static void make_spare(void);
+
+/* A new carrier is on its own now, or could not be made. */
+static void carrier_born(void) {
+  light_take();
+  if (light.nborn) light.nborn--;
+  light_drop();
+}
+
+/* All that is to know under the lock before a carrier without pq sleeps. */
+enum bed { BED_NONE, BED_LIST, BED_NETPOLL };
+static enum bed lie_down(struct carrier *c) {
+  netpoll_open();
+  light_take();
+  /* Who queued a G and looked for an idle carrier before we were one has left without. */
+  struct pq *pq = anything() ? idle_pq_take() : NULL;
+  if (pq) {
+    pq_give(pq, c);
+    light_drop();
+    begin_spinning(c);
+    monitor_kick();
+    return BED_NONE;
+  }
+  bool polls = !light.poller && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX);
+  c->polling = polls;
+  if (polls) {
+    light.poller = c;
+  } else {
+    c->next = light.idle;
+    light.idle = c;
+    light.nidle++;
+  }
+  bool dead = light.in_main && !polls && !light.poller && all_idle() && light.global.len == 0 &&
+              light.nidle + light.nwired == light.ncarriers && sched.nms == light.ncarriers + 1 && netpoll_waiters() == 0;
+  light_drop();
+  if (dead) report_deadlock();
+  return polls ? BED_NETPOLL : BED_LIST;
+}
+
+static void poll_and_come_back(struct carrier *c) {
+  struct gqueue list = {0};
+  netpoll(timers_first_of_all(), &list);
+  gate_exit();
+  carrier_hold(c);
+  light_take();
+  light.poller = NULL;
+  c->polling = false;
+  bool given = c->pq != NULL;
+  if (!given) {
+    struct pq *pq = idle_pq_take();
+    if (pq) pq_give(pq, c);
+  }
+  struct g *g;
+  while (!c->pq && (g = gqueue_pop(&list))) gqueue_push(&light.global, g);
+  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  light_drop();
+  if (!c->pq) return;
+  if (!given) begin_spinning(c);
+  for (uint32_t i = 0; i < light.npqs; i++) run_timers(&light.pqs[i].timers);
+  while ((g = gqueue_pop(&list))) light_put(c, g, false);
+  monitor_kick();
+}
+
+/* Without a pq.  Returns when it may have one. */
+static void idle_wait(struct carrier *c) {
+  enum bed bed = lie_down(c);
+  if (bed == BED_NONE) return;
+  carrier_release(c);
+  if (m_self) m_enteridle(m_self, WAIT_WORKER);
+  if (bed == BED_NETPOLL) {
+    poll_and_come_back(c);
+  } else {
+    sleep_on(c);
+    gate_exit();
+    carrier_hold(c);
+  }
+}
+
+static struct g *find(struct carrier *c) {
+  for (;;) {
+    if (c->wired_g) {
+      wait_wired(c);
+      struct g *g = c->wired_g;
+      c->wired_g = NULL;
+      return g;
+    }
+    if (!c->pq) {
+      idle_wait(c);
+      continue;
+    }
+    struct g *g = find_own(c);
+    if (!g) g = find_elsewhere(c);
+    if (!g) {
+      go_idle(c);
+      continue;
+    }
+    if (c->spinning) end_spinning(c);
+    if (!__atomic_load_n(&light.idle, __ATOMIC_RELAXED) && !__atomic_load_n(&light.poller, __ATOMIC_RELAXED)) make_spare();
+    if (!g->lockedm || g->lockedm == c->m) return g;
+    carrier_run_wired(c, g);
+  }
+}
+
+/* --- the thread --- */
+
+static void block_signals(void) {
+  /* Signals of the program go to its own threads; a G's stack is small.  Faults, SIGURG and glibc's own (32, 33) come through. */
+  static const int open[] = {SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, 32, 33};
+  uint64_t mask = ~(uint64_t)0;
+  for (size_t i = 0; i < sizeof open / sizeof *open; i++) mask &= ~((uint64_t)1 << (open[i] - 1));
+  sys_sigmask(mask);
+}
+
+static void *carrier_main(void *arg) {
+  struct carrier *c = arg;
+  prctl(PR_SET_NAME, "ration-carrier");
+  block_signals();
+  c->errno_at = &errno;
+  c->m = m_self ? m_self : &c->no_m;
+  c->m->carrier = c;
+  carrier_self = c;
+  report_altstack();
+  carrier_hold(c);
+  if (anything()) pq_again(c);
+  carrier_born();
+  for (;;) {
+    struct g *g = find(c);
+    c->g = g;
+    ration_switch(&c->sp, g->sp);
+    if (c->wired_g)
+      leave_wired(c);
+    else
+      light_finish_left(c);
+  }
+  return NULL;
+}
+
+static int make_carrier(void) {
+  long at = raw_syscall6(SYS_mmap, 0, sizeof(struct carrier), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at < 0 && at > -4096) return (int)at;
+  struct carrier *c = (struct carrier *)at;
+  pthread_attr_t attr;
+  pthread_t t;
+  pthread_attr_init(&attr);
+  pthread_attr_setstacksize(&attr, CARRIER_STACK);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  light_take();
+  light.ncarriers++;
+  c->all = light.carriers;
+  light.carriers = c;
+  light_drop();
+  uint64_t mask = sys_sigmask(~((uint64_t)1 << (SIGURG - 1))); /* it has none of them until it has set its own */
+  int r = pthread_create(&t, &attr, carrier_main, c);
+  sys_sigmask(mask);
+  pthread_attr_destroy(&attr);
+  if (r == 0) return 0;
+  light_take();
+  light.ncarriers--;
+  if (light.carriers == c) light.carriers = c->all;
+  light_drop();
+  raw_syscall2(SYS_munmap, at, sizeof *c);
+  return -r;
+}
+
+/* On a carrier's own stack, held. */
+static void make_spare(void) {
+  light_take();
+  bool make = !light.idle && !light.poller && light.nborn == 0;
+  light.nborn += make;
+  light_drop();
+  if (make && make_carrier() < 0) carrier_born();
+}
+
+static uint32_t count_pqs(void) {
+  const char *s = getenv("RATION_MAXPROCS");
+  uint32_t n = gate_ncpus();
+  cpu_set_t set;
+  if (n == 0) n = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+  if (s && *s >= '1' && *s <= '9') n = (uint32_t)strtoul(s, NULL, 10);
+  return n < 1 ? 1 : n > LIGHT_PQS_MAX ? LIGHT_PQS_MAX : n;
+}
+
+static int start_all(void) {
+  uint32_t n = count_pqs();
+  long at = raw_syscall6(SYS_mmap, 0, (long)(n * sizeof(struct pq)), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at < 0 && at > -4096) return (int)at;
+  light.pqs = (struct pq *)at;
+  light.npqs = n;
+  for (uint32_t i = 0; i < n; i++) {
+    struct pq *pq = &light.pqs[i];
+    runq_init(&pq->runq);
+    timers_init(&pq->timers);
+    pq->id = i;
+    pq->seed = 2463534242u + i * 7919;
+    atomic_fetch_or_explicit(&light.idle_pqs, bit_of(pq), memory_order_relaxed);
+  }
+  preempt_init();
+  int r = monitor_start();
+  for (uint32_t i = 0; r == 0 && i < n + 1; i++) r = make_carrier();
+  return r;
+}
+
+int light_start(void) {
+  static struct lock start_lock;
+  static int result;
+  if (__atomic_load_n(&light.started, __ATOMIC_ACQUIRE)) return result; /* pairs with the release below */
+  m_hold(m_self);
+  lock_take(&start_lock);
+  if (!light.started) {
+    result = start_all();
+    __atomic_store_n(&light.started, true, __ATOMIC_RELEASE);
+  }
+  lock_drop(&start_lock);
+  m_release(m_self);
+  return result;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_CARRIER_H
+#define RATION_CORE_CARRIER_H
+/* Inside of the scheduler of light Gs: light.c, carrier.c, timer.c, monitor.c, report.c.  light.c tells the story. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/g.h"
+#include "core/light.h"
+#include "core/lock.h"
+#include "core/m.h"
+#include "core/runq.h"
+#include "core/sched.h"
+#include "core/stack.h"
+
+#define LIGHT_PQS_MAX 64u
+#define LIGHT_SLICE_NS 10000000u
+#define LIGHT_TICK 61u /* every so many dispatches the global queue goes first */
+
+/* What a P has besides the right to run: queue, timers, stacks.  See light.c for its states. */
+enum pq_status { PQ_IDLE, PQ_RUNNING, PQ_SYSCALL, PQ_TAKEN };
+
+struct timers {
+  struct lock lock; /* guards what follows; taken alone */
+  struct timer **heap;
+  uint32_t n, cap;
+  _Atomic uint64_t first; /* at of heap[0]; UINT64_MAX: none.  Read without the lock */
+};
+
+struct carrier;
+struct pq {
+  struct runq runq;
+  /* [owner] */
+  _Alignas(64) uint32_t tick; /* dispatches; the monitor reads it */
+  uint32_t seed;
+  uint32_t id;
+  struct gqueue later; /* spawners that outran their P: run when the queue is empty */
+  struct stack_cache stacks;
+  struct g *overflow[RUNQ_OVERFLOW];
+  int64_t ngs; /* born minus died here */
+  struct timers timers;
+  /* shared */
+  _Alignas(64) _Atomic uint32_t status;
+  _Atomic(struct carrier *) carrier;
+  /* [monitor] */
+  uint32_t seen_tick, seen_syscalls;
+  uint64_t seen_at;
+};
+
+enum left_how { LEFT_NONE, LEFT_PARKED, LEFT_YIELDED, LEFT_LATER, LEFT_GLOBAL, LEFT_DEAD };
+
+struct carrier {
+  struct g *g;   /* [own] the light G that runs; null: the scheduler's own stack */
+  struct pq *pq; /* [own; who hands it a pq while it sleeps] */
+  struct m *m;   /* its M, or &no_m */
+  int *errno_at;
+  void *sp; /* [own] of the scheduler's stack while a G runs */
+  /* what the G that was left still needs done, once it has left its stack */
+  enum left_how left_how;
+  struct g *left;
+  g_commit *commit;
+  void *commit_arg;
+  struct g *wired_g;         /* [own] waits for its wired G to be scheduled; it runs nothing else */
+  bool spinning;             /* [own] looks for work to steal */
+  bool polling;              /* [light.lock] sleeps in netpoll */
+  _Atomic uint32_t wake;     /* futex: 1: it was given a pq, or is to look around */
+  _Atomic uint32_t syscalls; /* [own] wrapped calls begun */
+  _Atomic uint32_t preempt;  /* 1: its G is to be stopped; set by the monitor */
+  uint64_t id_next, id_end;  /* [own] ids for Gs born here */
+  struct carrier *next;      /* [light.lock] idle list */
+  struct carrier *all;
+  struct m no_m;
+};
+
+/* Everything in here is guarded by lock, but what says otherwise.  Lock order: light.lock, then nothing. */
+struct light {
+  struct lock lock;
+  bool started; /* double-checked: release / acquire */
+  struct gqueue global;
+  _Atomic uint32_t nglobal; /* read without the lock */
+  uint32_t npqs;
+  struct pq *pqs;
+  _Atomic uint64_t idle_pqs;  /* bits; written under the lock, read without */
+  _Atomic uint32_t nspinning; /* carriers that look for work */
+  struct carrier *idle;       /* without pq, asleep on wake */
+  uint32_t nidle;
+  uint32_t nwired;        /* carriers that wait for their wired G */
+  uint32_t nborn;         /* carriers that have been made and not yet looked around */
+  struct carrier *poller; /* asleep in netpoll, or null */
+  struct carrier *carriers;
+  uint32_t ncarriers;
+  _Atomic uint64_t next_id;
+  _Atomic int64_t ngs_outside; /* born outside of any P, minus died there */
+  _Atomic uint64_t now;        /* coarse; the monitor's */
+  struct g *main_g;
+  bool in_main; /* ration_main runs the program */
+};
+extern struct light light;
+
+extern __thread struct carrier *carrier_self __attribute__((tls_model("initial-exec")));
+#if defined(__aarch64__)
+/* The compiler may keep the thread pointer across a switch: a call keeps it from that. */
+struct carrier *carrier_now(void);
+#else
+static inline struct carrier *carrier_now(void) { return *(struct carrier *volatile *)&carrier_self; }
+#endif
+
+/* Scheduler code of a carrier: no preemption, no handlers of the program. */
+static inline void carrier_hold(struct carrier *c) {
+  c->m->locks++;
+  atomic_signal_fence(memory_order_seq_cst);
+}
+static inline void carrier_release(struct carrier *c) {
+  atomic_signal_fence(memory_order_seq_cst);
+  if (--c->m->locks == 0 && __builtin_expect(c->m->deferred != 0, 0)) m_release_deferred(c->m);
+}
+
+/* Light Gs wait for a pq whose M is in a call: BPF shall tell when it blocks. Part of header->waiting. */
+extern _Atomic uint32_t light_waits;
+
+/* --- light.c --- */
+/* c, held, leaves g for another one; returns when g has been scheduled again, maybe on another carrier: then light_arrive. */
+void light_leave(struct carrier *c, struct g *g, enum left_how how);
+void light_arrive(void);
+/* Does what the G that was left needs done.  On the stack of whoever came next. */
+void light_finish_left(struct carrier *c);
+/* Puts a runnable G into c's queue. c held. */
+void light_put(struct carrier *c, struct g *g, bool next);
+void light_put_global(struct g *g);
+
+/* --- carrier.c --- */
+void carrier_wakep(void); /* somebody made a G runnable: see to it that an idle P finds it */
+static inline void carrier_wake_idle(void) {
+  if (atomic_load_explicit(&light.idle_pqs, memory_order_relaxed) && atomic_load_explicit(&light.nspinning, memory_order_relaxed) == 0)
+    carrier_wakep();
+}
+int light_start(void);
+/* A wired G of some M was picked by c: its pq goes there.  c goes on without. */
+void carrier_run_wired(struct carrier *c, struct g *g);
+/* In the SIGURG handler: stops the G of this carrier if the monitor asked for it. */
+bool carrier_preempted(struct m *m, void *uctx);
+/* Is there anything that a carrier with pq could do? */
+bool carrier_work_for(struct pq *pq);
+/* pq, which c is about to lose or has lost, goes to another carrier if there is anything to do. Lock not held. */
+void carrier_handoff(struct pq *pq);
+/* The way in and out of wrapped calls, for a carrier with a G that runs. */
+void carrier_entersyscall(struct carrier *c);
+void carrier_exitsyscall(struct carrier *c);
+/* The same when it is going to block for sure: the pq goes on at once. */
+void carrier_entersyscallblock(struct carrier *c);
+/* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */
+bool carrier_retake(struct pq *pq);
+
+/* --- timer.c --- */
+void timers_init(struct timers *ts);
+/* Runs what is due; returns the next time.  c held. */
+uint64_t timers_run(struct timers *ts, uint64_t now);
+uint64_t timers_first_of_all(void);
+
+/* --- monitor.c --- */
+int monitor_start(void);
+void monitor_blocked(uint64_t now);
+void monitor_kick(void);
+/* A carrier is in a wrapped call while Gs wait for its pq. */
+void monitor_syscall(void);
+
+/* --- netpoll.c --- */
+/* Moves Gs whose descriptors are ready into `out`; waits until `until` at most (0: not at all).  How many Gs wait: netpoll_waiters(). */
+void netpoll(uint64_t until, struct gqueue *out);
+void netpoll_break(void);
+/* Makes the poller if there is none yet. 0 or -errno. */
+int netpoll_open(void);
+/* Until when a carrier sleeps in netpoll; 0: none does. */
+uint64_t netpoll_sleeps_until(void);
+uint32_t netpoll_waiters(void);
+
+/* --- report.c --- */
+void report_deadlock(void) __attribute__((noreturn));
+void report_all(int fd);
+void report_install(void);
+/* The calling thread gets a stack for the handler of its faults. */
+void report_altstack(void);
+
+#endif

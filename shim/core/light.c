@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Light Gs: functions with a small stack of their own, many thousands on few Ms.  G, M and P are those of Go's runtime, on top of
+ * the Ps that the process leases:
+ *
+ *   G         a function and a stack (stack.c)
+ *   carrier   an M that runs light Gs.  It is a thread like any other to sched.c: it needs a P of the pool to run at all, is
+ *             preempted and paced with the others, and its P is handed off when it blocks in the kernel.
+ *   pq        what a P has besides the right to run: the queue of Gs, timers, free stacks.  As many as there are CPUs in the quota.
+ *             A carrier that has none runs no light Gs.
+ *
+ *   pq:   IDLE --carrier takes it to look for work--> RUNNING --nothing found--> IDLE
+ *         RUNNING --wrapped call that may block--> SYSCALL --back in time (CAS)--> RUNNING
+ *         SYSCALL --the monitor, or BPF, saw it block (CAS)--> TAKEN --> handed to another carrier (RUNNING), or IDLE
+ *
+ * Switching.  A G that parks looks for the next one itself and switches to it directly; only if its own queue has none does it go
+ * to the scheduler's stack (carrier.c), where the search goes on and may block.  What has to happen after a G has left its stack
+ * (drop the lock that it waits under, queue it, free it) is done by whoever comes next: light_finish_left.  From the moment
+ * commit has dropped the lock another carrier may run the G, so nothing touches it after that.
+ *
+ *   g_park:   hold; note what is left to do; next = own queue; switch ---.
+ *                                                                        '--> finish_left; release; (the other G goes on)
+ *
+ * A spawner that has filled its P's queue waits in `later` until the queue is empty: the stacks of those that ran are used again at
+ * once, and a million Gs that are spawned and end need some hundred stacks.  (Go moves half of the queue to the global one and goes on
+ * spawning.  That costs a stack for each G that has not begun, and their cache misses.)
+ *
+ * Whom to wake.  Who makes a G runnable and sees an idle pq wakes a carrier, unless one is looking already.  The reverse, a carrier that goes
+ * idle while one is being queued, is prevented by the idle side alone: it marks the pq idle, makes all other carriers pass a fence (membarrier), and looks
+ * again.  So making a G runnable costs no fence.
+ * A G that readies another into runnext is as a rule about to park (a ping-pong).  Those that did so the last times (g->hands_over) wake
+ * nobody; should one run on instead, the monitor sees it.
+ *
+ * Preempted Gs keep their thread: a G that is stopped by a signal may be inside of malloc, with this M's thread-local data in its registers.
+ * So it stays on its M, parked in the signal handler, and the pq goes to another carrier (carrier.c, wired Gs); at its next voluntary park it is free again.
+ *
+ * Rejected: giving up the thread pointer instead (DESIGN's identities) for light Gs.  It saves a kernel thread for each G that computes for more than 10 ms
+ * while others wait, which are few, and it would need harvested identities in processes that do not use free mode.
+ */
+#include "core/light.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "core/carrier.h"
+#include "core/gate.h"
+#include "core/switch.h"
+#include "ration/g.h"
+
+struct light light;
+__thread struct carrier *carrier_self __attribute__((tls_model("initial-exec")));
+
+#if defined(__aarch64__)
+__attribute__((noinline)) struct carrier *carrier_now(void) {
+  __asm__ volatile("");
+  return carrier_self;
+}
+#endif
+
+/* The G of a thread that ration knows nothing of. */
+static __thread struct g bare_g __attribute__((tls_model("initial-exec")));
+
+struct g *g_self(void) {
+  struct carrier *c = carrier_now();
+  if (c && c->g) return c->g;
+  if (m_self) return m_self->g;
+  bare_g.kind = G_WIRED;
+  return &bare_g;
+}
+
+/* --- queues --- */
+
+void light_put_global(struct g *g) {
+  struct m *m = m_self;
+  m_hold(m);
+  lock_take(&light.lock);
+  gqueue_push(&light.global, g);
+  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  lock_drop(&light.lock);
+  m_release(m);
+}
+
+static void put_overflow(struct pq *pq, unsigned n) {
+  lock_take(&light.lock);
+  for (unsigned i = 0; i < n; i++) gqueue_push(&light.global, pq->overflow[i]);
+  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  lock_drop(&light.lock);
+}
+
+void light_put(struct carrier *c, struct g *g, bool next) {
+  unsigned n;
+  if (__builtin_expect(!runq_put(&c->pq->runq, g, next, c->pq->overflow, &n), 0)) put_overflow(c->pq, n);
+}
+
+/* --- leaving and coming --- */
+
+static void requeue(struct carrier *c, struct g *g, bool next) {
+  if (c->pq)
+    light_put(c, g, next);
+  else
+    light_put_global(g);
+}
+
+void light_finish_left(struct carrier *c) {
+  struct g *g = c->left;
+  switch (c->left_how) {
+    case LEFT_NONE:
+      return;
+    case LEFT_PARKED:
+      if (c->commit && !c->commit(g, c->commit_arg)) {
+        g->status = G_RUNNABLE;
+        requeue(c, g, true);
+      }
+      break;
+    case LEFT_YIELDED:
+      requeue(c, g, false);
+      carrier_wake_idle();
+      break;
+    case LEFT_LATER:
+      gqueue_push(&c->pq->later, g);
+      break;
+    case LEFT_GLOBAL:
+      light_put_global(g);
+      carrier_wake_idle();
+      break;
+    case LEFT_DEAD:
+      stack_put(&c->pq->stacks, g);
+      break;
+  }
+  c->left_how = LEFT_NONE;
+}
+
+/* A G goes on, maybe on another carrier than it left. */
+void light_arrive(void) {
+  struct carrier *c = carrier_now();
+  if (c->left_how != LEFT_NONE) light_finish_left(c);
+  struct g *g = c->g;
+  g->status = G_RUNNING;
+  *c->errno_at = g->saved_errno;
+  carrier_release(c);
+}
+
+/* The next G of c's own queue, if that is all there is to think about. */
+static inline struct g *next_local(struct carrier *c) {
+  struct pq *pq = c->pq;
+  bool inherit;
+  if (++pq->tick % LIGHT_TICK == 0) return NULL;
+  if (atomic_load_explicit(&pq->timers.first, memory_order_relaxed) != UINT64_MAX && pq->tick % 8 == 0) return NULL;
+  struct g *g = runq_get(&pq->runq, &inherit);
+  if (g && __builtin_expect(g->lockedm != NULL, 0)) {
+    light_put(c, g, true); /* not for us: the scheduler's stack sees to it */
+    return NULL;
+  }
+  return g;
+}
+
+/* c is held.  Returns when g has been scheduled again. */
+void light_leave(struct carrier *c, struct g *g, enum left_how how) {
+  c->left = g;
+  c->left_how = how;
+  g->saved_errno = *c->errno_at;
+  if (__builtin_expect(g->lockedm != NULL, 0)) {
+    if (g->locked)
+      c->wired_g = g;
+    else
+      g->lockedm = NULL; /* had been preempted */
+  }
+  struct g *next = c->wired_g || !c->pq ? NULL : next_local(c);
+  c->g = next;
+  ration_switch(&g->sp, next ? next->sp : c->sp);
+}
+
+/* --- threads that are no carriers --- */
+
+static void thread_park(struct g *g, g_commit *commit, void *arg, enum wait_reason why) {
+  int saved = errno;
+  if (!commit || commit(g, arg)) {
+    gate_enter_blocking(why);
+    while (atomic_load_explicit(&g->wake, memory_order_acquire) == 0)
+      sys_futex_wait(&g->wake, 0, SYS_FOREVER, false); /* pairs with g_ready */
+    gate_exit();
+    atomic_store_explicit(&g->wake, 0, memory_order_relaxed);
+  }
+  errno = saved;
+}
+
+void g_park(g_commit *commit, void *arg, enum wait_reason why) {
+  struct carrier *c = carrier_now();
+  if (__builtin_expect(!c || !c->g, 0)) {
+    thread_park(g_self(), commit, arg, why);
+    return;
+  }
+  carrier_hold(c);
+  struct g *g = c->g;
+  g->status = G_WAITING;
+  g->why = why;
+  g->since = atomic_load_explicit(&light.now, memory_order_relaxed);
+  c->commit = commit;
+  c->commit_arg = arg;
+  if (g->readied != G_READIED_NONE) {
+    g->hands_over = true; /* it made another G run and parks: so it will the next time */
+    g->readied = G_READIED_NONE;
+  }
+  light_leave(c, g, LEFT_PARKED);
+  light_arrive();
+}
+
+bool g_commit_unlock(struct g *g, void *arg) {
+  (void)g;
+  run_unlock(arg);
+  return true;
+}
+
+static void ready_from_outside(struct g *g) {
+  light_put_global(g);
+  carrier_wake_idle();
+}
+
+void g_ready(struct g *g, bool next) {
+  if (__builtin_expect(g->kind != G_LIGHT, 0)) {
+    /* release: pairs with thread_park */
+    atomic_store_explicit(&g->wake, 1, memory_order_release);
+    sys_futex_wake(&g->wake, 1, false);
+    return;
+  }
+  struct carrier *c = carrier_now();
+  g->status = G_RUNNABLE;
+  if (__builtin_expect(!c || !c->pq, 0)) {
+    ready_from_outside(g);
+    return;
+  }
+  carrier_hold(c);
+  light_put(c, g, next);
+  struct g *self = c->g;
+  if (next && self) {
+    self->readied = G_READIED_NEXT;
+    if (self->hands_over) {
+      carrier_release(c);
+      return;
+    }
+  }
+  carrier_wake_idle();
+  carrier_release(c);
+}
+
+bool g_yield(void) {
+  struct carrier *c = carrier_now();
+  if (!c || !c->g) {
+    sched_yield();
+    return true;
+  }
+  carrier_hold(c);
+  struct g *g = c->g;
+  if (runq_empty(&c->pq->runq) && !atomic_load_explicit(&light.nglobal, memory_order_relaxed) && !c->pq->later.len &&
+      netpoll_waiters() == 0 && atomic_load_explicit(&c->pq->timers.first, memory_order_relaxed) == UINT64_MAX) {
+    carrier_release(c);
+    return false;
+  }
+  g->status = G_RUNNABLE;
+  light_leave(c, g, c->pq->tick % LIGHT_TICK == LIGHT_TICK - 1 ? LEFT_GLOBAL : LEFT_YIELDED);
+  light_arrive();
+  return true;
+}
+
+/* --- birth and death --- */
+
+static _Noreturn void end_g(void) {
+  struct carrier *c = carrier_now();
+  carrier_hold(c);
+  struct g *g = c->g;
+  g->status = G_DEAD;
+  g->locked = 0;
+  c->pq->ngs--;
+  g->lockedm = NULL;
+  light_leave(c, g, LEFT_DEAD);
+  __builtin_unreachable();
+}
+
+static void g_begin(void) {
+  light_arrive();
+  struct g *g = carrier_now()->g;
+  g->fn(g->arg);
+  end_g();
+}
+
+static void prepare(struct g *g, ration_fn *fn, void *arg, const char *name) {
+  struct g *self = g_self();
+  g->kind = G_LIGHT;
+  g->fn = fn;
+  g->arg = arg;
+  g->why = WAIT_NONE;
+  g->lockedm = NULL;
+  g->locked = 0;
+  g->saved_errno = 0;
+  g->trimmed = false;
+  g->hands_over = false;
+  g->readied = G_READIED_NONE;
+  g->waiting_on = NULL;
+  g->wait = NULL;
+  atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);
+  g->created_by = self->kind == G_LIGHT ? self->id : 0;
+  g->name[0] = 0;
+  if (name) strncpy(g->name, name, sizeof g->name - 1);
+  g->sp = switch_new(stack_top(g), g_begin);
+  g->status = G_RUNNABLE;
+}
+
+/* The P's queue is full: those in it run first. */
+static struct carrier *spawner_waits(struct carrier *c) {
+  struct g *g = c->g;
+  g->status = G_RUNNABLE;
+  carrier_wake_idle();
+  light_leave(c, g, LEFT_LATER);
+  light_arrive();
+  c = carrier_now();
+  carrier_hold(c);
+  return c;
+}
+
+static bool queue_full(struct pq *pq) {
+  return atomic_load_explicit(&pq->runq.tail, memory_order_relaxed) - atomic_load_explicit(&pq->runq.head, memory_order_relaxed) >=
+         RUNQ_SIZE;
+}
+
+/* Ids: a carrier draws a block of them. */
+static uint64_t new_id(struct carrier *c) {
+  if (!c) return atomic_fetch_add_explicit(&light.next_id, 1, memory_order_relaxed) + 1;
+  if (c->id_next == c->id_end) {
+    c->id_next = atomic_fetch_add_explicit(&light.next_id, 64, memory_order_relaxed) + 1;
+    c->id_end = c->id_next + 64;
+  }
+  return c->id_next++;
+}
+
+static int go_from_outside(ration_fn *fn, void *arg, size_t bytes, const char *name) {
+  static struct stack_cache none; /* always empty: [light.lock] */
+  int r = light_start();
+  if (r < 0) return r;
+  struct m *m = m_self;
+  m_hold(m);
+  lock_take(&light.lock);
+  struct g *g = bytes ? stack_get_sized(bytes) : stack_get(&none);
+  lock_drop(&light.lock);
+  m_release(m);
+  if (!g) return -EAGAIN;
+  g->id = new_id(NULL);
+  prepare(g, fn, arg, name);
+  atomic_fetch_add_explicit(&light.ngs_outside, 1, memory_order_relaxed);
+  ready_from_outside(g);
+  return 0;
+}
+
+static int go(ration_fn *fn, void *arg, size_t bytes, const char *name) {
+  struct carrier *c = carrier_now();
+  if (__builtin_expect(!c || !c->pq, 0)) return go_from_outside(fn, arg, bytes, name);
+  carrier_hold(c);
+  if (__builtin_expect(queue_full(c->pq), 0) && c->g && !c->wired_g) c = spawner_waits(c);
+  struct g *g = bytes ? stack_get_sized(bytes) : stack_get(&c->pq->stacks);
+  if (g) {
+    g->id = new_id(c);
+    prepare(g, fn, arg, name);
+    c->pq->ngs++;
+    light_put(c, g, false);
+    carrier_wake_idle();
+  }
+  carrier_release(c);
+  return g ? 0 : -EAGAIN;
+}
+
+int ration_go(ration_fn *fn, void *arg) {
+  if (!fn) g_fatal("go of nil func value");
+  return go(fn, arg, 0, NULL);
+}
+
+int ration_go_attr(ration_fn *fn, void *arg, const struct ration_attr *attr) {
+  if (!fn) g_fatal("go of nil func value");
+  size_t bytes = attr ? attr->stack : 0;
+  if (bytes && (bytes < STACK_BYTES_MIN || bytes > STACK_BYTES_MAX)) return -EINVAL;
+  bytes = (bytes + 4095) & ~(size_t)4095;
+  return go(fn, arg, bytes == STACK_BYTES_DEFAULT ? 0 : bytes, attr ? attr->name : NULL);
+}
+
+void ration_exit(void) {
+  struct carrier *c = carrier_now();
+  if (!c || !c->g) pthread_exit(NULL);
+  if (c->g == light.main_g) { /* as Go's: the others go on, and when they are done it is a deadlock */
+    g_park(NULL, NULL, WAIT_NONE);
+    __builtin_unreachable();
+  }
+  end_g();
+}
+
+/* --- the rest of the API --- */
+
+void ration_yield(void) { g_yield(); }
+
+static void sleep_over(struct timer *t) { g_ready(t->arg, false); }
+
+static bool start_sleep(struct g *g, void *arg) {
+  struct timer *t = arg;
+  t->arg = g;
+  uint64_t at = t->at;
+  timer_start(t, at);
+  return true;
+}
+
+void g_sleep_until(uint64_t at) {
+  struct carrier *c = carrier_now();
+  struct timer t = {.at = at, .fn = sleep_over};
+  if (c && c->g) {
+    g_park(at == UINT64_MAX ? NULL : start_sleep, &t, WAIT_SLEEP);
+    return;
+  }
+  int saved = errno;
+  struct timespec ts = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+  gate_enter_blocking(WAIT_SLEEP);
+  do
+    if (at == UINT64_MAX) sys_futex_wait(&(_Atomic uint32_t){0}, 0, SYS_FOREVER, false);
+  while (at == UINT64_MAX || raw_syscall4(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, (long)&ts, 0) == -EINTR);
+  gate_exit();
+  errno = saved;
+}
+
+void ration_sleep(ration_ns d) {
+  if (d <= 0) return;
+  uint64_t now = sys_now(), at;
+  if (d == RATION_FOREVER || __builtin_add_overflow(now, (uint64_t)d, &at)) at = UINT64_MAX;
+  g_sleep_until(at);
+}
+
+ration_ns ration_now(void) { return (ration_ns)sys_now(); }
+
+unsigned ration_maxprocs(void) { return light_start() < 0 ? 1 : light.npqs; }
+
+size_t ration_ngs(void) {
+  int64_t n = atomic_load_explicit(&light.ngs_outside, memory_order_relaxed);
+  for (uint32_t i = 0; i < light.npqs; i++) n += __atomic_load_n(&light.pqs[i].ngs, __ATOMIC_RELAXED);
+  return n > 0 ? (size_t)n : 0;
+}
+
+uint64_t ration_gid(void) {
+  struct carrier *c = carrier_now();
+  return c && c->g ? c->g->id : 0;
+}
+
+void ration_lock_os_thread(void) {
+  struct carrier *c = carrier_now();
+  if (!c || !c->g) return;
+  carrier_hold(c);
+  c->g->locked++;
+  c->g->lockedm = c->m;
+  carrier_release(c);
+}
+
+void ration_unlock_os_thread(void) {
+  struct carrier *c = carrier_now();
+  if (!c || !c->g || c->g->locked == 0) return;
+  carrier_hold(c);
+  if (--c->g->locked == 0) c->g->lockedm = NULL;
+  carrier_release(c);
+}
+
+int ration_start(void) { return light_start(); }
+
+/* The program's errno goes with its G (light_leave, light_arrive); libc's own location is the M's. */
+#undef errno
+__attribute__((noinline)) int *ration_errno(void) { return __errno_location(); }
+
+struct main_call {
+  int argc;
+  char **argv;
+  int (*fn)(int, char **);
+  int result;
+  _Atomic uint32_t done; /* futex; pairs main_begin with ration_main */
+};
+
+static void main_begin(void *arg) {
+  struct main_call *m = arg;
+  light.main_g = carrier_now()->g;
+  m->result = m->fn(m->argc, m->argv);
+  light.in_main = false;
+  atomic_store_explicit(&m->done, 1, memory_order_release);
+  sys_futex_wake(&m->done, 1, false);
+  g_park(NULL, NULL, WAIT_NONE); /* the process is about to end; nothing of main's may be gone before */
+}
+
+int ration_main(int argc, char **argv, int (*main_fn)(int argc, char **argv)) {
+  struct main_call m = {.argc = argc, .argv = argv, .fn = main_fn};
+  int r = light_start();
+  if (r < 0) return 2;
+  report_install();
+  light.in_main = true;
+  if (ration_go_attr(main_begin, &m, &(struct ration_attr){.stack = 1u << 20, .name = "main"}) < 0) return 2;
+  gate_enter_blocking(WAIT_JOIN);
+  while (atomic_load_explicit(&m.done, memory_order_acquire) == 0) sys_futex_wait(&m.done, 0, SYS_FOREVER, false);
+  gate_exit();
+  return m.result;
+}

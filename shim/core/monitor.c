@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The monitor: sysmon's part for light Gs, on a service thread of its own (without TCB: no libc function that uses TLS).
+ *
+ *   a pq whose carrier is in a wrapped call for long while Gs wait     retaken (BPF tells sooner, where it is: monitor_blocked)
+ *   a G that has run for LIGHT_SLICE_NS while others wait              stopped by SIGURG; its thread keeps it (carrier_preempted)
+ *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
+ *   idle stacks                                                        trimmed, about once in five seconds
+ *
+ * It looks every LIGHT_SLICE_NS / 2 while any pq is in use, more often while Gs wait for one that is in a call, and sleeps for good
+ * when all pqs are idle.
+ */
+#include "core/carrier.h"
+#include "core/gate.h"
+#include "core/preempt.h"
+#include "core/service.h"
+
+#define MONITOR_TICK_NS (LIGHT_SLICE_NS / 2)
+#define MONITOR_SYSCALL_NS 20000u
+#define MONITOR_TRIM_NS 5000000000u
+
+static _Atomic uint32_t bell;
+static _Atomic uint32_t asleep; /* 1: for good, 2: till the next tick */
+static struct service service;
+static uint64_t poll_ns = MONITOR_SYSCALL_NS;
+
+static void ring(void) {
+  atomic_fetch_add_explicit(&bell, 1, memory_order_release); /* pairs with the acquire in monitor_main */
+  sys_futex_wake(&bell, 1, false);
+}
+
+void monitor_kick(void) {
+  if (atomic_load_explicit(&asleep, memory_order_relaxed) != 1) return;
+  if (atomic_exchange_explicit(&asleep, 0, memory_order_relaxed) == 1) ring();
+}
+
+void monitor_syscall(void) {
+  if (sched.header && sched.bpf) {
+    if (atomic_exchange_explicit(&light_waits, 1, memory_order_relaxed) == 0) SLOT_STORE(sched.header->waiting, 1);
+    return;
+  }
+  if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
+}
+
+/* BPF saw Ms of ours block.  On the client's poller. */
+void monitor_blocked(uint64_t now) {
+  for (uint32_t i = 0; i < light.npqs; i++) {
+    struct pq *pq = &light.pqs[i];
+    if (atomic_load_explicit(&pq->status, memory_order_acquire) != PQ_SYSCALL) continue; /* pairs with carrier_entersyscall */
+    struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
+    if (c && handoff_blocked(c->m, now) && carrier_work_for(pq)) carrier_retake(pq);
+  }
+}
+
+static void stop(struct carrier *c) {
+  struct m *m = c->m;
+  if (m == &c->no_m || atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
+  atomic_store_explicit(&c->preempt, 1, memory_order_relaxed); /* read by the handler, after the signal */
+  if (sched_hooks.barrier() < 0 || SLOT_LOAD(m->slot->state) != M_RUN) return;
+  sched_hooks.signal(m);
+}
+
+static bool look_syscall(struct pq *pq, struct carrier *c, uint64_t now) {
+  uint32_t calls = atomic_load_explicit(&c->syscalls, memory_order_relaxed);
+  if (calls != pq->seen_syscalls) {
+    pq->seen_syscalls = calls;
+    pq->seen_at = now;
+    return carrier_work_for(pq);
+  }
+  if (!carrier_work_for(pq)) return false;
+  if (now - pq->seen_at < MONITOR_SYSCALL_NS) return true;
+  carrier_retake(pq);
+  return false;
+}
+
+static void look_running(struct pq *pq, struct carrier *c, uint64_t now) {
+  uint32_t tick = __atomic_load_n(&pq->tick, __ATOMIC_RELAXED);
+  if (tick != pq->seen_tick) {
+    pq->seen_tick = tick;
+    pq->seen_at = now;
+    return;
+  }
+  if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
+  if (now - pq->seen_at >= LIGHT_SLICE_NS && carrier_work_for(pq)) stop(c);
+}
+
+/* One look at all pqs.  When to look again. */
+static uint64_t look(uint64_t now) {
+  bool active = false, soon = false;
+  for (uint32_t i = 0; i < light.npqs; i++) {
+    struct pq *pq = &light.pqs[i];
+    uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with pq_give */
+    struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
+    if (st == PQ_IDLE || !c) continue;
+    active = true;
+    if (st == PQ_SYSCALL)
+      soon |= look_syscall(pq, c, now);
+    else
+      look_running(pq, c, now);
+  }
+  if (!active && !atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return UINT64_MAX;
+  if (!soon)
+    poll_ns = MONITOR_SYSCALL_NS;
+  else if (poll_ns < MONITOR_TICK_NS)
+    poll_ns += poll_ns / 4;
+  return now + (soon ? poll_ns : MONITOR_TICK_NS);
+}
+
+static void monitor_main(void) {
+  uint64_t trimmed = 0;
+  for (;;) {
+    uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire); /* pairs with ring: before the look, so none is lost */
+    uint64_t now = sys_now();
+    atomic_store_explicit(&light.now, now, memory_order_relaxed);
+    uint64_t until = look(now);
+    if (now - trimmed > MONITOR_TRIM_NS) {
+      trimmed = now;
+      stack_trim();
+    }
+    if (until != UINT64_MAX) atomic_store_explicit(&light_waits, 0, memory_order_relaxed);
+    atomic_store_explicit(&asleep, until == UINT64_MAX ? 1 : 2, memory_order_seq_cst);
+    /* Who takes a pq after our look sees `asleep` and rings (both sides store, then load). */
+    if (until == UINT64_MAX && look(now) != UINT64_MAX) continue;
+    sys_futex_wait(&bell, rung, until, false);
+    atomic_store_explicit(&asleep, 0, memory_order_relaxed);
+  }
+}
+
+int monitor_start(void) { return service_start(&service, "ration-monitor", monitor_main, NULL, 0); }

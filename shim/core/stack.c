@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stacks of light Gs.
+ *
+ *   slab: 64 MiB of address space, 1,024 stacks
+ *   | guard page |  64 KiB of stack, touched from its top down  | frames | struct g | color |  next stack ...
+ *
+ * The descriptor lies at the top of its own stack, so that a parked G costs one page, and a dead G's descriptor stays readable
+ * (a late waker, a dump): slabs are never unmapped.  `color` moves the tops of neighbouring stacks apart, or the hot lines of all Gs
+ * would fall into the same few sets of the cache.
+ *
+ * Guards: MADV_GUARD_INSTALL (Linux >= 6.13) marks a page without splitting the mapping.  Before that PROT_NONE, which makes two
+ * mappings of each stack; when vm.max_map_count is used up, none.  Stacks of other sizes have a mapping of their own, which is
+ * kept for the next one of that size.
+ *
+ * stack_lock guards the slabs and the shared free list; nothing else is taken under it.  A P's cache needs no lock: the owner of the P is alone.
+ *
+ * Trimming: idle stacks keep their pages for two calls of stack_trim, then MADV_DONTNEED takes all but the descriptor's.
+ */
+#include "core/stack.h"
+#include <string.h>
+#include <sys/mman.h>
+#include "core/lock.h"
+
+#define SLAB_BYTES (64u << 20)
+#define SLAB_STACKS (SLAB_BYTES / STACK_BYTES_DEFAULT)
+#define SLABS_MOST 65536u
+#define PAGE 4096u
+#define COLORS 8u
+#define COLOR_BYTES 192u
+#define BATCH (STACK_CACHE / 2)
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+static struct lock stack_lock;
+static char *slabs[SLABS_MOST];
+static uint32_t nslabs, next_in_slab = SLAB_STACKS;
+static struct g *free_list; /* by next */
+static uint32_t nfree;
+static struct g *sized_all, *sized_free; /* of other sizes, by all and by next */
+static enum stack_guard guard = STACK_GUARD_MARK;
+
+enum stack_guard stack_guard_kind(void) { return guard; }
+
+static char *map(size_t bytes) {
+  long at = raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  if (at < 0 && at > -4096) return NULL;
+  raw_syscall3(SYS_madvise, at, (long)bytes, MADV_NOHUGEPAGE); /* else the first touch of a stack may cost 2 MiB */
+  return (char *)at;
+}
+
+static void put_guard(char *stack) {
+  if (guard == STACK_GUARD_MARK && raw_syscall3(SYS_madvise, (long)stack, PAGE, MADV_GUARD_INSTALL) == 0) return;
+  if (guard == STACK_GUARD_MARK) guard = STACK_GUARD_PROT;
+  if (guard == STACK_GUARD_PROT && raw_syscall3(SYS_mprotect, (long)stack, PAGE, PROT_NONE) == 0) return;
+  guard = STACK_GUARD_NONE;
+}
+
+static struct g *descriptor(char *stack, size_t bytes, uint32_t index) {
+  uintptr_t top = (uintptr_t)stack + bytes - (index % COLORS) * COLOR_BYTES;
+  return (struct g *)((top - sizeof(struct g)) & ~(uintptr_t)63);
+}
+
+void *stack_top(const struct g *g) { return (void *)((uintptr_t)g & ~(uintptr_t)15); }
+
+/* A stack that nobody has had yet. Lock held. */
+static struct g *fresh(void) {
+  if (next_in_slab == SLAB_STACKS) {
+    char *slab = nslabs < SLABS_MOST ? map(SLAB_BYTES) : NULL;
+    if (!slab) return NULL;
+    slabs[nslabs] = slab;
+    __atomic_store_n(&nslabs, nslabs + 1, __ATOMIC_RELEASE); /* pairs with stack_guard_hit, which takes no lock */
+    next_in_slab = 0;
+  }
+  uint32_t i = next_in_slab++;
+  char *stack = slabs[nslabs - 1] + (size_t)i * STACK_BYTES_DEFAULT;
+  put_guard(stack);
+  struct g *g = descriptor(stack, STACK_BYTES_DEFAULT, i);
+  g->stack = stack;
+  g->stack_bytes = STACK_BYTES_DEFAULT;
+  return g;
+}
+
+static struct g *refill(struct stack_cache *c) {
+  lock_take(&stack_lock);
+  for (; c->n < BATCH && free_list; c->n++, nfree--) {
+    c->free[c->n] = free_list;
+    free_list = free_list->next;
+  }
+  if (c->n == 0) {
+    struct g *g = fresh();
+    if (g) c->free[c->n++] = g;
+  }
+  lock_drop(&stack_lock);
+  return c->n ? c->free[--c->n] : NULL;
+}
+
+struct g *stack_get(struct stack_cache *c) {
+  return __builtin_expect(c->n != 0, 1) ? c->free[--c->n] : refill(c);
+}
+
+static void spill(struct stack_cache *c) {
+  lock_take(&stack_lock);
+  /* The older half: the newer ones are warm. */
+  for (uint32_t i = 0; i < BATCH; i++) {
+    c->free[i]->next = free_list;
+    free_list = c->free[i];
+  }
+  nfree += BATCH;
+  lock_drop(&stack_lock);
+  memmove(c->free, c->free + BATCH, (STACK_CACHE - BATCH) * sizeof *c->free);
+  c->n -= BATCH;
+}
+
+void stack_put(struct stack_cache *c, struct g *g) {
+  if (__builtin_expect(g->stack_bytes != STACK_BYTES_DEFAULT, 0)) {
+    lock_take(&stack_lock);
+    g->next = sized_free;
+    sized_free = g;
+    lock_drop(&stack_lock);
+    return;
+  }
+  if (__builtin_expect(c->n == STACK_CACHE, 0)) spill(c);
+  c->free[c->n++] = g;
+}
+
+struct g *stack_get_sized(size_t bytes) {
+  lock_take(&stack_lock);
+  for (struct g **p = &sized_free; *p; p = &(*p)->next) {
+    struct g *g = *p;
+    if (g->stack_bytes != bytes) continue;
+    *p = g->next;
+    lock_drop(&stack_lock);
+    return g;
+  }
+  char *stack = map(bytes);
+  struct g *g = NULL;
+  if (stack) {
+    put_guard(stack);
+    g = descriptor(stack, bytes, 0);
+    g->stack = stack;
+    g->stack_bytes = (uint32_t)bytes;
+    g->all = sized_all;
+    __atomic_store_n(&sized_all, g, __ATOMIC_RELEASE); /* pairs with stack_guard_hit */
+  }
+  lock_drop(&stack_lock);
+  return g;
+}
+
+void stack_each(bool (*fn)(struct g *g, void *arg), void *arg) {
+  lock_take(&stack_lock);
+  uint32_t n = nslabs, in_last = next_in_slab;
+  struct g *other = sized_all;
+  lock_drop(&stack_lock);
+  for (uint32_t s = 0; s < n; s++)
+    for (uint32_t i = 0; i < (s + 1 == n ? in_last : SLAB_STACKS); i++)
+      if (!fn(descriptor(slabs[s] + (size_t)i * STACK_BYTES_DEFAULT, STACK_BYTES_DEFAULT, i), arg)) return;
+  for (; other; other = other->all)
+    if (!fn(other, arg)) return;
+}
+
+struct g *stack_guard_hit(uintptr_t addr) {
+  uint32_t n = __atomic_load_n(&nslabs, __ATOMIC_ACQUIRE); /* pairs with fresh */
+  for (uint32_t s = 0; s < n; s++) {
+    uintptr_t from = (uintptr_t)slabs[s];
+    if (addr < from || addr - from >= SLAB_BYTES) continue;
+    uint32_t i = (uint32_t)((addr - from) / STACK_BYTES_DEFAULT);
+    return (addr - from) % STACK_BYTES_DEFAULT < PAGE ? descriptor(slabs[s] + (size_t)i * STACK_BYTES_DEFAULT, STACK_BYTES_DEFAULT, i)
+                                                      : NULL;
+  }
+  for (struct g *g = __atomic_load_n(&sized_all, __ATOMIC_ACQUIRE); g; g = g->all) /* pairs with stack_get_sized */
+    if (addr - (uintptr_t)g->stack < PAGE) return g;
+  return NULL;
+}
+
+void stack_trim(void) {
+  static uint32_t idle_before;
+  lock_take(&stack_lock);
+  uint32_t idle = nfree < idle_before ? nfree : idle_before; /* at least so many were not needed since the last time */
+  idle_before = nfree;
+  uint32_t skip = nfree - idle; /* the list is a stack: the idle ones are at its end */
+  for (struct g *g = free_list; g; g = g->next) {
+    if (skip) {
+      skip--;
+      continue;
+    }
+    if (g->trimmed) break; /* and so are all below it */
+    g->trimmed = true;
+    uintptr_t last = (uintptr_t)g & ~(uintptr_t)(PAGE - 1); /* the descriptor's page stays */
+    raw_syscall3(SYS_madvise, (long)g->stack + PAGE, (long)(last - (uintptr_t)g->stack - PAGE), MADV_DONTNEED);
+  }
+  lock_drop(&stack_lock);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_STACK_H
+#define RATION_CORE_STACK_H
+/* Stacks of light Gs, each with the G's descriptor at its top; stack.c says how they are kept. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "core/g.h"
+
+#define STACK_BYTES_DEFAULT 65536u
+#define STACK_BYTES_MIN 16384u
+#define STACK_BYTES_MAX (1u << 30)
+#define STACK_CACHE 64u
+
+/* A P's own free stacks. [owner of the P] */
+struct stack_cache {
+  struct g *free[STACK_CACHE];
+  uint32_t n;
+};
+
+/* A G with a stack of the usual size, or null: no memory.  What it holds is of its last life; id and status are for the caller to set. */
+struct g *stack_get(struct stack_cache *c);
+/* Gives it back.  Nobody may run on it any more. */
+void stack_put(struct stack_cache *c, struct g *g);
+/* The same for any size (a multiple of the page size, at least STACK_BYTES_MIN); without a P. */
+struct g *stack_get_sized(size_t bytes);
+/* Where its first frame goes. */
+void *stack_top(const struct g *g);
+
+/* Calls fn for every G that there ever was a stack for (also dead ones, by status), until it says false. */
+void stack_each(bool (*fn)(struct g *g, void *arg), void *arg);
+/* Returns the pages of stacks that have been idle since the last call but one to the kernel. */
+void stack_trim(void);
+/* Is addr in the guard page of a stack?  Its G, or null. */
+struct g *stack_guard_hit(uintptr_t addr);
+
+enum stack_guard { STACK_GUARD_MARK, STACK_GUARD_PROT, STACK_GUARD_NONE };
+enum stack_guard stack_guard_kind(void);
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocking calls of light Gs.
+ *
+ *   1. one try that does not block: MSG_DONTWAIT on sockets, RWF_NOWAIT on what else knows it (pipes; files whose pages are there)
+ *   2. EAGAIN, and the program had set O_NONBLOCK: that is its answer
+ *   3. park until the netpoller says that it is worth another try
+ *   4. what cannot be waited for (regular files), or not tried without blocking (ttys: poll first), is called as it is, in the
+ *      bracket: if it blocks, the P's queue goes to another M
+ *
+ * So the descriptor's own flags stay what they are, and a process that shares it sees nothing.  A write of n bytes to a blocking descriptor returns when all of
+ * them are written, or with what was written before an error.  SO_RCVTIMEO and SO_SNDTIMEO are kept by asking for them at a first park.
+ *
+ * connect is called in the bracket.  A call that parked may come back on another M: errno is set at the very end, by functions that are not
+ * inlined (the address of errno is one of the M's).
+ */
+#include "preload/lightio.h"
+#include <errno.h>
+#include <limits.h>
+#include <fcntl.h>
+#include <string.h>
+#include "core/gate.h"
+#include "core/netpoll.h"
+#include "core/sys.h"
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
+#define IOV_COPY 16
+
+static __attribute__((noinline)) void set_errno(int e) { errno = e; }
+
+static ssize_t result(long r) {
+  if (r >= 0) return r;
+  set_errno((int)-r);
+  return -1;
+}
+
+/* The call as it is, in the bracket. */
+#define BRACKET(call)       \
+  ({                        \
+    gate_enter();           \
+    long bracket_ = (call); \
+    gate_exit();            \
+    bracket_;               \
+  })
+
+static bool nonblocking(int fd) {
+  long fl = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
+  return fl >= 0 && (fl & O_NONBLOCK);
+}
+
+/* When the socket's own timeout is over. */
+static uint64_t socket_deadline(int fd, enum netpoll_dir dir) {
+  struct timeval tv = {0, 0};
+  socklen_t len = sizeof tv;
+  if (raw_syscall5(SYS_getsockopt, fd, SOL_SOCKET, dir == NETPOLL_READ ? SO_RCVTIMEO : SO_SNDTIMEO, (long)&tv, (long)&len) < 0)
+    return UINT64_MAX;
+  if (tv.tv_sec == 0 && tv.tv_usec == 0) return UINT64_MAX;
+  return sys_now() + (uint64_t)tv.tv_sec * 1000000000u + (uint64_t)tv.tv_usec * 1000u;
+}
+
+/* What one call needs to remember over its parks. */
+struct op {
+  int fd;
+  enum netpoll_dir dir;
+  bool asked; /* deadline is known */
+  uint64_t deadline;
+};
+
+/* After -EAGAIN. 0: try again; else the call's result: -EAGAIN; -EPERM: call it as it is. */
+static int op_wait(struct op *op) {
+  if (!op->asked) {
+    if (nonblocking(op->fd)) return -EAGAIN;
+    op->deadline = socket_deadline(op->fd, op->dir);
+    op->asked = true;
+  }
+  int r = netpoll_wait(op->fd, op->dir, op->deadline);
+  return r == -ETIMEDOUT ? -EAGAIN : r == 0 ? 0 : -EPERM;
+}
+
+#define POLL_LOOP(op, attempt, blocking)                \
+  for (;;) {                                            \
+    long r_ = (attempt);                                \
+    if (r_ != -EAGAIN) return result(r_);               \
+    int w_ = op_wait(&(op));                            \
+    if (w_ == -EPERM) return result(BRACKET(blocking)); \
+    if (w_ < 0) return result(w_);                      \
+  }
+
+/* --- reading --- */
+
+/* -EAGAIN if it would block; a descriptor that can't be tried is polled first. */
+static long try_readv(int fd, const struct iovec *v, int n) {
+  long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
+  if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  struct timespec none = {0, 0};
+  if (raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0) == 0) return -EAGAIN;
+  return BRACKET(raw_syscall3(SYS_readv, fd, (long)v, n));
+}
+
+static long try_read(int fd, void *buf, size_t n) {
+  long r = raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, MSG_DONTWAIT, 0, 0);
+  if (r != -ENOTSOCK) return r;
+  struct iovec v = {buf, n};
+  return try_readv(fd, &v, 1);
+}
+
+ssize_t lightio_read(int fd, void *buf, size_t n) {
+  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  POLL_LOOP(op, try_read(fd, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
+}
+
+ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
+  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  POLL_LOOP(op, try_readv(fd, v, n), raw_syscall3(SYS_readv, fd, (long)v, n));
+}
+
+ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from, socklen_t *len) {
+  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE))
+    return result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
+  if (flags & MSG_WAITALL) return result(BRACKET(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len)));
+  POLL_LOOP(op, raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
+            raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
+}
+
+ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
+  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
+  if (flags & MSG_WAITALL) return result(BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags)));
+  POLL_LOOP(op, raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT), raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
+}
+
+/* --- writing: all of it --- */
+
+static size_t iov_bytes(const struct iovec *v, int n) {
+  size_t sum = 0;
+  for (int i = 0; i < n; i++) sum += v[i].iov_len;
+  return sum;
+}
+
+static long try_writev(int fd, const struct iovec *v, int n) {
+  long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
+  if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
+  struct pollfd p = {.fd = fd, .events = POLLOUT};
+  struct timespec none = {0, 0};
+  if (raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0) == 0) return -EAGAIN;
+  return BRACKET(raw_syscall3(SYS_writev, fd, (long)v, n));
+}
+
+struct out {
+  int fd, flags;
+  bool socket;
+  const struct sockaddr *to;
+  socklen_t tolen;
+};
+
+static long try_out(struct out *o, const char *buf, size_t n) {
+  if (o->socket) {
+    long r = raw_syscall6(SYS_sendto, o->fd, (long)buf, (long)n, o->flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
+    if (r != -ENOTSOCK || o->flags) return r;
+    o->socket = false;
+  }
+  struct iovec v = {(void *)buf, n};
+  return try_writev(o->fd, &v, 1);
+}
+
+static long block_out(const struct out *o, const char *buf, size_t n) {
+  if (!o->socket) return BRACKET(raw_syscall3(SYS_write, o->fd, (long)buf, (long)n));
+  return BRACKET(raw_syscall6(SYS_sendto, o->fd, (long)buf, (long)n, o->flags, (long)o->to, (long)o->tolen));
+}
+
+static ssize_t write_all(struct out *o, const char *buf, size_t n) {
+  struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
+  size_t done = 0;
+  for (;;) {
+    long r = try_out(o, buf + done, n - done);
+    if (r >= 0) {
+      done += (size_t)r;
+      if (done >= n || r == 0 || (op.asked == false && nonblocking(o->fd))) return (ssize_t)done;
+      continue;
+    }
+    if (r == -EAGAIN) {
+      int w = op_wait(&op);
+      if (w == 0) continue;
+      r = w == -EPERM ? block_out(o, buf + done, n - done) : w;
+      if (r >= 0) return (ssize_t)(done + (size_t)r);
+    }
+    return done ? (ssize_t)done : result(r);
+  }
+}
+
+ssize_t lightio_write(int fd, const void *buf, size_t n) {
+  struct out o = {.fd = fd, .socket = true};
+  return write_all(&o, buf, n);
+}
+
+ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to, socklen_t len) {
+  struct out o = {fd, flags, true, to, len};
+  if (flags & MSG_DONTWAIT) return result(raw_syscall6(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)len));
+  return write_all(&o, buf, n);
+}
+
+/* What is left of v after `done` bytes, in `left`; how many. */
+static int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]) {
+  int k = 0;
+  for (int i = 0; i < n && k < IOV_COPY; i++) {
+    size_t skip = done < v[i].iov_len ? done : v[i].iov_len;
+    done -= skip;
+    if (skip < v[i].iov_len) left[k++] = (struct iovec){(char *)v[i].iov_base + skip, v[i].iov_len - skip};
+  }
+  return k;
+}
+
+ssize_t lightio_writev(int fd, const struct iovec *v, int n) {
+  struct op op = {.fd = fd, .dir = NETPOLL_WRITE};
+  struct iovec left[IOV_COPY];
+  size_t all = n > 0 && n <= IOV_MAX ? iov_bytes(v, n) : 0, done = 0;
+  const struct iovec *at = v;
+  for (int k = n;;) {
+    long r = try_writev(fd, at, k);
+    if (r == -EAGAIN) {
+      int w = op_wait(&op);
+      if (w == 0) continue;
+      r = w == -EPERM ? BRACKET(raw_syscall3(SYS_writev, fd, (long)at, k)) : w;
+      if (w != -EPERM || r < 0) return done ? (ssize_t)done : result(r);
+    }
+    if (r < 0) return done ? (ssize_t)done : result(r);
+    done += (size_t)r;
+    if (done >= all || r == 0 || (!op.asked && nonblocking(fd))) return (ssize_t)done;
+    k = iov_after(v, n, done, left);
+    at = left;
+  }
+}
+
+ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
+  struct op op = {.fd = fd, .dir = NETPOLL_WRITE};
+  struct iovec left[IOV_COPY];
+  struct msghdr m = *msg;
+  if (flags & MSG_DONTWAIT) return result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
+  size_t all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen), done = 0;
+  for (;;) {
+    long r = raw_syscall3(SYS_sendmsg, fd, (long)&m, flags | MSG_DONTWAIT);
+    if (r == -EAGAIN) {
+      int w = op_wait(&op);
+      if (w == 0) continue;
+      r = w == -EPERM ? BRACKET(raw_syscall3(SYS_sendmsg, fd, (long)&m, flags)) : w;
+      if (w != -EPERM || r < 0) return done ? (ssize_t)done : result(r);
+    }
+    if (r < 0) return done ? (ssize_t)done : result(r);
+    done += (size_t)r;
+    if (done >= all || r == 0 || (!op.asked && nonblocking(fd))) return (ssize_t)done;
+    m.msg_iov = left;
+    m.msg_iovlen = (size_t)iov_after(msg->msg_iov, (int)msg->msg_iovlen, done, left);
+    m.msg_control = NULL; /* went with the first bytes */
+    m.msg_controllen = 0;
+  }
+}
+
+/* --- connections --- */
+
+static long poll_one(int fd, short events) {
+  struct pollfd p = {.fd = fd, .events = events};
+  struct timespec none = {0, 0};
+  return raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0);
+}
+
+int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
+  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  for (;;) {
+    if (poll_one(fd, POLLIN) == 0) {
+      int w = op_wait(&op);
+      if (w == 0) continue;
+      if (w != -EPERM) return (int)result(w);
+    }
+    /* Ready, or not to be waited for; should another process be faster, this blocks in the bracket. */
+    long r = BRACKET(raw_syscall4(SYS_accept4, fd, (long)from, (long)len, flags));
+    if (r >= 0) netpoll_fresh((int)r);
+    return (int)result(r);
+  }
+}
+
+int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
+  return (int)result(BRACKET(raw_syscall3(SYS_connect, fd, (long)to, (long)len)));
+}
+
+/* --- waiting for descriptors --- */
+
+int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until) {
+  struct timespec none = {0, 0};
+  for (;;) {
+    long r = raw_syscall5(SYS_ppoll, (long)fds, (long)n, (long)&none, 0, 0);
+    if (r != 0 || (until != UINT64_MAX && sys_now() >= until)) return (int)result(r);
+    bool in = n == 1 && (fds->events & ~(POLLIN | POLLRDNORM | POLLRDHUP)) == 0,
+         out = n == 1 && (fds->events & ~(POLLOUT | POLLWRNORM)) == 0;
+    int w = n == 0 || (n == 1 && fds->fd < 0) ? (g_sleep_until(until), 0)
+            : in || out                       ? netpoll_wait(fds->fd, in ? NETPOLL_READ : NETPOLL_WRITE, until)
+                                              : -EPERM;
+    if (w != 0 && w != -ETIMEDOUT) break;
+  }
+  uint64_t now = sys_now(), left = until > now ? until - now : 0;
+  struct timespec ts = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+  return (int)result(BRACKET(raw_syscall5(SYS_ppoll, (long)fds, (long)n, until == UINT64_MAX ? 0 : (long)&ts, 0, 0)));
+}
+
+int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until) {
+  for (;;) {
+    long r = raw_syscall6(SYS_epoll_pwait, ep, (long)ev, n, 0, 0, 8);
+    if (r != 0 || (until != UINT64_MAX && sys_now() >= until)) return (int)result(r);
+    int w = netpoll_wait(ep, NETPOLL_READ, until);
+    if (w != 0 && w != -ETIMEDOUT) return (int)result(w);
+  }
+}

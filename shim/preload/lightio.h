@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_PRELOAD_LIGHTIO_H
+#define RATION_PRELOAD_LIGHTIO_H
+/* What the wrappers do for a light G: it parks on the netpoller or a timer, and its M runs others. lightio.c says how. */
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "core/carrier.h"
+
+/* The caller is a light G that may park. */
+static inline bool light_running(void) {
+  struct carrier *c = carrier_now();
+  return __builtin_expect(c != NULL, 0) && c->g && c->pq && c->m->locks == 0;
+}
+
+ssize_t lightio_read(int fd, void *buf, size_t n);
+ssize_t lightio_write(int fd, const void *buf, size_t n);
+ssize_t lightio_readv(int fd, const struct iovec *v, int n);
+ssize_t lightio_writev(int fd, const struct iovec *v, int n);
+ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from, socklen_t *len);
+ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to, socklen_t len);
+ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags);
+ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags);
+int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags);
+int lightio_connect(int fd, const struct sockaddr *to, socklen_t len);
+int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until);
+int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until);
+
+#endif
