@@ -4,7 +4,8 @@
 #
 # Light Gs in real processes (light.c), with one P and with two, without a daemon.
 here=$(cd "$(dirname "$0")" && pwd)
-prog="$here/../../${BUILD:-build}/tests/integration/light"
+case ${BUILD:-build} in /*) build=${BUILD:-build} ;; *) build=$here/../../${BUILD:-build} ;; esac
+prog=$build/tests/integration/light
 [ -x "$prog" ] || { echo "build first: make progs"; exit 77; }
 bad=0
 for name in $("$prog" list); do
