@@ -88,12 +88,12 @@ bool carrier_work_for(struct pq *pq) {
 
 /* An idle carrier, off the list; the poller if there is no other; null.  Lock held. */
 static struct carrier *idle_carrier_take(void) {
-  struct carrier *c = light.idle;
+  struct carrier *c = GLANCE(light.idle), *poller = GLANCE(light.poller);
   if (c) {
-    light.idle = c->next;
+    atomic_store_explicit(&light.idle, c->next, memory_order_relaxed);
     light.nidle--;
-  } else if (light.poller && !light.poller->pq) {
-    c = light.poller;
+  } else if (poller && !poller->pq) {
+    c = poller;
   }
   return c;
 }
@@ -311,7 +311,7 @@ static struct g *find_own(struct carrier *c) {
   struct pq *pq = c->pq;
   bool inherit;
   run_timers(&pq->timers);
-  if (pq->tick % LIGHT_TICK == 0) {
+  if (GLANCE(pq->tick) % LIGHT_TICK == 0) {
     struct g *g = global_get(c, 1);
     if (g) return g;
     if ((g = poll_now(c))) return g;
@@ -435,10 +435,10 @@ static enum bed lie_down(struct carrier *c) {
   bool polls = !light.poller && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX);
   c->polling = polls;
   if (polls) {
-    light.poller = c;
+    atomic_store_explicit(&light.poller, c, memory_order_relaxed);
   } else {
-    c->next = light.idle;
-    light.idle = c;
+    c->next = GLANCE(light.idle);
+    atomic_store_explicit(&light.idle, c, memory_order_relaxed);
     light.nidle++;
   }
   bool dead = light.in_main && !polls && !light.poller && all_idle() && light.global.len == 0 &&
@@ -454,7 +454,7 @@ static void poll_and_come_back(struct carrier *c) {
   gate_exit();
   carrier_hold(c);
   light_take();
-  light.poller = NULL;
+  atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
   c->polling = false;
   bool given = c->pq != NULL;
   if (!given) {
@@ -506,7 +506,7 @@ static struct g *find(struct carrier *c) {
       continue;
     }
     if (c->spinning) end_spinning(c);
-    if (!__atomic_load_n(&light.idle, __ATOMIC_RELAXED) && !__atomic_load_n(&light.poller, __ATOMIC_RELAXED)) make_spare();
+    if (!GLANCE(light.idle) && !GLANCE(light.poller)) make_spare();
     if (!g->lockedm || g->lockedm == c->m) return g;
     carrier_run_wired(c, g);
   }
@@ -531,13 +531,16 @@ static void *carrier_main(void *arg) {
   c->m->carrier = c;
   carrier_self = c;
   report_altstack();
+  fiber_of_thread(&c->fiber);
   carrier_hold(c);
   if (anything()) pq_again(c);
   carrier_born();
   for (;;) {
     struct g *g = find(c);
     c->g = g;
+    if (__builtin_expect(fiber_used, 0)) fiber_switch(&c->fiber, &g->fiber, false);
     ration_switch(&c->sp, g->sp);
+    if (__builtin_expect(fiber_used, 0)) fiber_arrived(&c->fiber);
     if (c->wired_g)
       leave_wired(c);
     else
@@ -606,6 +609,7 @@ static int start_all(void) {
     atomic_fetch_or_explicit(&light.idle_pqs, bit_of(pq), memory_order_relaxed);
   }
   preempt_init();
+  fiber_init();
   int r = monitor_start();
   for (uint32_t i = 0; r == 0 && i < n + 1; i++) r = make_carrier();
   return r;

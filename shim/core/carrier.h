@@ -31,13 +31,13 @@ struct carrier;
 struct pq {
   struct runq runq;
   /* [owner] */
-  _Alignas(64) uint32_t tick; /* dispatches; the monitor reads it */
+  _Alignas(64) _Atomic uint32_t tick; /* dispatches; the monitor reads it */
   uint32_t seed;
   uint32_t id;
   struct gqueue later; /* spawners that outran their P: run when the queue is empty */
   struct stack_cache stacks;
   struct g *overflow[RUNQ_OVERFLOW];
-  int64_t ngs; /* born minus died here */
+  _Atomic int64_t ngs; /* born minus died here; others read it */
   struct timers timers;
   /* shared */
   _Alignas(64) _Atomic uint32_t status;
@@ -55,6 +55,7 @@ struct carrier {
   struct m *m;   /* its M, or &no_m */
   int *errno_at;
   void *sp; /* [own] of the scheduler's stack while a G runs */
+  struct fiber fiber;
   /* what the G that was left still needs done, once it has left its stack */
   enum left_how left_how;
   struct g *left;
@@ -69,6 +70,8 @@ struct carrier {
   uint64_t id_next, id_end;  /* [own] ids for Gs born here */
   struct carrier *next;      /* [light.lock] idle list */
   struct carrier *all;
+  void *altstack; /* [own] for handlers of signals (report.c); null: none */
+  uint32_t altstack_bytes;
   struct m no_m;
 };
 
@@ -80,13 +83,13 @@ struct light {
   _Atomic uint32_t nglobal; /* read without the lock */
   uint32_t npqs;
   struct pq *pqs;
-  _Atomic uint64_t idle_pqs;  /* bits; written under the lock, read without */
-  _Atomic uint32_t nspinning; /* carriers that look for work */
-  struct carrier *idle;       /* without pq, asleep on wake */
+  _Atomic uint64_t idle_pqs;      /* bits; written under the lock, read without */
+  _Atomic uint32_t nspinning;     /* carriers that look for work */
+  _Atomic(struct carrier *) idle; /* [written under the lock] without pq, asleep on wake */
   uint32_t nidle;
-  uint32_t nwired;        /* carriers that wait for their wired G */
-  uint32_t nborn;         /* carriers that have been made and not yet looked around */
-  struct carrier *poller; /* asleep in netpoll, or null */
+  uint32_t nwired;                  /* carriers that wait for their wired G */
+  uint32_t nborn;                   /* carriers that have been made and not yet looked around */
+  _Atomic(struct carrier *) poller; /* [the same] asleep in netpoll, or null */
   struct carrier *carriers;
   uint32_t ncarriers;
   _Atomic uint64_t next_id;
@@ -104,6 +107,10 @@ struct carrier *carrier_now(void);
 #else
 static inline struct carrier *carrier_now(void) { return *(struct carrier *volatile *)&carrier_self; }
 #endif
+
+/* Counters that one thread writes and others read. */
+#define OWN_ADD(field, n) atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + (n), memory_order_relaxed)
+#define GLANCE(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
 /* Scheduler code of a carrier: no preemption, no handlers of the program. */
 static inline void carrier_hold(struct carrier *c) {

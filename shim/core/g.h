@@ -16,6 +16,7 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/fiber.h"
 
 enum g_kind { G_LIGHT, G_THREAD, G_WIRED };
 enum g_status { G_DEAD, G_RUNNABLE, G_RUNNING, G_SYSCALL, G_WAITING };
@@ -90,6 +91,7 @@ struct g {
   const void *waiting_on;       /* the channel, mutex, ...; for dumps and leak checks */
   void *wait;                   /* of shim/sync, while it is parked: what it waits with */
   _Atomic uint32_t select_done; /* of select: 0 armed, 1 someone has won */
+  struct fiber fiber; /* what sanitizers know it by */
   char name[24];
 };
 

@@ -12,6 +12,7 @@
 #include "core/gate.h"
 #include "core/carrier.h"
 #include "core/sched.h"
+#include "core/world.h"
 
 #define GATE_UNWOUND_MAX ((uintptr_t)64 << 20)
 #define GATE_STOPPED_NS \
@@ -278,6 +279,7 @@ bool gate_sigurg(const siginfo_t *si, void *uctx) {
   if (!ours) return false;
   atomic_fetch_add_explicit(&m->urg_seq, 1, memory_order_relaxed); /* read by this thread only, in gate_urg_seq */
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
+  if (world_stopping()) world_stop_here(m, uctx);
   if (m->carrier) carrier_preempted(m, uctx);
   if (!m_has_news(m->slot)) return true;
   /*

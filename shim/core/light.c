@@ -145,8 +145,10 @@ void light_arrive(void) {
 static inline struct g *next_local(struct carrier *c) {
   struct pq *pq = c->pq;
   bool inherit;
-  if (++pq->tick % LIGHT_TICK == 0) return NULL;
-  if (atomic_load_explicit(&pq->timers.first, memory_order_relaxed) != UINT64_MAX && pq->tick % 8 == 0) return NULL;
+  OWN_ADD(pq->tick, 1);
+  uint32_t tick = GLANCE(pq->tick);
+  if (tick % LIGHT_TICK == 0) return NULL;
+  if (tick % 8 == 0 && GLANCE(pq->timers.first) != UINT64_MAX) return NULL;
   struct g *g = runq_get(&pq->runq, &inherit);
   if (g && __builtin_expect(g->lockedm != NULL, 0)) {
     light_put(c, g, true); /* not for us: the scheduler's stack sees to it */
@@ -168,7 +170,9 @@ void light_leave(struct carrier *c, struct g *g, enum left_how how) {
   }
   struct g *next = c->wired_g || !c->pq ? NULL : next_local(c);
   c->g = next;
+  if (__builtin_expect(fiber_used, 0)) fiber_switch(&g->fiber, next ? &next->fiber : &c->fiber, how == LEFT_DEAD);
   ration_switch(&g->sp, next ? next->sp : c->sp);
+  if (__builtin_expect(fiber_used, 0)) fiber_arrived(&g->fiber);
 }
 
 /* --- threads that are no carriers --- */
@@ -258,7 +262,7 @@ bool g_yield(void) {
     return false;
   }
   g->status = G_RUNNABLE;
-  light_leave(c, g, c->pq->tick % LIGHT_TICK == LIGHT_TICK - 1 ? LEFT_GLOBAL : LEFT_YIELDED);
+  light_leave(c, g, GLANCE(c->pq->tick) % LIGHT_TICK == LIGHT_TICK - 1 ? LEFT_GLOBAL : LEFT_YIELDED);
   light_arrive();
   return true;
 }
@@ -271,13 +275,14 @@ static _Noreturn void end_g(void) {
   struct g *g = c->g;
   g->status = G_DEAD;
   g->locked = 0;
-  c->pq->ngs--;
+  OWN_ADD(c->pq->ngs, -1);
   g->lockedm = NULL;
   light_leave(c, g, LEFT_DEAD);
   __builtin_unreachable();
 }
 
 static void g_begin(void) {
+  if (__builtin_expect(fiber_used, 0)) fiber_arrived(NULL);
   light_arrive();
   struct g *g = carrier_now()->g;
   g->fn(g->arg);
@@ -302,6 +307,7 @@ static void prepare(struct g *g, ration_fn *fn, void *arg, const char *name) {
   g->created_by = self->kind == G_LIGHT ? self->id : 0;
   g->name[0] = 0;
   if (name) strncpy(g->name, name, sizeof g->name - 1);
+  if (__builtin_expect(fiber_used, 0)) fiber_new(&g->fiber, g->stack, (size_t)((char *)g - (char *)g->stack));
   g->sp = switch_new(stack_top(g), g_begin);
   g->status = G_RUNNABLE;
 }
@@ -360,7 +366,7 @@ static int go(ration_fn *fn, void *arg, size_t bytes, const char *name) {
   if (g) {
     g->id = new_id(c);
     prepare(g, fn, arg, name);
-    c->pq->ngs++;
+    OWN_ADD(c->pq->ngs, 1);
     light_put(c, g, false);
     carrier_wake_idle();
   }
@@ -435,7 +441,7 @@ unsigned ration_maxprocs(void) { return light_start() < 0 ? 1 : light.npqs; }
 
 size_t ration_ngs(void) {
   int64_t n = atomic_load_explicit(&light.ngs_outside, memory_order_relaxed);
-  for (uint32_t i = 0; i < light.npqs; i++) n += __atomic_load_n(&light.pqs[i].ngs, __ATOMIC_RELAXED);
+  for (uint32_t i = 0; i < light.npqs; i++) n += GLANCE(light.pqs[i].ngs);
   return n > 0 ? (size_t)n : 0;
 }
 

@@ -53,6 +53,7 @@ struct m {
   uintptr_t park_sp;        /* [own] stack pointer in park_m: tells a handler from a longjmp */
   uint64_t deferred_mask;   /* [own] the mask that it found */
   siginfo_t deferred_info;  /* [own] */
+  _Atomic(void *) stopped;  /* its context while world.c keeps it in the SIGURG handler; null: it is not there */
   struct m_slot own_slot;   /* when the map is full or there is none */
 };
 

@@ -10,12 +10,15 @@
  * It looks every LIGHT_SLICE_NS / 2 while any pq is in use, more often while Gs wait for one that is in a call, and sleeps for good
  * when all pqs are idle.
  */
+#include <pthread.h>
 #include "core/carrier.h"
 #include "core/gate.h"
 #include "core/preempt.h"
 #include "core/service.h"
 
 #define MONITOR_TICK_NS (LIGHT_SLICE_NS / 2)
+/* A look finds a new G that has run for half a tick, on the average: with the rest it gets a slice. */
+#define MONITOR_SEEN_NS (LIGHT_SLICE_NS - MONITOR_TICK_NS / 2)
 #define MONITOR_SYSCALL_NS 20000u
 #define MONITOR_TRIM_NS 5000000000u
 
@@ -73,20 +76,25 @@ static bool look_syscall(struct pq *pq, struct carrier *c, uint64_t now) {
   return false;
 }
 
-static void look_running(struct pq *pq, struct carrier *c, uint64_t now) {
-  uint32_t tick = __atomic_load_n(&pq->tick, __ATOMIC_RELAXED);
+/* Returns when its slice is over, or 0. */
+static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
+  uint32_t tick = GLANCE(pq->tick);
   if (tick != pq->seen_tick) {
     pq->seen_tick = tick;
     pq->seen_at = now;
-    return;
+    return 0;
   }
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
-  if (now - pq->seen_at >= LIGHT_SLICE_NS && carrier_work_for(pq)) stop(c);
+  if (!carrier_work_for(pq)) return 0;
+  if (now - pq->seen_at < MONITOR_SEEN_NS) return pq->seen_at + MONITOR_SEEN_NS;
+  stop(c);
+  return 0;
 }
 
 /* One look at all pqs.  When to look again. */
 static uint64_t look(uint64_t now) {
   bool active = false, soon = false;
+  uint64_t next = now + MONITOR_TICK_NS;
   for (uint32_t i = 0; i < light.npqs; i++) {
     struct pq *pq = &light.pqs[i];
     uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with pq_give */
@@ -95,15 +103,17 @@ static uint64_t look(uint64_t now) {
     active = true;
     if (st == PQ_SYSCALL)
       soon |= look_syscall(pq, c, now);
-    else
-      look_running(pq, c, now);
+    else {
+      uint64_t at = look_running(pq, c, now);
+      if (at && at < next) next = at;
+    }
   }
   if (!active && !atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return UINT64_MAX;
   if (!soon)
     poll_ns = MONITOR_SYSCALL_NS;
   else if (poll_ns < MONITOR_TICK_NS)
     poll_ns += poll_ns / 4;
-  return now + (soon ? poll_ns : MONITOR_TICK_NS);
+  return soon ? now + poll_ns : next;
 }
 
 static void monitor_main(void) {
@@ -126,4 +136,16 @@ static void monitor_main(void) {
   }
 }
 
-int monitor_start(void) { return service_start(&service, "ration-monitor", monitor_main, NULL, 0); }
+static void *monitor_thread(void *arg) {
+  monitor_main();
+  return arg;
+}
+
+/* A sanitizer wants to know every thread: then it is one of glibc's. */
+int monitor_start(void) {
+  pthread_t t;
+  if (!fiber_used) return service_start(&service, "ration-monitor", monitor_main, NULL, 0);
+  int r = pthread_create(&t, NULL, monitor_thread, NULL);
+  if (r == 0) pthread_detach(t);
+  return -r;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_FIBER_H
+#define RATION_CORE_FIBER_H
+/*
+ * Sanitizers and valgrind keep books on stacks: they are told of each switch, where they are in the process (the functions are weak: those of
+ * the runtime that the program was linked with).  Otherwise it costs one test of a global.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+struct fiber {
+  void *tsan;         /* of __tsan_create_fiber */
+  void *asan;         /* its fake stack while it is away */
+  const void *bottom; /* of the stack, and its bytes */
+  size_t bytes;
+};
+
+extern bool fiber_used; /* one of them is here; set once, before the first switch */
+
+void fiber_init(void);
+/* The calling thread's own stack. */
+void fiber_of_thread(struct fiber *f);
+/* A G that is about to begin, on this stack. */
+void fiber_new(struct fiber *f, const void *bottom, size_t bytes);
+/* Right before the switch, and right after it on the other side (null: for the first time there). */
+void fiber_switch(struct fiber *from, struct fiber *to, bool from_ends);
+void fiber_arrived(struct fiber *self);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_CORE_PROCMAPS_H
+#define RATION_CORE_PROCMAPS_H
+/* What /proc/self says of this process's memory and threads.  Raw system calls; no TLS, no heap. */
+#include <stdbool.h>
+#include <stdint.h>
+
+struct procmap {
+  uintptr_t from, to;
+  uint64_t offset, inode;
+  uint32_t major, minor;
+  bool read, write, exec, shared;
+  const char *path; /* "" if it has none */
+};
+/* Calls fn for each mapping, in the order of addresses, until it says false.  0 or -errno. */
+int procmaps_each(bool (*fn)(const struct procmap *m, void *arg), void *arg);
+
+/*
+ * Where a thread of this process is blocked in the kernel: its pc and stack pointer in user mode.  False: it is not, or
+ * /proc does not tell.
+ */
+bool procmaps_blocked_at(uint32_t tid, uintptr_t *pc, uintptr_t *sp);
+
+/* Zeroed pages of our own, or null. */
+void *procmaps_pages(uint64_t bytes);
+void procmaps_unmap(void *at, uint64_t bytes);
+
+#endif
