@@ -141,10 +141,10 @@ static void *monitor_thread(void *arg) {
   return arg;
 }
 
-/* A sanitizer wants to know every thread: then it is one of glibc's. */
+/* A sanitizer wants to know every thread, and an emulator may refuse the clone: then it is one of glibc's. */
 int monitor_start(void) {
   pthread_t t;
-  if (!fiber_used) return service_start(&service, "ration-monitor", monitor_main, NULL, 0);
+  if (!fiber_used && service_start(&service, "ration-monitor", monitor_main, NULL, 0) == 0) return 0;
   int r = pthread_create(&t, NULL, monitor_thread, NULL);
   if (r == 0) pthread_detach(t);
   return -r;

@@ -56,6 +56,12 @@ static void nobody_waits(int_chan c) {
 
 /* --- making, counting --- */
 
+#if defined(RATION_SAN_address)
+/* A case ends its process while Gs still wait on its channels; nor does LeakSanitizer look into the stacks of Gs. */
+const char *__lsan_default_options(void);
+const char *__lsan_default_options(void) { return "detect_leaks=0"; }
+#endif
+
 START_TEST(new_refuses_absurd_sizes) {
   const size_t bad[][2] = {
       {SIZE_MAX, 1}, {1, SIZE_MAX}, {UINT32_MAX, UINT32_MAX}, {(size_t)UINT32_MAX + 1, 0}, {0, (size_t)UINT32_MAX + 1}};
@@ -68,6 +74,9 @@ START_TEST(new_refuses_absurd_sizes) {
 END_TEST
 
 START_TEST(new_says_when_there_is_no_memory) {
+#if defined(__aarch64__)
+  return; /* qemu-user does not keep the limit */
+#endif
 #if defined(RATION_SAN_address) || defined(RATION_SAN_thread)
   return; /* their allocator ends the program, and they need more address space than we can take away */
 #endif
