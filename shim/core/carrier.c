@@ -136,6 +136,8 @@ void carrier_wakep(void) {
 void carrier_handoff(struct pq *pq) {
   bool work = carrier_work_for(pq);
   light_take();
+  /* Who queued a G globally just now saw no idle pq; and somebody has to wait for timers and descriptors. */
+  if (light.global.len || (!GLANCE(light.poller) && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX))) work = true;
   struct carrier *c = work ? idle_carrier_take() : NULL;
   bool polls = c && c == light.poller;
   if (c)
@@ -232,6 +234,53 @@ bool carrier_retake(struct pq *pq) {
   return true;
 }
 
+/*
+ * Blocked outside of any wrapper: there is no way back through us.  `lost` is set, and if the M is still away after that, the switch that brings it
+ * back makes it see that: it looks at its next step into the scheduler (carrier_hold), and until then uses nothing of the pq's.
+ */
+bool carrier_retake_running(struct pq *pq, struct carrier *c, uint64_t now) {
+  struct m *m = c->m;
+  light_take();
+  bool may = GLANCE(pq->status) == PQ_RUNNING && GLANCE(pq->carrier) == c && c->m != &c->no_m && SLOT_LOAD(m->slot->state) == M_RUN &&
+             __atomic_load_n(&m->locks, __ATOMIC_RELAXED) == 0;
+  uint64_t blocked_at = may ? __atomic_load_n(&m->slot->blocked_at, __ATOMIC_ACQUIRE) : 0;
+  if (may) {
+    atomic_store_explicit(&c->lost, 1, memory_order_seq_cst);
+    may = handoff_still_away(m, blocked_at) && __atomic_load_n(&m->locks, __ATOMIC_RELAXED) == 0;
+    if (may) {
+      atomic_store_explicit(&pq->carrier, NULL, memory_order_relaxed);
+      atomic_store_explicit(&pq->status, PQ_TAKEN, memory_order_relaxed);
+    } /* else it finds, under the lock, that the pq is still its own */
+  }
+  light_drop();
+  (void)now;
+  if (may) carrier_handoff(pq);
+  return may;
+}
+
+/* c, held, may have lost its pq. Returns with one. */
+void carrier_regain(struct carrier *c) {
+  struct pq *pq = c->pq;
+  light_take();
+  bool ours = !pq || !c->g || GLANCE(pq->carrier) == c;
+  atomic_store_explicit(&c->lost, 0, memory_order_relaxed);
+  if (!ours) {
+    c->pq = NULL;
+    pq = idle_pq_take();
+    if (pq) pq_give(pq, c);
+  }
+  light_drop();
+  if (ours || pq) return;
+  struct g *g = c->g;
+  if (!g->locked) g->lockedm = c->m;
+  g->status = G_RUNNABLE;
+  count_wired();
+  light_put_global(g);
+  carrier_wake_idle();
+  wait_wired(c);
+  g->status = G_RUNNING;
+}
+
 void carrier_exitsyscall(struct carrier *c) {
   struct pq *pq = c->pq;
   uint32_t in = PQ_SYSCALL;
@@ -240,7 +289,10 @@ void carrier_exitsyscall(struct carrier *c) {
   if (atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c &&
       (atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_RUNNING, memory_order_acq_rel, memory_order_relaxed) ||
        (in == PQ_RUNNING && atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c))) /* a handler inside of a call has been here */
+  {
+    monitor_syscall_over();
     return;
+  }
   carrier_hold(c);
   c->pq = NULL;
   light_take();
@@ -418,10 +470,24 @@ static void carrier_born(void) {
   light_drop();
 }
 
+static bool rests(struct g *g, void *arg) {
+  bool *all = arg;
+  if (g->id && (g->status == G_RUNNABLE || g->status == G_RUNNING)) *all = false;
+  return *all;
+}
+
+/* To be sure before the program is ended. */
+static bool nothing_runs(void) {
+  bool all = true;
+  stack_each(rests, &all);
+  return all;
+}
+
 /* All that is to know under the lock before a carrier without pq sleeps. */
 enum bed { BED_NONE, BED_LIST, BED_NETPOLL };
 static enum bed lie_down(struct carrier *c) {
   netpoll_open();
+  if (all_idle()) monitor_syscall_over();
   light_take();
   /* Who queued a G and looked for an idle carrier before we were one has left without. */
   struct pq *pq = anything() ? idle_pq_take() : NULL;
@@ -444,8 +510,20 @@ static enum bed lie_down(struct carrier *c) {
   bool dead = light.in_main && !polls && !light.poller && all_idle() && light.global.len == 0 &&
               light.nidle + light.nwired == light.ncarriers && sched.nms == light.ncarriers + 1 && netpoll_waiters() == 0;
   light_drop();
-  if (dead) report_deadlock();
+  if (dead && nothing_runs()) report_deadlock();
   return polls ? BED_NETPOLL : BED_LIST;
+}
+
+/* Something is to be run, and no pq is idle: one whose carrier is blocked in a call.  Lock held. */
+static struct pq *pq_from_call(void) {
+  for (uint32_t i = 0; i < light.npqs; i++) {
+    struct pq *pq = &light.pqs[i];
+    struct carrier *in = GLANCE(pq->carrier);
+    uint32_t status = PQ_SYSCALL;
+    if (GLANCE(pq->status) != PQ_SYSCALL || !in || !handoff_blocked_now(in->m)) continue;
+    if (atomic_compare_exchange_strong_explicit(&pq->status, &status, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed)) return pq;
+  }
+  return NULL;
 }
 
 static void poll_and_come_back(struct carrier *c) {
@@ -459,6 +537,7 @@ static void poll_and_come_back(struct carrier *c) {
   bool given = c->pq != NULL;
   if (!given) {
     struct pq *pq = idle_pq_take();
+    if (!pq && (list.len || timers_first_of_all() <= sys_now())) pq = pq_from_call();
     if (pq) pq_give(pq, c);
   }
   struct g *g;

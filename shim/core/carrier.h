@@ -66,6 +66,7 @@ struct carrier {
   bool polling;              /* [light.lock] sleeps in netpoll */
   _Atomic uint32_t wake;     /* futex: 1: it was given a pq, or is to look around */
   _Atomic uint32_t syscalls; /* [own] wrapped calls begun */
+  _Atomic uint32_t lost;     /* 1: its pq may have been taken while it was blocked outside of any wrapper: carrier_regain */
   _Atomic uint32_t preempt;  /* 1: its G is to be stopped; set by the monitor */
   uint64_t id_next, id_end;  /* [own] ids for Gs born here */
   struct carrier *next;      /* [light.lock] idle list */
@@ -112,10 +113,13 @@ static inline struct carrier *carrier_now(void) { return *(struct carrier *volat
 #define OWN_ADD(field, n) atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + (n), memory_order_relaxed)
 #define GLANCE(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
+void carrier_regain(struct carrier *c);
 /* Scheduler code of a carrier: no preemption, no handlers of the program. */
 static inline void carrier_hold(struct carrier *c) {
   c->m->locks++;
   atomic_signal_fence(memory_order_seq_cst);
+  if (__builtin_expect(atomic_load_explicit(&c->lost, memory_order_relaxed) != 0, 0))
+    carrier_regain(c); /* pairs with carrier_retake_running */
 }
 static inline void carrier_release(struct carrier *c) {
   atomic_signal_fence(memory_order_seq_cst);
@@ -157,6 +161,8 @@ void carrier_exitsyscall(struct carrier *c);
 void carrier_entersyscallblock(struct carrier *c);
 /* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */
 bool carrier_retake(struct pq *pq);
+/* The same where it is blocked outside of any wrapper (a page fault, stdio, a raw system call). */
+bool carrier_retake_running(struct pq *pq, struct carrier *c, uint64_t now);
 
 /* --- timer.c --- */
 void timers_init(struct timers *ts);
@@ -170,6 +176,8 @@ void monitor_blocked(uint64_t now);
 void monitor_kick(void);
 /* A carrier is in a wrapped call while Gs wait for its pq. */
 void monitor_syscall(void);
+/* It is back, or nothing waits any more. */
+void monitor_syscall_over(void);
 
 /* --- netpoll.c --- */
 /* Moves Gs whose descriptors are ready into `out`; waits until `until` at most (0: not at all).  How many Gs wait: netpoll_waiters(). */

@@ -89,6 +89,7 @@ struct g {
   _Atomic uint32_t wake;        /* of a G that is a thread: futex, 1: readied */
   uint64_t created_by;          /* id */
   const void *waiting_on;       /* the channel, mutex, ...; for dumps and leak checks */
+  const void *selects;          /* the select that it is parked in; for leak checks */
   void *wait;                   /* of shim/sync, while it is parked: what it waits with */
   _Atomic uint32_t select_done; /* of select: 0 armed, 1 someone has won */
   struct fiber fiber; /* what sanitizers know it by */

@@ -81,9 +81,7 @@ static struct carrier *thread_of(const struct gdump *d, const struct g *g) {
   return NULL;
 }
 
-static struct unwind_range stack_of(const struct g *g) {
-  return (struct unwind_range){(uintptr_t)g->stack + GUARD_BYTES, (uintptr_t)g};
-}
+static struct unwind_range stack_of(const struct g *g) { return (struct unwind_range){(uintptr_t)g->stack + GUARD_BYTES, (uintptr_t)g}; }
 
 static uint32_t unwind_thread(struct gdump *d, const struct g *g, struct carrier *c, uintptr_t *frames) {
   struct unwind_regs regs;

@@ -37,6 +37,16 @@ static bool still_away(struct m *m, uint64_t blocked_at) {
   return SLOT_LOAD(s->state) == M_RUN && sched_hooks.sleeps(m);
 }
 
+bool handoff_still_away(struct m *m, uint64_t blocked_at) {
+  if (m_seen_by_bpf(m)) return still_away(m, blocked_at);
+  return sched_hooks.barrier() == 0 && SLOT_LOAD(m->slot->state) == M_RUN && sched_hooks.sleeps(m);
+}
+
+bool handoff_blocked_now(const struct m *m) {
+  if (m_seen_by_bpf(m)) return __atomic_load_n(&m->slot->blocked_at, __ATOMIC_ACQUIRE) != 0;
+  return SLOT_LOAD(m->slot->state) == M_SYSCALL;
+}
+
 /*
  * The P of an M that is ready to run but that the kernel has put aside for others: nobody runs
  * on that P now, and to wait until its M gets a CPU only to give the P up would be waiting for

@@ -45,13 +45,23 @@ void monitor_syscall(void) {
   if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
 }
 
+void monitor_syscall_over(void) {
+  if (!atomic_load_explicit(&light_waits, memory_order_relaxed)) return;
+  atomic_store_explicit(&light_waits, 0, memory_order_relaxed);
+  if (sched.header) SLOT_STORE(sched.header->waiting, sched_waiting());
+}
+
 /* BPF saw Ms of ours block.  On the client's poller. */
 void monitor_blocked(uint64_t now) {
   for (uint32_t i = 0; i < light.npqs; i++) {
     struct pq *pq = &light.pqs[i];
-    if (atomic_load_explicit(&pq->status, memory_order_acquire) != PQ_SYSCALL) continue; /* pairs with carrier_entersyscall */
+    uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with carrier_entersyscall */
     struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
-    if (c && handoff_blocked(c->m, now) && carrier_work_for(pq)) carrier_retake(pq);
+    if (st == PQ_IDLE || !c || !handoff_blocked_now(c->m) || !carrier_work_for(pq)) continue;
+    if (st == PQ_SYSCALL)
+      carrier_retake(pq);
+    else if (st == PQ_RUNNING)
+      carrier_retake_running(pq, c, now);
   }
 }
 
@@ -76,6 +86,13 @@ static bool look_syscall(struct pq *pq, struct carrier *c, uint64_t now) {
   return false;
 }
 
+/* Its thread is blocked though it is in no wrapper. */
+static bool blocked_outside(struct carrier *c) {
+  struct m *m = c->m;
+  if (m == &c->no_m || SLOT_LOAD(m->slot->state) != M_RUN) return false;
+  return m_seen_by_bpf(m) ? handoff_blocked_now(m) : sched_hooks.sleeps(m);
+}
+
 /* Returns when its slice is over, or 0. */
 static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   uint32_t tick = GLANCE(pq->tick);
@@ -86,6 +103,10 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   }
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
   if (!carrier_work_for(pq)) return 0;
+  if (blocked_outside(c)) {
+    carrier_retake_running(pq, c, now);
+    return 0;
+  }
   if (now - pq->seen_at < MONITOR_SEEN_NS) return pq->seen_at + MONITOR_SEEN_NS;
   stop(c);
   return 0;

@@ -212,6 +212,10 @@ uint32_t lease_hog_slots(void);
 /* --- handoff.c --- */
 /* Is m blocked in the kernel, so that its P could serve another? */
 bool handoff_blocked(struct m *m, uint64_t now);
+/* Its thread is blocked in the kernel at this moment, as far as can be told at once. */
+bool handoff_blocked_now(const struct m *m);
+/* Outside of any wrapper, after a store that it is to see when it is back: is it still blocked? blocked_at was read before that store. */
+bool handoff_still_away(struct m *m, uint64_t blocked_at);
 /* Takes the P of a blocked M away.  Null: it came back meanwhile. */
 struct p *handoff_retake(struct m *m, uint64_t now);
 

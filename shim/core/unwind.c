@@ -523,7 +523,8 @@ static bool evaluate(const struct rule *rule, const struct unwind_regs *r, const
 }
 
 /* What a register was in the caller.  False: it can't be told. */
-static bool caller_value(const struct rule *rule, uint32_t reg, const struct unwind_regs *r, const struct stack *s, uint64_t cfa, uint64_t *v) {
+static bool caller_value(const struct rule *rule, uint32_t reg, const struct unwind_regs *r, const struct stack *s, uint64_t cfa,
+                         uint64_t *v) {
   switch (rule->how) {
     case SAME:
       *v = r->r[reg];

@@ -65,6 +65,7 @@ struct unwind_range {
  * The frames, innermost first, at most `most` of them.  Nothing but these n (at most 2) stretches of memory is read: the stack, and the one for signals.  A frame is pc << 1, with bit 0
  * set where pc is a return address.  ret: regs->pc is one.  Returns how many.
  */
-uint32_t unwind_stack(struct unwind *u, struct unwind_regs *regs, bool ret, const struct unwind_range *on, unsigned n, uintptr_t *frames, uint32_t most);
+uint32_t unwind_stack(struct unwind *u, struct unwind_regs *regs, bool ret, const struct unwind_range *on, unsigned n, uintptr_t *frames,
+                      uint32_t most);
 
 #endif

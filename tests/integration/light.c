@@ -396,6 +396,30 @@ static int a_blocked_thread_leaves_its_p(void) {
   return 0;
 }
 
+static void block_by_hand(void *arg) {
+  char c;
+  long r, fd = (long)arg;
+#if defined(__x86_64__)
+  __asm__ volatile("syscall" : "=a"(r) : "a"(SYS_read), "D"(fd), "S"(&c), "d"(1) : "rcx", "r11", "memory");
+#else
+  r = read((int)fd, &c, 1);
+#endif
+  MUST(r == 1);
+  add_one(NULL);
+}
+/* Nor does one in a call that no wrapper sees. */
+static int a_thread_blocked_by_hand_leaves_its_p(void) {
+  int p[2];
+  MUST(pipe(p) == 0);
+  long n = (long)ration_maxprocs() + 3;
+  for (long i = 0; i < n; i++) ration_go(block_by_hand, (void *)(long)p[0]);
+  for (int i = 0; i < 20; i++) ration_sleep(RATION_MS / 10);
+  MUST(atomic_load(&count) == 0);
+  for (long i = 0; i < n; i++) MUST(write(p[1], "x", 1) == 1);
+  until(n);
+  return 0;
+}
+
 static int files_are_read_as_ever(void) {
   char name[] = "/tmp/ration-light-XXXXXX", buf[10000], back[10000];
   int fd = mkstemp(name);
@@ -456,6 +480,7 @@ static const struct check {
     C(poll_and_epoll_park),
     C(a_descriptor_used_again_is_waited_for),
     C(a_blocked_thread_leaves_its_p),
+    C(a_thread_blocked_by_hand_leaves_its_p),
     C(files_are_read_as_ever),
     {"deadlock_is_reported", deadlock_is_reported, 2, "all Gs are asleep - deadlock!"},
     {"a_stack_overflow_is_named", a_stack_overflow_is_named, 128 + SIGSEGV, "\"greedy\""},
