@@ -224,7 +224,7 @@ tsan:
 	@BUILD=$(BUILD)-tsan TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 tests/run --kind unit --kind stress $(TESTS)
 
 FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli shim/core shim/preload shim/client shim/sync \
-	shim/include/ration tests/unit tests/unit/mini tests/integration tests/bench tests/apps tests/fuzz)))
+	shim/include/ration tests/unit tests/unit/mini tests/integration tests/examples tests/bench tests/apps tests/fuzz)))
 # clang-tidy 14 carries va_list state from one file to the next: a run of it for each file.
 TIDY_SRCS = $(filter-out bpf/%,$(filter %.c,$(FORMATTED)))
 TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE= -DRATION_VERSION=\"$(VERSION)\" $(INCLUDES) -Itests/unit -I$(BUILD) -Wall -Wextra
@@ -287,15 +287,17 @@ UNITS = $(wildcard systemd/*.service systemd/*.socket)
 CONF = $(firstword $(wildcard systemd/rationd.conf docs/rationd.conf systemd/rationd.conf.example docs/rationd.conf.example))
 MANS = $(wildcard docs/*.[1-8] docs/man/*.[1-8])
 DROPINS = $(wildcard systemd/drop-in/*.conf)
+PC = $(wildcard shim/ration.pc.in)
 HEADERS = $(wildcard shim/include/ration/*.h)
 
-## install: into DESTDIR and PREFIX (default /usr/local): programs, library, headers, units, man pages, conf example
+## install: into DESTDIR and PREFIX (default /usr/local): programs, library, headers, pkg-config file, units, man pages, conf example
 install: all
 	install -d $(BINDIR) $(SBINDIR) $(LIBDIR) $(UNITDIR) $(DOCDIR)
 	install -m 755 $(BUILD)/ration $(BINDIR)/ration
 	install -m 755 $(BUILD)/rationd $(SBINDIR)/rationd
 	install -m 644 $(BUILD)/libration.so $(LIBDIR)/libration.so
 	$(if $(HEADERS),install -d $(INCDIR) && install -m 644 $(HEADERS) $(INCDIR))
+	$(if $(PC),install -d $(LIBDIR)/pkgconfig && sed -e 's%@PREFIX@%$(PREFIX)%' -e 's%@VERSION@%$(VERSION)%' $(PC) >$(LIBDIR)/pkgconfig/ration.pc && chmod 644 $(LIBDIR)/pkgconfig/ration.pc)
 	for u in $(UNITS); do sed -e 's%/usr/sbin/rationd%$(PREFIX)/sbin/rationd%g' $$u >$(UNITDIR)/$${u##*/} && chmod 644 $(UNITDIR)/$${u##*/} || exit 1; done
 	for m in $(MANS); do d=$(MANDIR)/man$${m##*.}; install -d $$d && install -m 644 $$m $$d || exit 1; done
 	install -m 644 LICENSE $(wildcard README.md docs/*.md docs/*.svg) $(DOCDIR)
@@ -304,7 +306,7 @@ install: all
 
 ## uninstall: remove what install put there
 uninstall:
-	rm -f $(BINDIR)/ration $(SBINDIR)/rationd $(LIBDIR)/libration.so
+	rm -f $(BINDIR)/ration $(SBINDIR)/rationd $(LIBDIR)/libration.so $(LIBDIR)/pkgconfig/ration.pc
 	rm -f $(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(foreach m,$(MANS),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
 	rm -rf $(INCDIR) $(DOCDIR)
 

@@ -33,6 +33,7 @@
 #include "client/env.h"
 #include "core/preempt.h"
 #include "core/carrier.h"
+#include "core/gdump.h"
 #include "core/sched.h"
 #include "core/service.h"
 #include "core/trace.h"
@@ -40,6 +41,7 @@
 
 #define ANSWER_MS 250
 #define RETRY_MS 5000
+#define DUMP_NS 5000000000u
 #define FORKED_CPU_NS 5000000
 #define REJOIN_MS 10000u /* after a pool let us starve; twice as long each time */
 #define REJOIN_MOST_MS 320000u
@@ -109,7 +111,8 @@ static int hello(int sock, int page_fd, struct welcome *out) {
     nfds = 0;
     r = wire_recv(sock, &f, fds, &nfds, NULL);
     if (r < 0) return r;
-  } while (f.hdr.type == WIRE_CHANGED || f.hdr.type == WIRE_REATTACH); /* unasked, about an earlier attachment */
+  } while (f.hdr.type == WIRE_CHANGED || f.hdr.type == WIRE_REATTACH ||
+           f.hdr.type == WIRE_DUMP_GS); /* unasked, about an earlier attachment */
   int next = 0;
   *out = (struct welcome){.page = -1, .map = -1, .ring = -1};
   bool ok = f.hdr.type == WIRE_WELCOME && f.hdr.serial == 1;
@@ -342,10 +345,23 @@ static void rejoin(void) {
   place_fds(sock, &w, keep);
 }
 
+/* Somebody asks what our light Gs do.  Whoever reads must go on reading: then this is over in DUMP_NS. */
+static void dump_gs(int fd) {
+  struct stat st;
+  long flags = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
+  bool pipe = raw_syscall2(SYS_fstat, fd, (long)&st) == 0 && S_ISFIFO(st.st_mode) && flags >= 0;
+  if (pipe && raw_syscall3(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK) >= 0 && light.npqs) gdump_until(fd, sys_now() + DUMP_NS);
+  close_fd(fd);
+}
+
 static void poll_socket(bool hup) {
   struct wire_frame f;
   int fds[WIRE_FDS_MAX], nfds = 0;
   int r = hup ? -EPIPE : wire_recv(POLLER_SOCK, &f, fds, &nfds, NULL);
+  if (r == 0 && f.hdr.type == WIRE_DUMP_GS && nfds == 1) {
+    dump_gs(fds[0]);
+    return;
+  }
   for (int i = 0; i < nfds; i++) close_fd(fds[i]);
   if (r == -EAGAIN || r == -EWOULDBLOCK) return;
   if (r < 0) {
@@ -502,6 +518,7 @@ void client_fork_child(void) {
   phase_forget();
   sched_forget_all();
   m_forget_others(m_self);
+  light_fork_child(m_self);
   if (aside || atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
   gate_timer_hook = attach_timer_rang;
   struct sigevent ev = {.sigev_notify = 4 /* SIGEV_THREAD_ID */, .sigev_signo = SIGURG, .sigev_value.sival_ptr = &attach_timer_tag};

@@ -5,12 +5,16 @@
 #include "client/client.h"
 #include "core/gate.h"
 #include "core/sched.h"
+#include "core/world.h"
 
 /*
  * fork.  The parent does nothing: a lock that we held across the fork would be held while glibc takes malloc's, and malloc's
  * owner may wait for ours.  So the child finds the scheduler in any state, and starts from an empty one.
  */
-void gate_fork_child(void) { client_fork_child(); }
+void gate_fork_child(void) {
+  world_fork_child();
+  client_fork_child();
+}
 
 void gate_exec_prepare(void) {
   struct m *m = m_self;

@@ -11,7 +11,7 @@
  *   RUNNING --its G was preempted, or its wired G parked--> WIRED (pq handed on; asleep on `wake`) --G scheduled--> RUNNING
  *   RUNNING --wrapped call--> SYSCALL --pq retaken meanwhile--> takes an idle pq, or queues its G and is IDLE
  *
- * There is always a spare carrier asleep, so that threads without a TCB (monitor, poller) need not make one: a carrier that is about to
+ * There is always a spare carrier asleep besides the one in netpoll, so that threads without a TCB (monitor, poller) need not make one: a carrier that is about to
  * run a G and sees none makes one (nborn: one is on its way).  Those that a spare was woken for go through that place as well.
  *
  * light.lock guards the idle lists and the global queue.  Taken with the M held (no preemption, no handlers); nothing is taken under it.
@@ -92,8 +92,8 @@ static struct carrier *idle_carrier_take(void) {
   if (c) {
     atomic_store_explicit(&light.idle, c->next, memory_order_relaxed);
     light.nidle--;
-  } else if (poller && !poller->pq) {
-    c = poller;
+  } else if (poller && !poller->pq && (carrier_now() || m_self)) {
+    c = poller; /* not from a service thread: it has a descriptor table of its own, and can't break the poller's sleep */
   }
   return c;
 }
@@ -188,9 +188,13 @@ bool carrier_preempted(struct m *m, void *uctx) {
   struct carrier *c = m->carrier;
   if (!c || !atomic_exchange_explicit(&c->preempt, 0, memory_order_relaxed)) return false;
   struct g *g = c->g;
-  if (!g || !c->pq || g->locked) return true;
+  if (!g || g->locked) return true;
   carrier_hold(c);
   struct pq *pq = c->pq;
+  if (!pq) {
+    carrier_release(c);
+    return true;
+  }
   c->pq = NULL;
   g->lockedm = m;
   g->status = G_RUNNABLE;
@@ -212,11 +216,15 @@ bool carrier_preempted(struct m *m, void *uctx) {
 /* --- wrapped calls --- */
 
 void carrier_entersyscall(struct carrier *c) {
+  if (__builtin_expect(GLANCE(c->lost) != 0, 0)) {
+    carrier_hold(c);
+    carrier_release(c);
+  }
   struct pq *pq = c->pq;
   if (!pq) return;
   atomic_store_explicit(&c->syscalls, atomic_load_explicit(&c->syscalls, memory_order_relaxed) + 1, memory_order_relaxed);
   bool work = atomic_load_explicit(&light.nglobal, memory_order_relaxed) || !runq_empty(&pq->runq) || pq->later.len;
-  atomic_store_explicit(&pq->status, PQ_SYSCALL, memory_order_release); /* pairs with the CAS in carrier_retake */
+  atomic_store_explicit(&pq->status, PQ_CALL_OF(c), memory_order_release); /* pairs with the CAS in carrier_retake */
   if (work) monitor_syscall();
 }
 
@@ -227,9 +235,11 @@ void carrier_entersyscallblock(struct carrier *c) {
 }
 
 bool carrier_retake(struct pq *pq) {
-  uint32_t in = PQ_SYSCALL;
+  uint32_t in = GLANCE(pq->status);
   /* acquire: pairs with the release in carrier_entersyscall, the queue is as its owner left it */
-  if (!atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed)) return false;
+  if (PQ_KIND(in) != PQ_SYSCALL ||
+      !atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed))
+    return false;
   carrier_handoff(pq);
   return true;
 }
@@ -258,36 +268,30 @@ bool carrier_retake_running(struct pq *pq, struct carrier *c, uint64_t now) {
   return may;
 }
 
-/* c, held, may have lost its pq. Returns with one. */
+/*
+ * c, held, may have lost its pq.  If so its G goes on without until it parks, unless one is idle: it may be holding a run lock, and must not wait
+ * here.  It still needs a P of the pool to run, like any thread.
+ */
 void carrier_regain(struct carrier *c) {
   struct pq *pq = c->pq;
   light_take();
-  bool ours = !pq || !c->g || GLANCE(pq->carrier) == c;
   atomic_store_explicit(&c->lost, 0, memory_order_relaxed);
-  if (!ours) {
-    c->pq = NULL;
+  if (pq && GLANCE(pq->carrier) != c) {
     pq = idle_pq_take();
-    if (pq) pq_give(pq, c);
+    if (pq)
+      pq_give(pq, c);
+    else
+      __atomic_store_n(&c->pq, NULL, __ATOMIC_RELAXED);
   }
   light_drop();
-  if (ours || pq) return;
-  struct g *g = c->g;
-  if (!g->locked) g->lockedm = c->m;
-  g->status = G_RUNNABLE;
-  count_wired();
-  light_put_global(g);
-  carrier_wake_idle();
-  wait_wired(c);
-  g->status = G_RUNNING;
 }
 
 void carrier_exitsyscall(struct carrier *c) {
   struct pq *pq = c->pq;
-  uint32_t in = PQ_SYSCALL;
+  uint32_t in = PQ_CALL_OF(c);
   if (!pq) return;
-  /* pairs with the CAS in carrier_retake; and a pq that is in SYSCALL again is another carrier's */
-  if (atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c &&
-      (atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_RUNNING, memory_order_acq_rel, memory_order_relaxed) ||
+  /* pairs with the CAS in carrier_retake */
+  if ((atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_RUNNING, memory_order_acq_rel, memory_order_relaxed) ||
        (in == PQ_RUNNING && atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c))) /* a handler inside of a call has been here */
   {
     monitor_syscall_over();
@@ -363,6 +367,7 @@ static struct g *find_own(struct carrier *c) {
   struct pq *pq = c->pq;
   bool inherit;
   run_timers(&pq->timers);
+  OWN_ADD(pq->tick, 1); /* or a P that comes by here alone, with preempted Gs, serves the global queue for ever */
   if (GLANCE(pq->tick) % LIGHT_TICK == 0) {
     struct g *g = global_get(c, 1);
     if (g) return g;
@@ -507,7 +512,7 @@ static enum bed lie_down(struct carrier *c) {
     atomic_store_explicit(&light.idle, c, memory_order_relaxed);
     light.nidle++;
   }
-  bool dead = light.in_main && !polls && !light.poller && all_idle() && light.global.len == 0 &&
+  bool dead = __atomic_load_n(&light.in_main, __ATOMIC_RELAXED) && !polls && !light.poller && all_idle() && light.global.len == 0 &&
               light.nidle + light.nwired == light.ncarriers && sched.nms == light.ncarriers + 1 && netpoll_waiters() == 0;
   light_drop();
   if (dead && nothing_runs()) report_deadlock();
@@ -519,8 +524,8 @@ static struct pq *pq_from_call(void) {
   for (uint32_t i = 0; i < light.npqs; i++) {
     struct pq *pq = &light.pqs[i];
     struct carrier *in = GLANCE(pq->carrier);
-    uint32_t status = PQ_SYSCALL;
-    if (GLANCE(pq->status) != PQ_SYSCALL || !in || !handoff_blocked_now(in->m)) continue;
+    uint32_t status = GLANCE(pq->status);
+    if (PQ_KIND(status) != PQ_SYSCALL || !in || !handoff_blocked_now(in->m)) continue;
     if (atomic_compare_exchange_strong_explicit(&pq->status, &status, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed)) return pq;
   }
   return NULL;
@@ -585,7 +590,7 @@ static struct g *find(struct carrier *c) {
       continue;
     }
     if (c->spinning) end_spinning(c);
-    if (!GLANCE(light.idle) && !GLANCE(light.poller)) make_spare();
+    if (!GLANCE(light.idle)) make_spare();
     if (!g->lockedm || g->lockedm == c->m) return g;
     carrier_run_wired(c, g);
   }
@@ -639,6 +644,7 @@ static int make_carrier(void) {
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   light_take();
   light.ncarriers++;
+  c->id = ++light.last_carrier;
   c->all = light.carriers;
   light.carriers = c;
   light_drop();
@@ -658,7 +664,7 @@ static int make_carrier(void) {
 /* On a carrier's own stack, held. */
 static void make_spare(void) {
   light_take();
-  bool make = !light.idle && !light.poller && light.nborn == 0;
+  bool make = !light.idle && light.nborn == 0;
   light.nborn += make;
   light_drop();
   if (make && make_carrier() < 0) carrier_born();
@@ -687,6 +693,7 @@ static int start_all(void) {
     pq->seed = 2463534242u + i * 7919;
     atomic_fetch_or_explicit(&light.idle_pqs, bit_of(pq), memory_order_relaxed);
   }
+  raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&light.mask, sizeof light.mask);
   preempt_init();
   fiber_init();
   int r = monitor_start();

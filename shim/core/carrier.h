@@ -19,6 +19,9 @@
 
 /* What a P has besides the right to run: queue, timers, stacks.  See light.c for its states. */
 enum pq_status { PQ_IDLE, PQ_RUNNING, PQ_SYSCALL, PQ_TAKEN };
+/* Whose call it is goes with PQ_SYSCALL, so that a carrier that comes back late does not take the pq for its own again in another's call. */
+#define PQ_KIND(status) ((status)&0xffu)
+#define PQ_CALL_OF(c) (PQ_SYSCALL | (c)->id << 8)
 
 struct timers {
   struct lock lock; /* guards what follows; taken alone */
@@ -52,7 +55,8 @@ enum left_how { LEFT_NONE, LEFT_PARKED, LEFT_YIELDED, LEFT_LATER, LEFT_GLOBAL, L
 struct carrier {
   struct g *g;   /* [own] the light G that runs; null: the scheduler's own stack */
   struct pq *pq; /* [own; who hands it a pq while it sleeps] */
-  struct m *m;   /* its M, or &no_m */
+  uint32_t id;
+  struct m *m; /* its M, or &no_m */
   int *errno_at;
   void *sp; /* [own] of the scheduler's stack while a G runs */
   struct fiber fiber;
@@ -92,12 +96,13 @@ struct light {
   uint32_t nborn;                   /* carriers that have been made and not yet looked around */
   _Atomic(struct carrier *) poller; /* [the same] asleep in netpoll, or null */
   struct carrier *carriers;
-  uint32_t ncarriers;
+  uint32_t ncarriers, last_carrier;
   _Atomic uint64_t next_id;
   _Atomic int64_t ngs_outside; /* born outside of any P, minus died there */
   _Atomic uint64_t now;        /* coarse; the monitor's */
   struct g *main_g;
-  bool in_main; /* ration_main runs the program */
+  uint64_t mask; /* of the thread that started all this: what a forked child gets instead of a carrier's */
+  bool in_main;  /* ration_main runs the program */
 };
 extern struct light light;
 
@@ -130,6 +135,7 @@ static inline void carrier_release(struct carrier *c) {
 extern _Atomic uint32_t light_waits;
 
 /* --- light.c --- */
+void light_fork_child(struct m *m);
 /* c, held, leaves g for another one; returns when g has been scheduled again, maybe on another carrier: then light_arrive. */
 void light_leave(struct carrier *c, struct g *g, enum left_how how);
 void light_arrive(void);
@@ -188,6 +194,7 @@ int netpoll_open(void);
 /* Until when a carrier sleeps in netpoll; 0: none does. */
 uint64_t netpoll_sleeps_until(void);
 uint32_t netpoll_waiters(void);
+void netpoll_fork_child(void);
 
 /* --- report.c --- */
 void report_deadlock(void) __attribute__((noreturn));

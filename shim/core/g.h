@@ -92,7 +92,7 @@ struct g {
   const void *selects;          /* the select that it is parked in; for leak checks */
   void *wait;                   /* of shim/sync, while it is parked: what it waits with */
   _Atomic uint32_t select_done; /* of select: 0 armed, 1 someone has won */
-  struct fiber fiber; /* what sanitizers know it by */
+  struct fiber fiber;           /* what sanitizers know it by */
   char name[24];
 };
 

@@ -125,7 +125,7 @@ void light_finish_left(struct carrier *c) {
       carrier_wake_idle();
       break;
     case LEFT_DEAD:
-      stack_put(&c->pq->stacks, g);
+      stack_put(c->pq ? &c->pq->stacks : NULL, g);
       break;
   }
   c->left_how = LEFT_NONE;
@@ -230,11 +230,12 @@ void g_ready(struct g *g, bool next) {
   }
   struct carrier *c = carrier_now();
   g->status = G_RUNNABLE;
+  if (c) carrier_hold(c);
   if (__builtin_expect(!c || !c->pq, 0)) {
     ready_from_outside(g);
+    if (c) carrier_release(c);
     return;
   }
-  carrier_hold(c);
   light_put(c, g, next);
   struct g *self = c->g;
   if (next && self) {
@@ -256,6 +257,12 @@ bool g_yield(void) {
   }
   carrier_hold(c);
   struct g *g = c->g;
+  if (!c->pq) {
+    g->status = G_RUNNABLE;
+    light_leave(c, g, LEFT_GLOBAL);
+    light_arrive();
+    return true;
+  }
   if (runq_empty(&c->pq->runq) && !atomic_load_explicit(&light.nglobal, memory_order_relaxed) && !c->pq->later.len &&
       netpoll_waiters() == 0 && atomic_load_explicit(&c->pq->timers.first, memory_order_relaxed) == UINT64_MAX) {
     carrier_release(c);
@@ -275,7 +282,10 @@ static _Noreturn void end_g(void) {
   struct g *g = c->g;
   g->status = G_DEAD;
   g->locked = 0;
-  OWN_ADD(c->pq->ngs, -1);
+  if (c->pq)
+    OWN_ADD(c->pq->ngs, -1);
+  else
+    atomic_fetch_sub_explicit(&light.ngs_outside, 1, memory_order_relaxed);
   g->lockedm = NULL;
   light_leave(c, g, LEFT_DEAD);
   __builtin_unreachable();
@@ -359,8 +369,11 @@ static int go_from_outside(ration_fn *fn, void *arg, size_t bytes, const char *n
 
 static int go(ration_fn *fn, void *arg, size_t bytes, const char *name) {
   struct carrier *c = carrier_now();
-  if (__builtin_expect(!c || !c->pq, 0)) return go_from_outside(fn, arg, bytes, name);
-  carrier_hold(c);
+  if (c) carrier_hold(c);
+  if (__builtin_expect(!c || !c->pq, 0)) {
+    if (c) carrier_release(c);
+    return go_from_outside(fn, arg, bytes, name);
+  }
   if (__builtin_expect(queue_full(c->pq), 0) && c->g && !c->wired_g) c = spawner_waits(c);
   struct g *g = bytes ? stack_get_sized(bytes) : stack_get(&c->pq->stacks);
   if (g) {
@@ -387,6 +400,9 @@ int ration_go_attr(ration_fn *fn, void *arg, const struct ration_attr *attr) {
   return go(fn, arg, bytes == STACK_BYTES_DEFAULT ? 0 : bytes, attr ? attr->name : NULL);
 }
 
+/* shim/sync's: what a worker or a member of a group owes to others when its function does not return.  Weak: core stands without sync. */
+void sync_g_exits(struct g *g) __attribute__((weak));
+
 void ration_exit(void) {
   struct carrier *c = carrier_now();
   if (!c || !c->g) pthread_exit(NULL);
@@ -394,6 +410,7 @@ void ration_exit(void) {
     g_park(NULL, NULL, WAIT_NONE);
     __builtin_unreachable();
   }
+  if (sync_g_exits) sync_g_exits(c->g);
   end_g();
 }
 
@@ -469,6 +486,23 @@ void ration_unlock_os_thread(void) {
 
 int ration_start(void) { return light_start(); }
 
+/*
+ * In the child of a fork there is one thread: the G that forked goes on as what runs on it, on the stack that it has.  The other Gs
+ * stay in the parent; what the child spawns begins a scheduler of its own.
+ */
+void light_fork_child(struct m *m) {
+  if (!light.started) return;
+  uint64_t mask = light.mask;
+  bool carried = carrier_self != NULL;
+  if (m) m->carrier = NULL;
+  carrier_self = NULL;
+  uint64_t id = GLANCE(light.next_id);
+  memset(&light, 0, sizeof light);
+  atomic_store_explicit(&light.next_id, id, memory_order_relaxed);
+  netpoll_fork_child();
+  if (carried) sys_sigmask(mask);
+}
+
 /* The program's errno goes with its G (light_leave, light_arrive); libc's own location is the M's. */
 #undef errno
 __attribute__((noinline)) int *ration_errno(void) { return __errno_location(); }
@@ -484,8 +518,9 @@ struct main_call {
 static void main_begin(void *arg) {
   struct main_call *m = arg;
   light.main_g = carrier_now()->g;
+  __atomic_store_n(&light.in_main, true, __ATOMIC_RELAXED); /* from here on a sleep of all is a deadlock */
   m->result = m->fn(m->argc, m->argv);
-  light.in_main = false;
+  __atomic_store_n(&light.in_main, false, __ATOMIC_RELAXED);
   atomic_store_explicit(&m->done, 1, memory_order_release);
   sys_futex_wake(&m->done, 1, false);
   g_park(NULL, NULL, WAIT_NONE); /* the process is about to end; nothing of main's may be gone before */
@@ -496,7 +531,6 @@ int ration_main(int argc, char **argv, int (*main_fn)(int argc, char **argv)) {
   int r = light_start();
   if (r < 0) return 2;
   report_install();
-  light.in_main = true;
   if (ration_go_attr(main_begin, &m, &(struct ration_attr){.stack = 1u << 20, .name = "main"}) < 0) return 2;
   gate_enter_blocking(WAIT_JOIN);
   while (atomic_load_explicit(&m.done, memory_order_acquire) == 0) sys_futex_wait(&m.done, 0, SYS_FOREVER, false);

@@ -58,7 +58,7 @@ void monitor_blocked(uint64_t now) {
     uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with carrier_entersyscall */
     struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
     if (st == PQ_IDLE || !c || !handoff_blocked_now(c->m) || !carrier_work_for(pq)) continue;
-    if (st == PQ_SYSCALL)
+    if (PQ_KIND(st) == PQ_SYSCALL)
       carrier_retake(pq);
     else if (st == PQ_RUNNING)
       carrier_retake_running(pq, c, now);
@@ -122,7 +122,7 @@ static uint64_t look(uint64_t now) {
     struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
     if (st == PQ_IDLE || !c) continue;
     active = true;
-    if (st == PQ_SYSCALL)
+    if (PQ_KIND(st) == PQ_SYSCALL)
       soon |= look_syscall(pq, c, now);
     else {
       uint64_t at = look_running(pq, c, now);

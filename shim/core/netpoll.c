@@ -20,7 +20,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include "core/carrier.h"
 
 #define CHUNK 1024u
@@ -41,6 +43,10 @@ struct waiter {
 struct entry {
   struct lock lock;
   bool registered, trusted;
+  _Atomic bool plain; /* read without the lock: a hint that a wrapper of the same thread, or one that it waited for, has set */
+  enum { TCP_UNKNOWN, TCP_YES, TCP_NO } tcp;
+  _Atomic bool drained; /* set and taken by who reads; two that read the same socket may both find it: the second only waits for an edge */
+  bool ended;           /* the other side has closed: no edge need come any more */
   bool ready[2];
   struct waiter *line[2];
 };
@@ -113,6 +119,7 @@ static void edge(int fd, uint32_t events, struct gqueue *out) {
   struct entry *e = entry_of(fd, false);
   if (!e) return;
   run_lock(&e->lock);
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) e->ended = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_READ, out);
   if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_WRITE, out);
   run_unlock(&e->lock);
@@ -222,6 +229,10 @@ static void reset(struct entry *e, bool trusted) {
   e->ready[0] = e->ready[1] = false;
   e->registered = false;
   e->trusted = trusted;
+  e->tcp = TCP_UNKNOWN;
+  e->ended = false;
+  atomic_store_explicit(&e->drained, false, memory_order_relaxed);
+  atomic_store_explicit(&e->plain, false, memory_order_relaxed);
   run_unlock(&e->lock);
   struct g *g;
   while ((g = gqueue_pop(&woken))) g_ready(g, false);
@@ -231,6 +242,59 @@ void netpoll_fresh(int fd) {
   if (!__atomic_load_n(&light.started, __ATOMIC_RELAXED)) return; /* a G that waits for it later asks the kernel */
   struct entry *e = entry_of(fd, true);
   if (e) reset(e, true);
+}
+
+void netpoll_set_plain(int fd) {
+  struct entry *e = entry_of(fd, false);
+  if (e && e->trusted) atomic_store_explicit(&e->plain, true, memory_order_relaxed);
+}
+
+void netpoll_changed(int fd) {
+  struct entry *e = entry_of(fd, false);
+  if (e) atomic_store_explicit(&e->plain, false, memory_order_relaxed);
+}
+
+bool netpoll_plain(int fd) {
+  struct entry *e = entry_of(fd, false);
+  return e && atomic_load_explicit(&e->plain, memory_order_relaxed);
+}
+
+static bool is_tcp(struct entry *e, int fd) {
+  int protocol = 0;
+  socklen_t len = sizeof protocol;
+  if (e->tcp == TCP_UNKNOWN) {
+    long r = raw_syscall5(SYS_getsockopt, fd, SOL_SOCKET, SO_PROTOCOL, (long)&protocol, (long)&len);
+    e->tcp = r == 0 && protocol == IPPROTO_TCP ? TCP_YES : TCP_NO;
+  }
+  return e->tcp == TCP_YES;
+}
+
+void netpoll_set_drained(int fd) {
+  struct entry *e = entry_of(fd, false);
+  if (!e || !e->registered || !atomic_load_explicit(&e->plain, memory_order_relaxed) || !is_tcp(e, fd)) return;
+  atomic_store_explicit(&e->drained, true, memory_order_relaxed);
+}
+
+bool netpoll_take_drained(int fd) {
+  struct entry *e = entry_of(fd, false);
+  if (!e || !atomic_load_explicit(&e->drained, memory_order_relaxed)) return false;
+  atomic_store_explicit(&e->drained, false, memory_order_relaxed);
+  if (!atomic_load_explicit(&e->plain, memory_order_relaxed)) return false;
+  run_lock(&e->lock);
+  bool more = !e->ended;
+  run_unlock(&e->lock);
+  return more;
+}
+
+/* The instance is the parent's too. */
+void netpoll_fork_child(void) {
+  if (epfd >= 0) raw_syscall1(SYS_close, epfd);
+  if (evfd >= 0) raw_syscall1(SYS_close, evfd);
+  epfd = evfd = -1;
+  for (unsigned i = 0; i < CHUNKS; i++) atomic_store_explicit(&chunks[i], NULL, memory_order_relaxed);
+  atomic_store_explicit(&nwaiters, 0, memory_order_relaxed);
+  atomic_store_explicit(&sleeps_until, 0, memory_order_relaxed);
+  atomic_store_explicit(&open_lock.word, 0, memory_order_relaxed);
 }
 
 void netpoll_forget(int fd) {

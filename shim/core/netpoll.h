@@ -17,4 +17,16 @@ int netpoll_wait(int fd, enum netpoll_dir dir, uint64_t until);
 void netpoll_fresh(int fd);
 void netpoll_forget(int fd);
 
+/* A descriptor that our wrappers saw come into being, blocking and without timeouts, is `plain` until a wrapper sees that changed: no need to ask. */
+void netpoll_set_plain(int fd);
+void netpoll_changed(int fd);
+bool netpoll_plain(int fd);
+
+/*
+ * A read from a TCP socket that got less than it asked for has emptied it; whatever comes later makes an edge.  So the next read need not try
+ * before it waits.  set: after such a read; take: true once, if the poller knows the descriptor.
+ */
+void netpoll_set_drained(int fd);
+bool netpoll_take_drained(int fd);
+
 #endif

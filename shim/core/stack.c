@@ -121,6 +121,14 @@ void stack_put(struct stack_cache *c, struct g *g) {
     lock_drop(&stack_lock);
     return;
   }
+  if (__builtin_expect(!c, 0)) { /* of a carrier that lost its P */
+    lock_take(&stack_lock);
+    g->next = free_list;
+    free_list = g;
+    nfree++;
+    lock_drop(&stack_lock);
+    return;
+  }
   if (__builtin_expect(c->n == STACK_CACHE, 0)) spill(c);
   c->free[c->n++] = g;
 }

@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/resource.h>
@@ -73,7 +74,6 @@
   W(int, mq_send, (mqd_t q, const char *msg, size_t n, unsigned prio), (q, msg, n, prio))                                              \
   W(ssize_t, mq_timedreceive, (mqd_t q, char *msg, size_t n, unsigned *prio, const struct timespec *until), (q, msg, n, prio, until))  \
   W(int, mq_timedsend, (mqd_t q, const char *msg, size_t n, unsigned prio, const struct timespec *until), (q, msg, n, prio, until))    \
-  W(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t size), (fd, buf, n, size))                                               \
   W(ssize_t, __pread_chk, (int fd, void *buf, size_t n, off_t at, size_t size), (fd, buf, n, at, size))                                \
   W(ssize_t, __pread64_chk, (int fd, void *buf, size_t n, off64_t at, size_t size), (fd, buf, n, at, size))
 
@@ -95,6 +95,7 @@
   X(int, fcntl, (int, int, ...))                                                              \
   X(int, fcntl64, (int, int, ...))                                                            \
   X(int, close, (int))                                                                        \
+  X(ssize_t, __read_chk, (int, void *, size_t, size_t))                                       \
   X(ssize_t, read, (int, void *, size_t))                                                     \
   X(ssize_t, write, (int, const void *, size_t))                                              \
   X(ssize_t, readv, (int, const struct iovec *, int))                                         \
@@ -103,6 +104,8 @@
   X(ssize_t, sendto, (int, const void *, size_t, int, __CONST_SOCKADDR_ARG, socklen_t))       \
   X(ssize_t, sendmsg, (int, const struct msghdr *, int))                                      \
   X(int, connect, (int, __CONST_SOCKADDR_ARG, socklen_t))                                     \
+  X(int, ioctl, (int, unsigned long, ...))                                                    \
+  X(int, setsockopt, (int, int, int, const void *, socklen_t))                                \
   X(int, socket, (int, int, int))                                                             \
   X(int, socketpair, (int, int, int, int *))                                                  \
   X(int, pipe, (int *))                                                                       \
@@ -120,6 +123,11 @@ IO_CALLS(IO_WRAPPER)
 #define LIGHT(light, call) (light_running() ? (light) : (call))
 
 EXPORT ssize_t read(int fd, void *buf, size_t n) { return LIGHT(lightio_read(fd, buf, n), CALL(ssize_t, REAL(read)(fd, buf, n))); }
+ssize_t __read_chk(int fd, void *buf, size_t n, size_t size);
+EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t size) {
+  if (n <= size && light_running()) return lightio_read(fd, buf, n);
+  return CALL(ssize_t, REAL(__read_chk)(fd, buf, n, size)); /* which ends the program where n > size */
+}
 EXPORT ssize_t write(int fd, const void *buf, size_t n) { return LIGHT(lightio_write(fd, buf, n), CALL(ssize_t, REAL(write)(fd, buf, n))); }
 EXPORT ssize_t readv(int fd, const struct iovec *v, int n) { return LIGHT(lightio_readv(fd, v, n), CALL(ssize_t, REAL(readv)(fd, v, n))); }
 EXPORT ssize_t writev(int fd, const struct iovec *v, int n) {
@@ -142,7 +150,9 @@ EXPORT int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len) {
 
 EXPORT int socket(int domain, int type, int protocol) {
   int fd = REAL(socket)(domain, type, protocol);
-  if (fd >= 0) netpoll_fresh(fd);
+  if (fd < 0) return fd;
+  netpoll_fresh(fd);
+  if (!(type & SOCK_NONBLOCK)) netpoll_set_plain(fd);
   return fd;
 }
 
@@ -160,15 +170,33 @@ EXPORT int pipe2(int fds[2], int flags) { return fresh_pair(REAL(pipe2)(fds, fla
 EXPORT int dup(int fd) {
   int copy = REAL(dup)(fd);
   if (copy >= 0) netpoll_forget(copy);
+  netpoll_changed(fd); /* what is set on the copy is set on this one */
   return copy;
 }
 EXPORT int dup2(int fd, int to) {
+  netpoll_changed(fd);
   if (fd != to) netpoll_forget(to);
   return REAL(dup2)(fd, to);
 }
 EXPORT int dup3(int fd, int to, int flags) {
+  netpoll_changed(fd);
   if (fd != to) netpoll_forget(to);
   return REAL(dup3)(fd, to, flags);
+}
+
+EXPORT int setsockopt(int fd, int level, int what, const void *value, socklen_t len) {
+  if (level == SOL_SOCKET && (what == SO_RCVTIMEO || what == SO_SNDTIMEO)) netpoll_changed(fd);
+  return REAL(setsockopt)(fd, level, what, value, len);
+}
+
+/* Only to see FIONBIO. */
+EXPORT int ioctl(int fd, unsigned long what, ...) {
+  va_list ap;
+  va_start(ap, what);
+  void *arg = va_arg(ap, void *);
+  va_end(ap);
+  if (what == FIONBIO) netpoll_changed(fd);
+  return REAL(ioctl)(fd, what, arg);
 }
 
 /* libc's other names of some of them, which programs bind now and then. */
@@ -206,10 +234,12 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags) {
 
 ssize_t __recv_chk(int fd, void *buf, size_t n, size_t size, int flags);
 EXPORT ssize_t __recv_chk(int fd, void *buf, size_t n, size_t size, int flags) {
+  if (n <= size && light_running()) return lightio_recvfrom(fd, buf, n, flags, NULL, NULL);
   return RECEIVE(ssize_t, fd, flags, REAL(__recv_chk)(fd, buf, n, size, flags));
 }
 ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags, __SOCKADDR_ARG from, socklen_t *len);
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags, __SOCKADDR_ARG from, socklen_t *len) {
+  if (n <= size && light_running()) return lightio_recvfrom(fd, buf, n, flags, from.__sockaddr__, len);
   return RECEIVE(ssize_t, fd, flags, REAL(__recvfrom_chk)(fd, buf, n, size, flags, from, len));
 }
 
@@ -248,6 +278,7 @@ EXPORT int fcntl(int fd, int cmd, ...) {
   va_start(ap, cmd);
   void *arg = va_arg(ap, void *);
   va_end(ap);
+  if (cmd == F_SETFL || cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) netpoll_changed(fd);
   if (!lock_waits(cmd)) return REAL(fcntl)(fd, cmd, arg);
   return CALL(int, REAL(fcntl)(fd, cmd, arg));
 }
@@ -258,6 +289,7 @@ EXPORT int fcntl64(int fd, int cmd, ...) {
   va_start(ap, cmd);
   void *arg = va_arg(ap, void *);
   va_end(ap);
+  if (cmd == F_SETFL || cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) netpoll_changed(fd);
   if (!lock_waits(cmd)) return REAL(fcntl64)(fd, cmd, arg);
   return CALL(int, REAL(fcntl64)(fd, cmd, arg));
 }

@@ -9,7 +9,8 @@
  *      bracket: if it blocks, the P's queue goes to another M
  *
  * So the descriptor's own flags stay what they are, and a process that shares it sees nothing.  A write of n bytes to a blocking descriptor returns when all of
- * them are written, or with what was written before an error.  SO_RCVTIMEO and SO_SNDTIMEO are kept by asking for them at a first park.
+ * them are written, or with what was written before an error.  SO_RCVTIMEO and SO_SNDTIMEO are kept by asking for them at a first park
+ * (netpoll_plain: where that is not needed).
  *
  * connect is called in the bracket.  A call that parked may come back on another M: errno is set at the very end, by functions that are not
  * inlined (the address of errno is one of the M's).
@@ -71,8 +72,9 @@ struct op {
 /* After -EAGAIN. 0: try again; else the call's result: -EAGAIN; -EPERM: call it as it is. */
 static int op_wait(struct op *op) {
   if (!op->asked) {
-    if (nonblocking(op->fd)) return -EAGAIN;
-    op->deadline = socket_deadline(op->fd, op->dir);
+    bool plain = netpoll_plain(op->fd);
+    if (!plain && nonblocking(op->fd)) return -EAGAIN;
+    op->deadline = plain ? UINT64_MAX : socket_deadline(op->fd, op->dir);
     op->asked = true;
   }
   int r = netpoll_wait(op->fd, op->dir, op->deadline);
@@ -107,9 +109,20 @@ static long try_read(int fd, void *buf, size_t n) {
   return try_readv(fd, &v, 1);
 }
 
+/* As try_read, but what is known to be empty is waited for first: step 1 is left out. */
+static long try_first(struct op *op, void *buf, size_t n) {
+  if (n && netpoll_take_drained(op->fd)) {
+    int w = op_wait(op);
+    if (w != 0 && w != -EPERM) return w;
+  }
+  long r = try_read(op->fd, buf, n);
+  if (r > 0 && (size_t)r < n) netpoll_set_drained(op->fd);
+  return r;
+}
+
 ssize_t lightio_read(int fd, void *buf, size_t n) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
-  POLL_LOOP(op, try_read(fd, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
+  POLL_LOOP(op, try_first(&op, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
 }
 
 ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
@@ -122,6 +135,7 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE))
     return result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
   if (flags & MSG_WAITALL) return result(BRACKET(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len)));
+  if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
   POLL_LOOP(op, raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
             raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
 }
@@ -278,6 +292,7 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
     /* Ready, or not to be waited for; should another process be faster, this blocks in the bracket. */
     long r = BRACKET(raw_syscall4(SYS_accept4, fd, (long)from, (long)len, flags));
     if (r >= 0) netpoll_fresh((int)r);
+    if (r >= 0 && !(flags & SOCK_NONBLOCK)) netpoll_set_plain((int)r);
     return (int)result(r);
   }
 }

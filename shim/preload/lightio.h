@@ -12,7 +12,7 @@
 /* The caller is a light G that may park. */
 static inline bool light_running(void) {
   struct carrier *c = carrier_now();
-  return __builtin_expect(c != NULL, 0) && c->g && c->pq && c->m->locks == 0;
+  return __builtin_expect(c != NULL, 0) && c->g && c->m->locks == 0;
 }
 
 ssize_t lightio_read(int fd, void *buf, size_t n);

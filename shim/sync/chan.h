@@ -211,6 +211,9 @@ static inline enum chan_result chan_recv_locked(struct ration_chan *c, void *v, 
   return CHAN_CLOSED;
 }
 
+/* For leak checks, while g stands: the channels that it selects over without limit.  0: none. */
+uint32_t select_waits_for(const struct g *g, struct ration_chan *const **chans);
+
 /* "send on closed channel" */
 _Noreturn void chan_fatal_send(void);
 

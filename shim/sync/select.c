@@ -200,6 +200,7 @@ static __attribute__((noinline)) struct chan_waiter *wait_in_all(struct select *
     queue_push(k->op == RATION_CASE_OP_SEND ? &k->chan->senders : &k->chan->receivers, w);
   }
   g->waiting_on = s->chans[0];
+  g->selects = s;
   g->wait = NULL;
   atomic_store_explicit(&g->select_done, 0, memory_order_relaxed); /* armed; who can find us takes one of our locks first */
   if (s->until != UINT64_MAX) {
@@ -209,6 +210,7 @@ static __attribute__((noinline)) struct chan_waiter *wait_in_all(struct select *
   }
   g_park(commit_unlock_all, s, WAIT_SELECT);
   g->waiting_on = NULL;
+  g->selects = NULL;
   struct chan_waiter *w = g->wait;
   g->wait = NULL;
   return w;
@@ -236,6 +238,13 @@ static int wait_for_one(struct select *s) {
   else if (!w->success)
     chan_fatal_send();
   return index;
+}
+
+uint32_t select_waits_for(const struct g *g, struct ration_chan *const **chans) {
+  const struct select *s = g->selects;
+  if (!s || s->until != UINT64_MAX) return 0;
+  *chans = s->chans;
+  return s->nchans;
 }
 
 /* --- the call --- */

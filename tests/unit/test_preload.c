@@ -73,7 +73,9 @@ bool process_in_vfork_child(void) { return false; }
 /* No light Gs here: what is theirs must not be called. */
 __thread struct carrier *carrier_self;
 #if defined(__aarch64__)
-struct carrier *carrier_now(void) { return NULL; }
+struct carrier *carrier_now(void) {
+  return NULL;
+}
 #endif
 static long not_here(void) { ck_abort_msg("a light G's function was called"); }
 bool g_yield(void) { return not_here(); }
@@ -83,6 +85,8 @@ void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }
 void netpoll_forget(int fd) { (void)fd; }
+void netpoll_set_plain(int fd) { (void)fd; }
+void netpoll_changed(int fd) { (void)fd; }
 #define NOT_HERE(type, name, ...) \
   type name(__VA_ARGS__) { return (type)not_here(); }
 NOT_HERE(ssize_t, lightio_read, int fd __attribute__((unused)), void *b __attribute__((unused)), size_t n __attribute__((unused)))

@@ -3,6 +3,7 @@
 #define RATION_RATION_H
 /* All of ration's C API. */
 #include <ration/chan.h>
+#include <ration/debug.h>
 #include <ration/g.h>
 
 #endif

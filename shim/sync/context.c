@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Go's package context.
+ *
+ *     background (null)      A context that can end is a `stem`: it has a lock, a list of hooks, a channel, perhaps a timer.  One that only
+ *         |                  carries a value, or leaves off cancellation, leads to the stem above it, or to none.
+ *      cancel A   <------ hooks of A: child B, child D, a G in ration_sema_acquire_ctx, ...
+ *       |     |
+ *     value  cancel D        Each context holds a reference to its parent.  A parent knows its children by their hooks only, and
+ *       |                    holds none: a child whose last reference is dropped takes its hook out.
+ *     deadline B
+ *
+ * Ending A:   lock A; err = why; take the hooks out, one by one: of a child: a reference to it, unless its last one has just been
+ *             dropped, and onto the list of what ends next; of others: unlock, call it, lock.  unlock; stop the timer; close the channel.  Next on the list.
+ * Not recursive: it may run on a scheduler stack (deadlines), and trees may be deep.  There nothing is freed either: later_push.
+ *
+ * err is written once, under the lock, so who finds it 0 under the lock and adds a hook will see it called.
+ *
+ * Locks: that of a stem is a leaf.
+ */
+#include "ration/context.h"
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include "ration/chan.h"
+#include "sync/context.h"
+#include "sync/later.h"
+#include "sync/lot.h"
+
+struct ration_context {
+  _Atomic uint32_t refs;
+  struct ration_context *parent; /* null: background */
+  struct ration_context *stem;   /* the next one up that can end, itself included; null: none */
+  const void *key;               /* null: no value */
+  void *value;
+  uint64_t deadline;           /* ns; UINT64_MAX: none, also above */
+  struct ration_context *next; /* while it is being ended */
+  struct later later;
+  /* of stems */
+  struct lock lock;
+  _Atomic int err;           /* [lock to write] */
+  int cause;                 /* [before err] */
+  struct context_hook hooks; /* [lock] a ring */
+  struct context_hook up;    /* in the parent's stem */
+  struct ration_chan *done;
+  bool timed; /* the timer was armed, and cancel has not stopped it */
+  struct timer timer;
+  struct note timer_over;
+};
+
+static struct ration_context background = {.deadline = UINT64_MAX};
+
+#define OF(ptr, field) ((struct ration_context *)((char *)(ptr)-offsetof(struct ration_context, field)))
+
+_Atomic(struct later *) later_list;
+
+void later_push(struct later *l) {
+  l->next = atomic_load_explicit(&later_list, memory_order_relaxed);
+  /* release: pairs with later_run_all */
+  while (!atomic_compare_exchange_weak_explicit(&later_list, &l->next, l, memory_order_release, memory_order_relaxed))
+    ;
+}
+
+void later_run_all(void) {
+  struct later *l = atomic_exchange_explicit(&later_list, NULL, memory_order_acquire), *next;
+  for (; l; l = next) {
+    next = l->next;
+    l->fn(l);
+  }
+}
+
+/* --- hooks --- */
+
+int context_hook_add(struct ration_context *ctx, struct context_hook *h) {
+  struct ration_context *s = ctx ? ctx->stem : NULL;
+  h->in = s;
+  h->next = NULL;
+  if (!s) return 0;
+  run_lock(&s->lock);
+  int err = atomic_load_explicit(&s->err, memory_order_relaxed);
+  if (!err) {
+    h->next = &s->hooks;
+    h->prev = s->hooks.prev;
+    h->prev->next = s->hooks.prev = h;
+  }
+  run_unlock(&s->lock);
+  return err;
+}
+
+/* Under the lock. */
+static void take_out(struct context_hook *h) {
+  h->prev->next = h->next;
+  h->next->prev = h->prev;
+  h->next = NULL;
+}
+
+/* Not inline: see lot_unlock. */
+__attribute__((noinline)) bool context_hook_remove(struct context_hook *h) {
+  struct ration_context *s = h->in;
+  if (!s) return true;
+  run_lock(&s->lock);
+  bool was = h->next != NULL;
+  if (was) take_out(h);
+  run_unlock(&s->lock);
+  return was;
+}
+
+int context_err(const struct ration_context *ctx) {
+  /* pairs with cancel_one */
+  return ctx && ctx->stem ? atomic_load_explicit(&ctx->stem->err, memory_order_acquire) : 0;
+}
+
+/* --- references --- */
+
+static bool ref_unless_dead(struct ration_context *c) {
+  uint32_t n = atomic_load_explicit(&c->refs, memory_order_relaxed);
+  while (n)
+    if (atomic_compare_exchange_weak_explicit(&c->refs, &n, n + 1, memory_order_relaxed, memory_order_relaxed)) return true;
+  return false;
+}
+
+static bool unref_is_last(struct ration_context *c) {
+  /* release: what was done with it; acquire: before it is freed.  Both pair with this same line. */
+  return atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1;
+}
+
+/* Frees c, and those above that it was the last to refer to. */
+static void destroy(struct ration_context *c) {
+  while (c) {
+    if (c->stem == c) {
+      (void)context_hook_remove(&c->up); /* false: who ends the parent found us dead, and is done with us */
+      if (c->timed && !timer_stop(&c->timer)) note_wait(&c->timer_over, c, WAIT_CONTEXT);
+      ration_chan_unref(c->done);
+    }
+    struct ration_context *parent = c->parent;
+    free(c);
+    c = parent && unref_is_last(parent) ? parent : NULL;
+  }
+}
+
+static void destroy_later(struct later *l) { destroy(OF(l, later)); }
+
+static void unref_anywhere(struct ration_context *c) {
+  if (!unref_is_last(c)) return;
+  c->later.fn = destroy_later;
+  later_push(&c->later);
+}
+
+struct ration_context *ration_context_ref(struct ration_context *ctx) {
+  if (ctx && ctx != &background) atomic_fetch_add_explicit(&ctx->refs, 1, memory_order_relaxed); /* the caller has one */
+  return ctx;
+}
+
+void ration_context_unref(struct ration_context *ctx) {
+  later_run();
+  if (ctx && ctx != &background && unref_is_last(ctx)) destroy(ctx);
+}
+
+/* --- ending --- */
+
+/* Ends c if it has not ended; puts its children before *list, each with a reference. */
+static void cancel_one(struct ration_context *c, int err, int cause, struct ration_context **list) {
+  run_lock(&c->lock);
+  if (atomic_load_explicit(&c->err, memory_order_relaxed)) {
+    run_unlock(&c->lock);
+    return;
+  }
+  c->cause = cause;
+  atomic_store_explicit(&c->err, err, memory_order_release); /* pairs with context_err */
+  for (struct context_hook *h; (h = c->hooks.next) != &c->hooks;) {
+    take_out(h);
+    if (h->child) {
+      struct ration_context *child = OF(h, up);
+      if (ref_unless_dead(child)) {
+        child->next = *list;
+        *list = child;
+      }
+      continue;
+    }
+    run_unlock(&c->lock);
+    h->fn(h, err);
+    run_lock(&c->lock);
+  }
+  run_unlock(&c->lock);
+  if (c->timed && timer_stop(&c->timer)) c->timed = false;
+  ration_chan_close(c->done);
+}
+
+/* Any stack; the caller has a reference, or keeps the last one from going. */
+static void cancel_tree(struct ration_context *c, int err, int cause) {
+  struct ration_context *list = NULL;
+  cancel_one(c, err, cause, &list);
+  while ((c = list)) {
+    list = c->next;
+    cancel_one(c, err, cause, &list);
+    unref_anywhere(c);
+  }
+}
+
+void ration_context_cancel_cause(struct ration_context *ctx, int cause) {
+  if (!ctx || ctx->stem != ctx) return;
+  (void)context_hook_remove(&ctx->up);
+  cancel_tree(ctx, -ECANCELED, cause ? cause : -ECANCELED);
+  later_run();
+}
+
+void ration_context_cancel(struct ration_context *ctx) { ration_context_cancel_cause(ctx, -ECANCELED); }
+
+/* It stays in its parent's list, for it may not be there yet. */
+static void deadline_came(struct timer *t) {
+  struct ration_context *c = t->arg;
+  cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
+  note_set(&c->timer_over, false);
+}
+
+/* --- making --- */
+
+struct ration_context *ration_context_background(void) {
+  return &background;
+}
+
+static struct ration_context *new_below(struct ration_context *parent) {
+  later_run();
+  struct ration_context *c = calloc(1, sizeof *c);
+  if (!c) return NULL;
+  if (!parent) parent = &background;
+  atomic_init(&c->refs, 1);
+  c->parent = parent == &background ? NULL : ration_context_ref(parent);
+  c->stem = parent->stem;
+  c->deadline = parent->deadline;
+  return c;
+}
+
+/* `deadline`: UINT64_MAX: only those above. */
+static struct ration_context *new_stem(struct ration_context *parent, uint64_t deadline) {
+  struct ration_context *c = new_below(parent);
+  if (!c) return NULL;
+  c->stem = NULL;
+  c->done = ration_chan_new(0, 0);
+  if (!c->done) {
+    destroy(c);
+    return NULL;
+  }
+  c->stem = c;
+  c->hooks.next = c->hooks.prev = &c->hooks;
+  c->up.child = true;
+  int err = context_err(parent);
+  if (!err && deadline < c->deadline) {
+    c->deadline = deadline;
+    if (deadline <= sys_now()) {
+      err = -ETIMEDOUT;
+    } else {
+      c->timer.fn = deadline_came;
+      c->timer.arg = c;
+      c->timed = true;
+      timer_start(&c->timer, deadline);
+    }
+  }
+  if (!err) err = context_hook_add(parent, &c->up); /* the last: the parent may end c at once */
+  if (err) cancel_tree(c, err, context_err(parent) ? ration_context_cause(parent) : err);
+  return c;
+}
+
+struct ration_context *ration_context_with_cancel(struct ration_context *parent) {
+  return new_stem(parent, UINT64_MAX);
+}
+
+struct ration_context *ration_context_with_deadline(struct ration_context *parent, ration_ns at) {
+  return new_stem(parent, at == RATION_FOREVER ? UINT64_MAX : at < 0 ? 0 : (uint64_t)at);
+}
+
+struct ration_context *ration_context_with_timeout(struct ration_context *parent, ration_ns d) {
+  ration_ns now = ration_now(), at;
+  if (d == RATION_FOREVER || __builtin_add_overflow(now, d, &at)) at = d < 0 ? 0 : RATION_FOREVER;
+  return ration_context_with_deadline(parent, at);
+}
+
+struct ration_context *ration_context_with_value(struct ration_context *parent, const void *key, void *value) {
+  struct ration_context *c = key ? new_below(parent) : NULL;
+  if (!key) errno = EINVAL;
+  if (!c) return NULL;
+  c->key = key;
+  c->value = value;
+  return c;
+}
+
+struct ration_context *ration_context_without_cancel(struct ration_context *parent) {
+  struct ration_context *c = new_below(parent);
+  if (!c) return NULL;
+  c->stem = NULL;
+  c->deadline = UINT64_MAX;
+  return c;
+}
+
+/* --- asking --- */
+
+int ration_context_err(const struct ration_context *ctx) { return context_err(ctx); }
+
+int ration_context_cause(const struct ration_context *ctx) { return context_err(ctx) ? ctx->stem->cause : 0; }
+
+struct ration_chan *ration_context_done(const struct ration_context *ctx) {
+  return ctx && ctx->stem ? ctx->stem->done : NULL;
+}
+
+bool ration_context_deadline(const struct ration_context *ctx, ration_ns *at) {
+  if (!ctx || ctx->deadline == UINT64_MAX) return false;
+  if (at) *at = (ration_ns)ctx->deadline;
+  return true;
+}
+
+void *ration_context_value(const struct ration_context *ctx, const void *key) {
+  for (; ctx; ctx = ctx->parent)
+    if (ctx->key && ctx->key == key) return ctx->value;
+  return NULL;
+}
+
+/* A waiter that nobody takes out but its limit. */
+static int wait_out(const struct limit *lim) {
+  struct waiter w = WAITER_INIT(&w);
+  struct lot *lot = lot_lock(w.key);
+  lot_push(lot, &w, false);
+  lot_unlock(lot);
+  return lot_wait(&w, lim, WAIT_CONTEXT);
+}
+
+int ration_context_wait(struct ration_context *ctx) {
+  struct limit lim = {UINT64_MAX, ctx};
+  return wait_out(&lim);
+}
+
+int ration_context_sleep(struct ration_context *ctx, ration_ns d) {
+  int err = context_err(ctx);
+  if (err || d <= 0) return err;
+  struct limit lim = limit_after(d);
+  lim.ctx = ctx;
+  int r = wait_out(&lim);
+  return r == -ETIMEDOUT ? context_err(ctx) : r;
+}

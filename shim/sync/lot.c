@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parking lot: one fixed table of queues, keyed by the address of what is waited for (Go's semaRoot, WebKit's ParkingLot).
+ *
+ * A mutex is four bytes that way, and nobody touches it any more once it is released: a thread that unlocks knows its address, not its
+ * memory, so the next owner may free it.  Queues inside of the objects would save the hash (a few ns, on the slow path only) and cost 16 bytes more in
+ * each, and that.
+ *
+ *   waiter                                               waker                                  timer, cancelled context
+ *   lot_lock(key)                                        change the word ...
+ *   look at the word again; still to wait?               lot_lock(key)                          lot_lock(key)
+ *   lot_push(w); lot_unlock                              lot_remove(w); lot_unlock              queued? lot_remove(w), w->result = why
+ *   lot_wait(w): parks until w->note                     note_set(&w->note)                     lot_unlock; note_set(&w->note)
+ *
+ * Who takes w out of the queue, under the lock, is the one who sets its note: exactly one.  The objects keep a bit in their word that says "someone is
+ * queued", changed under the lock of the lot; a waiter that gave up may leave it set with nobody there, for a moment.
+ *
+ * The lock is let go before the G parks, not by the commit function: it is held for some 20 ns, not across a switch of stacks.  The
+ * note makes up for it: who is readied before it has parked does not park.
+ *
+ * A waiter with a limit has a timer and a hook on its stack.  Where they can't be called off any more it waits for the end of their call (`over`).
+ *
+ * Locks: that of a lot is a leaf.  Timers, hooks and notes are dealt with without it.
+ * A chain is as long as there are contended objects with this hash: with 1024 lots one or none.  A million objects with waiters at the same
+ * time would want a tree here, as Go has.
+ */
+#include "sync/lot.h"
+#include <errno.h>
+#include <stddef.h>
+#include "ration/g.h"
+#include "sync/context.h"
+
+#define LOTS_LOG2 10
+#define LOT_SPINS 40
+
+static struct lot lots[1u << LOTS_LOG2];
+
+/* --- notes --- */
+
+static bool note_commit(struct g *g, void *arg) {
+  struct note *n = arg;
+  n->g = g;
+  uint32_t unset = 0;
+  /* release: the parked G, for the setter.  acquire: what the setter did before, if it was first.  Both pair with the exchange in note_set. */
+  return atomic_compare_exchange_strong_explicit(&n->state, &unset, NOTE_PARKED, memory_order_acq_rel, memory_order_acquire);
+}
+
+void note_wait(struct note *n, const void *on, enum wait_reason why) {
+  if (atomic_load_explicit(&n->state, memory_order_acquire) == NOTE_SET) return; /* pairs with note_set */
+  struct g *g = g_self();
+  g->waiting_on = on;
+  g_park(note_commit, n, why);
+  g->waiting_on = NULL;
+  /* The G was readied after the exchange; the load is for the order of what came before it. */
+  (void)atomic_load_explicit(&n->state, memory_order_acquire);
+}
+
+void note_set(struct note *n, bool next) {
+  /* Pairs with note_commit and note_wait.  After it the waiter may be on its way, and the note gone, unless it has parked. */
+  if (atomic_exchange_explicit(&n->state, NOTE_SET, memory_order_acq_rel) == NOTE_PARKED) g_ready(n->g, next);
+}
+
+/* --- queues --- */
+
+struct lot *lot_lock(const void *key) {
+  struct lot *l = &lots[((uintptr_t)key * 0x9e3779b97f4a7c15u) >> (64 - LOTS_LOG2)];
+  for (int i = 0; i < LOT_SPINS && lock_held(&l->lock); i++) spin_pause();
+  run_lock(&l->lock);
+  return l;
+}
+
+void lot_unlock(struct lot *l) { run_unlock(&l->lock); }
+
+struct waiter *lot_first(struct lot *l, const void *key) {
+  struct waiter *w = l->keys;
+  while (w && w->key != key) w = w->chain;
+  return w;
+}
+
+/* Puts w where the chain has its key's first, or nothing; null: takes that out. */
+static void chain_set(struct waiter **at, struct waiter *w, struct waiter *next) {
+  struct waiter *put = w ? w : next;
+  *at = put;
+  if (put) put->chain_at = at;
+  if (!w) return;
+  w->chain = next;
+  if (next) next->chain_at = &w->chain;
+}
+
+void lot_push(struct lot *l, struct waiter *w, bool front) {
+  struct waiter *first = lot_first(l, w->key);
+  w->queued = true;
+  w->next = NULL;
+  w->chain_at = NULL;
+  if (!first) {
+    w->prev = w;
+    chain_set(&l->keys, w, l->keys);
+  } else if (front) {
+    w->next = first;
+    w->prev = first->prev;
+    first->prev = w;
+    chain_set(first->chain_at, w, first->chain);
+    first->chain_at = NULL;
+  } else {
+    w->prev = first->prev;
+    first->prev->next = w;
+    first->prev = w;
+  }
+}
+
+void lot_remove(struct lot *l, struct waiter *w) {
+  w->queued = false;
+  if (w->chain_at) {
+    if (w->next) w->next->prev = w->prev;
+    chain_set(w->chain_at, w->next, w->chain);
+    return;
+  }
+  w->prev->next = w->next;
+  struct waiter *after = w->next ? w->next : lot_first(l, w->key);
+  after->prev = w->prev;
+}
+
+struct waiter *lot_pop_all(struct lot *l, const void *key) {
+  struct waiter *first = lot_first(l, key);
+  if (!first) return NULL;
+  chain_set(first->chain_at, NULL, first->chain);
+  for (struct waiter *w = first; w; w = w->next) w->queued = false;
+  return first;
+}
+
+void lot_wake_all(struct waiter *list) {
+  bool one = list && !list->next;
+  for (struct waiter *w = list, *next; w; w = next) {
+    next = w->next;
+    note_set(&w->note, one);
+  }
+}
+
+/* --- limits --- */
+
+struct limit limit_after(int64_t d) {
+  if (d == RATION_FOREVER) return (struct limit){.until = UINT64_MAX};
+  uint64_t now = sys_now();
+  return (struct limit){.until = d <= 0 ? now : now + (uint64_t)d};
+}
+
+int limit_passed(const struct limit *lim) {
+  if (!lim) return 0;
+  int err = context_err(lim->ctx);
+  if (err) return err;
+  return lim->until != UINT64_MAX && sys_now() >= lim->until ? -ETIMEDOUT : 0;
+}
+
+struct limited {
+  struct waiter *w;
+  struct timer timer;
+  struct context_hook hook;
+  struct note timer_over, hook_over;
+};
+
+/* True: w was still queued, and is not any more. */
+static __attribute__((noinline)) bool give_up(struct waiter *w, int why) {
+  struct lot *l = lot_lock(w->key);
+  bool was = w->queued;
+  if (was) {
+    lot_remove(l, w);
+    w->result = why;
+  }
+  lot_unlock(l);
+  return was;
+}
+
+/* `over` first: a waiter that was taken out by someone else goes on at it.  One that was not waits for its own note before. */
+static void limit_reached(struct waiter *w, struct note *over, int why) {
+  bool was = give_up(w, why);
+  note_set(over, false);
+  if (was) note_set(&w->note, false);
+}
+
+static void limit_timer(struct timer *t) {
+  struct limited *p = t->arg;
+  limit_reached(p->w, &p->timer_over, -ETIMEDOUT);
+}
+
+static void limit_hook(struct context_hook *h, int err) {
+  struct limited *p = h->arg;
+  limit_reached(p->w, &p->hook_over, err);
+}
+
+static int lot_wait_limited(struct waiter *w, const struct limit *lim, enum wait_reason why) {
+  struct limited p = {.w = w};
+  p.timer.fn = limit_timer;
+  p.hook.fn = limit_hook;
+  p.timer.arg = p.hook.arg = &p;
+  int err = limit_passed(lim);
+  bool timed = !err && lim->until != UINT64_MAX, hooked = false;
+  if (timed) timer_start(&p.timer, lim->until);
+  if (!err && lim->ctx) {
+    err = context_hook_add(lim->ctx, &p.hook);
+    hooked = !err;
+  }
+  if (!err || !give_up(w, err)) note_wait(&w->note, w->key, why);
+  if (timed && !timer_stop(&p.timer)) note_wait(&p.timer_over, w->key, why);
+  if (hooked && !context_hook_remove(&p.hook)) note_wait(&p.hook_over, w->key, why);
+  return w->result;
+}
+
+int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why) {
+  if (lim) return lot_wait_limited(w, lim, why);
+  note_wait(&w->note, w->key, why);
+  return w->result;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_SYNC_LOT_H
+#define RATION_SYNC_LOT_H
+/*
+ * Where Gs wait for mutexes, wait groups, conditions, ...: notes and the parking lot.  lot.c has the protocol.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/light.h"
+
+struct ration_context;
+
+/* --- note: an event that happens once, and one G that waits for it --- */
+
+/*
+ *   0 --note_wait's commit--> NOTE_PARKED --note_set--> NOTE_SET (the setter readies the G)
+ *   0 --note_set--> NOTE_SET                            (the G does not park, or its commit says false)
+ */
+enum { NOTE_PARKED = 1, NOTE_SET = 2 };
+struct note {
+  struct g *g; /* [set by the one that waits, before NOTE_PARKED] */
+  _Atomic uint32_t state;
+};
+/* Zeros: not set.  Returns once note_set was called.  What is waited for (`on`) is for dumps. */
+void note_wait(struct note *n, const void *on, enum wait_reason why);
+/* Once.  The note may be gone when this returns.  next: see g_ready.  Nothing here blocks: also for timers and commit functions. */
+void note_set(struct note *n, bool next);
+
+/* --- the lot --- */
+
+struct waiter {
+  struct note note;
+  const void *key;
+  /* [lock of the lot] */
+  struct waiter *next, *prev;       /* FIFO of those with its key; prev of the first is the last */
+  struct waiter *chain, **chain_at; /* of the first: other keys of this lot; chain_at is null in the others */
+  bool queued;
+  /* between the one that takes it out, and the waiter once its note is set */
+  bool handoff; /* of mutexes: the lock is the waiter's already */
+  int result;   /* 0, or why it gave up */
+  int64_t n;    /* of semaphores: how much it wants */
+};
+#define WAITER_INIT(what) \
+  { .key = (what) }
+
+struct lot {
+  struct lock lock;
+  struct waiter *keys;
+} __attribute__((aligned(64)));
+
+/* The lot of this key, locked.  Never more than one at a time. */
+struct lot *lot_lock(const void *key);
+/* Not inline, as lot_lock: a caller that parks in between may come back on another thread, and aarch64's compilers keep the thread pointer. */
+void lot_unlock(struct lot *l);
+/* Locked.  The one that has waited longest, or null. */
+struct waiter *lot_first(struct lot *l, const void *key);
+/* Locked.  front: before all others of its key. */
+void lot_push(struct lot *l, struct waiter *w, bool front);
+/* Locked.  w is queued. */
+void lot_remove(struct lot *l, struct waiter *w);
+/* Locked.  All of this key, linked by next; null: none. */
+struct waiter *lot_pop_all(struct lot *l, const void *key);
+/* Not locked.  Sets the notes of a list that was taken out. */
+void lot_wake_all(struct waiter *list);
+
+/* When waiting ends without success.  Null stands for: never. */
+struct limit {
+  uint64_t until; /* CLOCK_MONOTONIC ns; UINT64_MAX: never */
+  struct ration_context *ctx;
+};
+/* The limit of a _timeout function: from now on, d <= 0: at once. */
+struct limit limit_after(int64_t d);
+/* 0, or why the waiting is over: -ETIMEDOUT, or the context's error. */
+int limit_passed(const struct limit *lim);
+
+/*
+ * Not locked.  Waits until someone took w out and set its note: w->result, which is 0 if it was left alone.  Or until the limit has passed and w has taken itself
+ * out: -ETIMEDOUT, or the error of the context.  Never both.  No one else knows of w when it returns.
+ */
+int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why);
+
+static inline void spin_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+/* Public structs have plain words, for C++; here they are what they are. */
+#define WORD(obj) ((_Atomic uint32_t *)&(obj)->word)
+
+#endif
