@@ -360,6 +360,9 @@ static void client_dispatch(struct client *c, const struct wire_frame *f, int *f
     case WIRE_QUOTA_QUERY:
       query_quota(c, f);
       break;
+    case WIRE_GS_QUERY:
+      query_gs(c, f, *fd);
+      break;
     case WIRE_STATS_QUERY:
       query_stats(c, f->hdr.serial);
       break;

@@ -58,6 +58,8 @@ void client_tell_reattach(struct client *c);
 /* query.c: answers to queries */
 void query_quota(struct client *c, const struct wire_frame *f);
 void query_stats(struct client *c, uint32_t serial);
+/* Hands the descriptor on to the process that it is about. */
+void query_gs(struct client *c, const struct wire_frame *f, int fd);
 /* The next frame of an answer of many: the first after *id, which moves on.  False: there are no more. */
 bool query_next_ps(const struct client *c, uint64_t *id, struct wire_ps *ps);
 bool query_next_pool(const struct client *c, uint64_t *id, struct wire_pool *p);

@@ -72,6 +72,33 @@ void query_quota(struct client *c, const struct wire_frame *f) {
   client_send(c, &out, WIRE_QUOTA, f->hdr.serial, NULL, 0);
 }
 
+/* A pipe and nothing else: the process is going to write to it from a thread that must not be kept waiting. */
+static bool query_is_pipe(int fd) {
+  struct stat st;
+  return fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+void query_gs(struct client *c, const struct wire_frame *f, int fd) {
+  uint32_t pid = f->u.gs_query.pid;
+  const struct client *o = c->server->clients;
+  while (o && ((uint32_t)o->pid != pid || !o->pool || o->doomed || !query_may_see(c, o->pool->uid))) o = o->next;
+  if (!o) {
+    client_error(c, f->hdr.serial, ESRCH, "process %u is not attached, or not yours", pid);
+    return;
+  }
+  if (!query_is_pipe(fd)) {
+    client_error(c, f->hdr.serial, EINVAL, "the descriptor is no pipe");
+    return;
+  }
+  struct wire_frame out = {0};
+  wire_seal(&out, WIRE_DUMP_GS, 0);
+  int r = wire_send(o->fd, &out, &fd, 1); /* not client_send: it is not to suffer for a question of somebody else */
+  if (r < 0)
+    client_error(c, f->hdr.serial, -r, "process %u does not take the question", pid);
+  else
+    client_send(c, &out, WIRE_OK, f->hdr.serial, NULL, 0);
+}
+
 void query_stats(struct client *c, uint32_t serial) {
   const struct server *s = c->server;
   struct wire_frame f = {.u.stats = {

@@ -42,6 +42,7 @@ static const struct wire_desc descs[] = {
   [WIRE_POOL_QUERY]   = {"POOL_QUERY", 0, 0, {}},
   [WIRE_PS_QUERY]     = {"PS_QUERY", 0, 0, {}},
   [WIRE_STATS_QUERY]  = {"STATS_QUERY", 0, 0, {}},
+  [WIRE_GS_QUERY]     = {"GS_QUERY", sizeof(struct wire_gs_query), 1, {}},
   [WIRE_WELCOME]      = {"WELCOME", sizeof(struct wire_welcome), 3, {WIRE_STR(wire_welcome, daemon_version)}},
   [WIRE_OK]           = {"OK", 0, 0, {}},
   [WIRE_ERROR]        = {"ERROR", sizeof(struct wire_error), 0, {WIRE_STR(wire_error, text)}},
@@ -52,6 +53,7 @@ static const struct wire_desc descs[] = {
   [WIRE_END]          = {"END", 0, 0, {}},
   [WIRE_CHANGED]      = {"CHANGED", 0, 0, {}},
   [WIRE_REATTACH]     = {"REATTACH", 0, 0, {}},
+  [WIRE_DUMP_GS]      = {"DUMP_GS", 0, 1, {}},
 };
 /* clang-format on */
 

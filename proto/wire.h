@@ -29,6 +29,7 @@ enum wire_type {
   WIRE_POOL_QUERY = 5,   /* -> WIRE_POOL..., WIRE_END */
   WIRE_PS_QUERY = 6,     /* -> WIRE_PS..., WIRE_END */
   WIRE_STATS_QUERY = 7,  /* -> WIRE_STATS */
+  WIRE_GS_QUERY = 8,     /* + 1 fd: a pipe; -> WIRE_OK once the process has it, or WIRE_ERROR */
   /* daemon -> client */
   WIRE_WELCOME = 64, /* + fds: pool page; then, if WIRE_WELCOME_BPF, M map and ring buffer */
   WIRE_OK = 65,
@@ -40,6 +41,7 @@ enum wire_type {
   WIRE_END = 71,
   WIRE_CHANGED = 72,  /* unasked: the pool page's owner block changed; the bell was rung as well */
   WIRE_REATTACH = 73, /* unasked: the process belongs to another pool now: say HELLO again on this connection */
+  WIRE_DUMP_GS = 74,  /* unasked, + 1 fd: write what all light Gs do into this pipe, then close it */
 };
 
 struct wire_hdr {
@@ -86,6 +88,11 @@ struct wire_error {
 
 struct wire_quota_query {
   uint32_t pid; /* in the caller's own pid namespace?  No: in the daemon's.  0: the caller */
+  uint32_t pad;
+};
+
+struct wire_gs_query {
+  uint32_t pid; /* as the daemon sees it */
   uint32_t pad;
 };
 
@@ -155,6 +162,7 @@ struct wire_frame {
     struct wire_hello hello;
     struct wire_register_m register_m;
     struct wire_quota_query quota_query;
+    struct wire_gs_query gs_query;
     struct wire_welcome welcome;
     struct wire_error error;
     struct wire_quota quota;

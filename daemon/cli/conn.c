@@ -141,13 +141,12 @@ static int next_answer(const struct conn *c, struct wire_frame *f) {
   return CLI_OK;
 }
 
-static int ask(const struct conn *c, uint16_t query) {
-  struct wire_frame f = {0};
-  wire_seal(&f, query, SERIAL);
-  int r = wire_send(c->fd, &f, NULL, 0);
+static int ask(const struct conn *c, struct wire_frame *f, uint16_t query, int fd) {
+  wire_seal(f, query, SERIAL);
+  int r = wire_send(c->fd, f, &fd, fd >= 0);
   if (r == 0) return CLI_OK;
   /* A daemon that refuses a client may have said why before it hung up. */
-  if (r == -EPIPE || r == -ECONNRESET) return next_answer(c, &f) == CLI_OK ? say_lost(c) : CLI_FAILED;
+  if (r == -EPIPE || r == -ECONNRESET) return next_answer(c, f) == CLI_OK ? say_lost(c) : CLI_FAILED;
   cli_error(c->cmd, "cannot write to %s: %s", c->path, strerror(-r));
   return CLI_FAILED;
 }
@@ -156,7 +155,8 @@ int conn_ask(const struct cli_command *cmd, const char *socket_path, uint16_t qu
              void (*row)(void *ctx, const struct wire_frame *f), void *ctx) {
   _cleanup_(conn_close) struct conn c = {.cmd = cmd, .path = socket_path, .fd = -1, .end_ns = now_ns() + CONN_TOTAL_MS * NS_PER_MS};
   int s = conn_open(&c);
-  if (s == CLI_OK) s = ask(&c, query);
+  struct wire_frame q = {0};
+  if (s == CLI_OK) s = ask(&c, &q, query, -1);
   for (uint32_t rows = 0; s == CLI_OK; rows++) {
     struct wire_frame f;
     s = next_answer(&c, &f);
@@ -167,5 +167,14 @@ int conn_ask(const struct cli_command *cmd, const char *socket_path, uint16_t qu
     row(ctx, &f);
     if (!many) break;
   }
+  return s;
+}
+
+int conn_hand_over(const struct cli_command *cmd, const char *socket_path, struct wire_frame *f, uint16_t type, int fd) {
+  _cleanup_(conn_close) struct conn c = {.cmd = cmd, .path = socket_path, .fd = -1, .end_ns = now_ns() + CONN_TOTAL_MS * NS_PER_MS};
+  int s = conn_open(&c);
+  if (s == CLI_OK) s = ask(&c, f, type, fd);
+  if (s == CLI_OK) s = next_answer(&c, f);
+  if (s == CLI_OK && f->hdr.type != WIRE_OK) return say_garbage(&c, wire_type_name(f->hdr.type));
   return s;
 }

@@ -24,4 +24,7 @@ const char *conn_socket_path(const char *option);
 int conn_ask(const struct cli_command *cmd, const char *socket_path, uint16_t query, uint16_t answer, bool many,
              void (*row)(void *ctx, const struct wire_frame *f), void *ctx);
 
+/* Sends a request of this type with fd, and waits for OK.  Says on stderr what went wrong.  Exit status. */
+int conn_hand_over(const struct cli_command *cmd, const char *socket_path, struct wire_frame *f, uint16_t type, int fd);
+
 #endif

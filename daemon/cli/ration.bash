@@ -4,7 +4,7 @@ _ration() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words i
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "run quota ps pool stats help --help --version" -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W "run quota ps pool gs stats help --help --version" -- "$cur")
     return
   fi
   case $prev in
@@ -18,7 +18,8 @@ _ration() {
     run) words="--cpus --period --threads --name --standalone --socket --quiet --help --" ;;
     quota) words="--pid --root --json --help" ;;
     ps | pool | stats) words="--json --socket --help" ;;
-    help) words="run quota ps pool stats" ;;
+    gs) words="--socket --help $(cd /proc && echo [0-9]*)" ;;
+    help) words="run quota ps pool gs stats" ;;
     *) return ;;
   esac
   if [ "$cmd" = run ]; then

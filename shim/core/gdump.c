@@ -243,7 +243,7 @@ static void take_records(struct gdump *d) {
   if (stopped) world_start();
 }
 
-static __attribute__((noinline)) uint32_t dump(int fd, const struct gdump_filter *filter) {
+static __attribute__((noinline)) uint32_t dump(int fd, uint64_t until, const struct gdump_filter *filter) {
   static const char no_memory[] = "ration: no memory for a dump of the Gs\n";
   struct gdump *d = procmaps_pages(sizeof *d);
   uint64_t bytes = GDUMP_MOST * sizeof(struct record);
@@ -255,6 +255,7 @@ static __attribute__((noinline)) uint32_t dump(int fd, const struct gdump_filter
     return 0;
   }
   d->out.fd = fd;
+  d->out.until = until;
   d->filter = filter;
   d->records = records;
   d->bytes = bytes;
@@ -271,8 +272,10 @@ static __attribute__((noinline)) uint32_t dump(int fd, const struct gdump_filter
   return n;
 }
 
-void gdump_all(int fd) { dump(fd, NULL); }
+void gdump_all(int fd) { dump(fd, 0, NULL); }
 
-uint32_t gdump_some(int fd, const struct gdump_filter *filter) { return dump(fd, filter); }
+void gdump_until(int fd, uint64_t until) { dump(fd, until, NULL); }
+
+uint32_t gdump_some(int fd, const struct gdump_filter *filter) { return dump(fd, 0, filter); }
 
 void ration_dump(int fd) { gdump_all(fd); }

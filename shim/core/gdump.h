@@ -11,6 +11,8 @@
 /* All that live; at most so many are written, in any order. */
 #define GDUMP_MOST 100000u
 void gdump_all(int fd);
+/* The same into a descriptor that does not block; gives up at `until` (CLOCK_MONOTONIC ns). */
+void gdump_until(int fd, uint64_t until);
 
 /* Those that want() picks, which is called while the world stands.  Returns how many there were. */
 struct gdump_filter {

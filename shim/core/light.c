@@ -437,9 +437,10 @@ void g_sleep_until(uint64_t at) {
   }
   int saved = errno;
   struct timespec ts = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+  static _Atomic uint32_t never;
   gate_enter_blocking(WAIT_SLEEP);
   do
-    if (at == UINT64_MAX) sys_futex_wait(&(_Atomic uint32_t){0}, 0, SYS_FOREVER, false);
+    if (at == UINT64_MAX) sys_futex_wait(&never, 0, SYS_FOREVER, false);
   while (at == UINT64_MAX || raw_syscall4(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, (long)&ts, 0) == -EINTR);
   gate_exit();
   errno = saved;

@@ -4,6 +4,7 @@
 /*
  * Text for people, written where stdio can't be used: in signal handlers, in service threads without a TCB, with a broken heap.
  */
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,14 +15,24 @@ struct out {
   int fd; /* -1: nowhere */
   bool bad;
   uint32_t len;
+  uint64_t until; /* of a descriptor that does not block: when to give up; 0: 2 s without progress */
   char text[2048];
 };
+
+/* Until there is room.  False: there was none in time. */
+static inline bool out_wait(const struct out *o) {
+  uint64_t now = sys_now(), most = 2000000000u;
+  if (o->until) most = o->until > now ? o->until - now : 0;
+  struct timespec ts = {(time_t)(most / 1000000000u), (long)(most % 1000000000u)};
+  struct pollfd p = {.fd = o->fd, .events = POLLOUT};
+  return most && raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&ts, 0, 8) > 0;
+}
 
 static inline void out_flush(struct out *o) {
   const char *at = o->text;
   while (o->len && !o->bad && o->fd >= 0) {
     long w = raw_syscall3(SYS_write, o->fd, (long)at, o->len);
-    if (w == -EINTR) continue;
+    if (w == -EINTR || (w == -EAGAIN && out_wait(o))) continue;
     if (w <= 0) {
       o->bad = true;
       break;

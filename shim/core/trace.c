@@ -2,16 +2,24 @@
 /*
  * RATION_DEBUG=schedtrace=1000: every so many ms one line in the manner of Go's
  * schedtrace, to stderr or to tracefile=PATH.  Written by sysmon, which has the file as its descriptor 0.
- * The only place of the shim that prints.
+ * A process that has light Gs gets their part after "light:", with the length of each P's queue in brackets; with scheddetail=1
+ * also a line for each P (core/light.c, pq), carrier and G.
  */
 #include "core/trace.h"
 #include <fcntl.h>
 #include <string.h>
+#include "core/carrier.h"
 #include "core/gate.h"
+#include "core/gdump.h"
+#include "core/out.h"
 #include "core/sched.h"
+
+#define DETAIL_GS 1000u /* lines a time */
 
 static uint64_t period, next, start;
 static char file[256];
+static bool detail;
+static uint32_t detail_left;
 
 void trace_init(const char *debug) {
   if (!debug) return;
@@ -19,6 +27,8 @@ void trace_init(const char *debug) {
   uint64_t ms = 0;
   if (at)
     for (at += sizeof "schedtrace=" - 1; *at >= '0' && *at <= '9' && ms < 1000000; at++) ms = ms * 10 + (uint64_t)(*at - '0');
+  const char *d = strstr(debug, "scheddetail=");
+  detail = d && d[sizeof "scheddetail=" - 1] == '1';
   const char *path = strstr(debug, "tracefile=");
   if (path) {
     path += sizeof "tracefile=" - 1;
@@ -38,50 +48,143 @@ int trace_open(void) {
 
 uint64_t trace_deadline(void) { return period ? next : UINT64_MAX; }
 
-struct line {
-  char text[512];
-  size_t len;
-};
+/* --- light Gs --- */
 
-static void put(struct line *l, const char *s) {
-  while (*s && l->len < sizeof l->text - 1) l->text[l->len++] = *s++;
+static uint64_t id_of(const struct g *g) { return g ? g->id : 0; }
+
+/* In the words of Go's. */
+static void put_light(struct out *o) {
+  lock_take(&light.lock);
+  uint64_t idle = atomic_load_explicit(&light.idle_pqs, memory_order_relaxed);
+  out_str(o, " light:");
+  out_pair(o, "gomaxprocs", light.npqs);
+  out_pair(o, "idleprocs", __builtin_popcountll(idle));
+  out_pair(o, "carriers", light.ncarriers);
+  out_pair(o, "spinningcarriers", atomic_load_explicit(&light.nspinning, memory_order_relaxed));
+  out_pair(o, "idlecarriers", light.nidle + (light.poller != NULL));
+  out_pair(o, "wiredcarriers", light.nwired);
+  out_pair(o, "netpollwaiters", netpoll_waiters());
+  out_pair(o, "runqueue", light.global.len);
+  lock_drop(&light.lock);
+  out_str(o, " [");
+  for (uint32_t i = 0; i < light.npqs; i++) {
+    if (i) out_str(o, " ");
+    out_num(o, runq_len(&light.pqs[i].runq));
+  }
+  out_str(o, "]");
 }
 
-static void put_num(struct line *l, const char *name, int64_t v) {
-  char digits[24];
-  size_t n = 0;
-  uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
-  put(l, name);
-  if (v < 0) put(l, "-");
-  do digits[n++] = (char)('0' + u % 10);
-  while ((u /= 10) != 0);
-  while (n && l->len < sizeof l->text - 1) l->text[l->len++] = digits[--n];
+/* scheddetail: what moves meanwhile is as it was at one moment or another. */
+
+static void put_m(struct out *o, const char *name, const struct carrier *c) {
+  out_str(o, " ");
+  out_str(o, name);
+  out_str(o, "=");
+  if (c && c->m)
+    out_num(o, c->m->id);
+  else
+    out_str(o, "nil");
+}
+
+static void put_pq(struct out *o, struct pq *pq) {
+  static const char *const names[] = {"idle", "running", "syscall", "taken"};
+  uint32_t st = atomic_load_explicit(&pq->status, memory_order_relaxed);
+  out_str(o, "  P");
+  out_num(o, pq->id);
+  out_str(o, ":");
+  out_pair(o, "status", st);
+  out_str(o, "(");
+  out_str(o, st < 4 ? names[st] : "?");
+  out_str(o, ")");
+  out_pair(o, "schedtick", GLANCE(pq->tick));
+  put_m(o, "m", atomic_load_explicit(&pq->carrier, memory_order_relaxed));
+  out_pair(o, "runqsize", runq_len(&pq->runq));
+  out_pair(o, "later", __atomic_load_n(&pq->later.len, __ATOMIC_RELAXED));
+  out_pair(o, "gfreecnt", __atomic_load_n(&pq->stacks.n, __ATOMIC_RELAXED));
+  out_pair(o, "timerslen", __atomic_load_n(&pq->timers.n, __ATOMIC_RELAXED));
+  out_str(o, "\n");
+}
+
+static void put_carrier(struct out *o, struct carrier *c) {
+  struct pq *pq = __atomic_load_n(&c->pq, __ATOMIC_RELAXED);
+  const struct g *g = __atomic_load_n(&c->g, __ATOMIC_RELAXED), *wired = __atomic_load_n(&c->wired_g, __ATOMIC_RELAXED);
+  struct m *m = __atomic_load_n(&c->m, __ATOMIC_RELAXED);
+  out_str(o, "  M");
+  out_num(o, m ? m->id : 0);
+  out_str(o, ":");
+  out_pair(o, "tid", m ? m->tid : 0);
+  out_pair(o, "p", pq ? (int64_t)pq->id : -1);
+  out_pair(o, "curg", (int64_t)id_of(g));
+  out_pair(o, "locks", m ? __atomic_load_n(&m->locks, __ATOMIC_RELAXED) : 0);
+  out_pair(o, "syscalltick", atomic_load_explicit(&c->syscalls, memory_order_relaxed));
+  out_str(o, c->spinning ? " spinning=true" : " spinning=false");
+  out_str(o, c->polling ? " polling=true" : " polling=false");
+  out_pair(o, "lockedg", (int64_t)id_of(wired));
+  out_str(o, "\n");
+}
+
+static bool put_g(struct g *g, void *arg) {
+  struct out *o = arg;
+  if (g->id == 0 || g->kind != G_LIGHT || g->status == G_DEAD) return true;
+  const struct m *locked = __atomic_load_n(&g->lockedm, __ATOMIC_RELAXED);
+  out_str(o, "  G");
+  out_num(o, g->id);
+  out_str(o, ":");
+  out_pair(o, "status", g->status);
+  out_str(o, "(");
+  out_str(o, gdump_state(g, locked && g->status == G_RUNNABLE));
+  out_str(o, ")");
+  if (g->name[0]) {
+    out_str(o, " name=");
+    out_bytes(o, g->name, strnlen(g->name, sizeof g->name));
+  }
+  out_str(o, locked ? " lockedm=" : " lockedm=nil\n");
+  if (locked) {
+    out_num(o, locked->id);
+    out_str(o, "\n");
+  }
+  return --detail_left != 0;
+}
+
+static void put_detail(struct out *o) {
+  for (uint32_t i = 0; i < light.npqs; i++) put_pq(o, &light.pqs[i]);
+  lock_take(&light.lock);
+  struct carrier *c = light.carriers; /* the list only grows, at its head */
+  lock_drop(&light.lock);
+  for (; c; c = c->all) put_carrier(o, c);
+  detail_left = DETAIL_GS;
+  stack_each(put_g, o);
 }
 
 void trace_tick(uint64_t now) {
   if (period == 0 || now < next) return;
   next = now + period;
-  struct line l = {.len = 0};
+  bool lights = __atomic_load_n(&light.started, __ATOMIC_ACQUIRE) && light.npqs; /* pairs with light_start */
+  struct out o = {.fd = 0};
+  out_str(&o, "SCHED ");
+  out_num(&o, (now - start) / 1000000u);
+  out_str(&o, "ms:");
   lock_take(&sched.lock);
-  put_num(&l, "SCHED ", (int64_t)((now - start) / 1000000u));
-  put_num(&l, "ms: gomaxprocs=", gate_ncpus());
-  put_num(&l, " gated=", sched.gated);
-  put_num(&l, " held=", sched.nheld);
-  put_num(&l, " threads=", sched.nms);
-  put_num(&l, " newcomers=", sched.express.len);
-  put_num(&l, " runqueue=", sched.global.len);
-  put_num(&l, " tokens_us=", sched.page && sched.gated ? lease_tokens(now) / 1000 : 0);
-  put_num(&l, " paced=", sched.paced);
-  put_num(&l, " charged_ms=",
-          sched.page ? (int64_t)(atomic_load_explicit(&sched.page->members[sched.member].charged, memory_order_relaxed) / 1000000u) : 0);
-  put_num(&l, " handoffs=", (int64_t)sched.stats.handoffs);
-  put_num(&l, " retakes=", (int64_t)sched.stats.retakes);
-  put_num(&l, " preempts=", (int64_t)sched.stats.preempts);
-  put_num(&l, " signals=", (int64_t)sched.stats.signals);
-  put_num(&l, " wakeups=", (int64_t)sched.stats.wakeups);
-  put_num(&l, " pauses=", (int64_t)sched.stats.pauses);
-  put_num(&l, " bpf=", sched.bpf);
-  put(&l, "\n");
+  out_pair(&o, "gomaxprocs", gate_ncpus());
+  out_pair(&o, "gated", sched.gated);
+  out_pair(&o, "held", sched.nheld);
+  out_pair(&o, "threads", sched.nms);
+  out_pair(&o, "newcomers", sched.express.len);
+  out_pair(&o, "runqueue", sched.global.len);
+  out_pair(&o, "tokens_us", sched.page && sched.gated ? lease_tokens(now) / 1000 : 0);
+  out_pair(&o, "paced", sched.paced);
+  out_pair(&o, "charged_ms",
+           sched.page ? (int64_t)(atomic_load_explicit(&sched.page->members[sched.member].charged, memory_order_relaxed) / 1000000u) : 0);
+  out_pair(&o, "handoffs", (int64_t)sched.stats.handoffs);
+  out_pair(&o, "retakes", (int64_t)sched.stats.retakes);
+  out_pair(&o, "preempts", (int64_t)sched.stats.preempts);
+  out_pair(&o, "signals", (int64_t)sched.stats.signals);
+  out_pair(&o, "wakeups", (int64_t)sched.stats.wakeups);
+  out_pair(&o, "pauses", (int64_t)sched.stats.pauses);
+  out_pair(&o, "bpf", sched.bpf);
   lock_drop(&sched.lock);
-  raw_syscall3(SYS_write, 0, (long)l.text, (long)l.len);
+  if (lights) put_light(&o);
+  out_str(&o, "\n");
+  if (lights && detail) put_detail(&o);
+  out_flush(&o);
 }

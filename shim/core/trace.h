@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Reads RATION_DEBUG: "schedtrace=MS[,tracefile=PATH]".  Before any service thread starts. */
+/* Reads RATION_DEBUG: "schedtrace=MS[,scheddetail=1][,tracefile=PATH]".  Before any service thread starts. */
 void trace_init(const char *debug);
 /* The descriptor that sysmon is to have for it (given to service_start as descriptor 0), or -1. */
 int trace_open(void);

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""ration gs: asks a process through rationd what its light Gs do (the program is gdebug.c)."""
+import os
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from rationlib import *  # noqa: F401,F403
+from rationlib import DUMP_GS, ERROR, GS_QUERY, OK, RATIOND, Daemon, need_root, run, wait_for
+
+BUILD = os.path.dirname(RATIOND)
+PROG = os.path.join(BUILD, "tests/integration/gdebug")
+RATION = os.path.join(BUILD, "ration")
+if not os.path.exists(PROG):
+    print("build first: make progs")
+    sys.exit(77)
+
+
+class Program:
+    """gdebug quit, attached to the daemon, once its Gs have parked."""
+
+    def __init__(self, d):
+        self.p = subprocess.Popen([PROG, "quit"], stdout=subprocess.PIPE, env=dict(os.environ, RATION_SOCKET=d.path, RATION_MAXPROCS="2"))
+        assert self.p.stdout.readline() == b"ready\n"
+        self.pid = self.p.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.p.kill()
+        self.p.wait()
+        self.p.stdout.close()
+
+
+def gs(d, *args, **kw):
+    return subprocess.run([RATION, "gs", "-s", d.path, *map(str, args)], capture_output=True, text=True, timeout=30, **kw)
+
+
+def query(c, pid, fd):
+    return c.ask(GS_QUERY, struct.pack("<II", pid, 0), [fd])
+
+
+def all_gs_are_shown_with_their_stacks():
+    with Daemon() as d, Program(d) as p:
+        for _ in range(20):
+            r = gs(d, p.pid)
+            assert r.returncode == 0 and r.stderr == "", r
+            for part in ('"taker" [chan receive, ', "waits_to_receive+0x", '"spinner" [running]', "    spins", "created by G 1"):
+                assert part in r.stdout, (part, r.stdout)
+        assert p.p.poll() is None
+
+
+def who_is_not_attached_is_told_so():
+    with Daemon() as d:
+        r = gs(d, os.getpid())
+        assert r.returncode == 1 and "is not attached, or not yours" in r.stderr, r
+        for args, status in (((), 2), (("x",), 2), (("0",), 2), (("1", "2"), 2), (("99999999999",), 2)):
+            assert gs(d, *args).returncode == status, args
+
+
+def a_process_without_light_gs_says_nothing():
+    with Daemon() as d:
+        lib = os.path.join(BUILD, "libration.so")
+        p = subprocess.Popen(["sleep", "100"], env=dict(os.environ, LD_PRELOAD=lib, RATION_SOCKET=d.path))
+        c = d.client()
+        wait_for("it is attached", lambda: "sleep" in [m.name for m in c.ask_all(6)])
+        r = gs(d, p.pid)
+        p.kill()
+        p.wait()
+        assert r.returncode == 0 and r.stdout == "No light Gs run in this process.\n", r
+        c.close()
+
+
+def another_user_may_not_ask():
+    need_root()
+    with Daemon() as d, Program(d) as p:
+        os.chmod(d.dir, 0o755)
+        r = gs(d, p.pid, user=1234, group=1234, extra_groups=[])
+        assert r.returncode == 1 and "is not attached, or not yours" in r.stderr, r
+
+
+def only_pipes_are_handed_on():
+    with Daemon() as d, Program(d) as p:
+        c = d.client()
+        with open("/dev/null", "wb") as null:
+            f = query(c, p.pid, null.fileno())
+            assert f.kind == ERROR and f.error == 22, vars(f)
+        f = c.ask(GS_QUERY, struct.pack("<II", p.pid, 0))
+        assert f.kind == ERROR and f.error == 22, vars(f)
+        c.close()
+
+
+def a_reader_that_does_not_read_holds_nobody_up():
+    with Daemon() as d, Program(d) as p:
+        c = d.client()
+        kept = []
+        for _ in range(3):
+            r, w = os.pipe()
+            assert query(c, p.pid, w).kind == OK
+            os.close(w)
+            kept.append(r)
+        assert gs(d, p.pid).returncode == 0
+        for r in kept:
+            assert b'"taker"' in os.read(r, 65536)
+            os.close(r)
+        r, w = os.pipe()  # and one that has gone: no SIGPIPE for the program
+        os.close(r)
+        assert query(c, p.pid, w).kind == OK
+        os.close(w)
+        assert gs(d, p.pid).returncode == 0
+        assert p.p.poll() is None
+        c.close()
+
+
+def a_client_of_another_kind_gets_the_descriptor():
+    with Daemon() as d:
+        c = d.client()
+        c.hello()
+        r, w = os.pipe()
+        s = c.send(GS_QUERY, struct.pack("<II", os.getpid(), 0), [w])
+        os.close(w)
+        kinds = {}
+        while len(kinds) < 2:
+            f = c.recv()
+            kinds[f.kind] = f
+        assert set(kinds) == {DUMP_GS, OK} and len(kinds[DUMP_GS].fds) == 1, (s, kinds)
+        os.write(kinds[DUMP_GS].fds[0], b"hello")
+        kinds[DUMP_GS].close()
+        assert os.read(r, 100) == b"hello" and os.read(r, 100) == b""
+        os.close(r)
+        c.close()
+
+
+if __name__ == "__main__":
+    run([
+        all_gs_are_shown_with_their_stacks,
+        who_is_not_attached_is_told_so,
+        a_process_without_light_gs_says_nothing,
+        another_user_may_not_ask,
+        only_pipes_are_handed_on,
+        a_reader_that_does_not_read_holds_nobody_up,
+        a_client_of_another_kind_gets_the_descriptor,
+    ])
