@@ -224,7 +224,7 @@ tsan:
 	@BUILD=$(BUILD)-tsan TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 tests/run --kind unit --kind stress $(TESTS)
 
 FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli shim/core shim/preload shim/client shim/sync \
-	shim/include/ration tests/unit tests/unit/mini tests/integration tests/examples tests/bench tests/apps tests/fuzz)))
+	shim/include/ration tests/bench/vs_go tests/unit tests/unit/mini tests/integration tests/examples tests/bench tests/apps tests/fuzz)))
 # clang-tidy 14 carries va_list state from one file to the next: a run of it for each file.
 TIDY_SRCS = $(filter-out bpf/%,$(filter %.c,$(FORMATTED)))
 TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE= -DRATION_VERSION=\"$(VERSION)\" $(INCLUDES) -Itests/unit -I$(BUILD) -Wall -Wextra

@@ -455,15 +455,11 @@ static void go_idle(struct carrier *c) {
   struct pq *pq = c->pq;
   c->pq = NULL;
   idle_pq_put(pq);
-  bool others = !all_idle();
   bool spun = c->spinning;
   c->spinning = false;
   if (spun) atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_release);
   light_drop();
-  /* Who queued a G before this fence is seen by anything(); who does after it sees the idle pq: pairs with carrier_wake_idle. */
-  atomic_thread_fence(memory_order_seq_cst);
-  if (others) sched_hooks.barrier();
-  if (anything()) pq_again(c);
+  if (anything()) pq_again(c); /* at a glance; lie_down looks for good */
 }
 
 static void make_spare(void);
@@ -488,21 +484,40 @@ static bool nothing_runs(void) {
   return all;
 }
 
+/* Out of bed, if a pq is idle; or somebody has given us one. */
+static bool get_up(struct carrier *c, bool polls) {
+  light_take();
+  bool given = c->pq != NULL;
+  struct pq *pq = given ? NULL : idle_pq_take();
+  if (given && polls) {
+    atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
+  } else if (pq && polls) {
+    atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
+    pq_give(pq, c);
+  } else if (pq) {
+    struct carrier *at = GLANCE(light.idle);
+    if (at == c)
+      atomic_store_explicit(&light.idle, c->next, memory_order_relaxed);
+    else {
+      while (at->next != c) at = at->next;
+      at->next = c->next;
+    }
+    light.nidle--;
+    pq_give(pq, c);
+  }
+  if (given || pq) c->polling = false;
+  light_drop();
+  if (pq) begin_spinning(c);
+  if (given || pq) monitor_kick();
+  return given || pq;
+}
+
 /* All that is to know under the lock before a carrier without pq sleeps. */
 enum bed { BED_NONE, BED_LIST, BED_NETPOLL };
 static enum bed lie_down(struct carrier *c) {
   netpoll_open();
   if (all_idle()) monitor_syscall_over();
   light_take();
-  /* Who queued a G and looked for an idle carrier before we were one has left without. */
-  struct pq *pq = anything() ? idle_pq_take() : NULL;
-  if (pq) {
-    pq_give(pq, c);
-    light_drop();
-    begin_spinning(c);
-    monitor_kick();
-    return BED_NONE;
-  }
   bool polls = !light.poller && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX);
   c->polling = polls;
   if (polls) {
@@ -516,6 +531,13 @@ static enum bed lie_down(struct carrier *c) {
               light.nidle + light.nwired == light.ncarriers && sched.nms == light.ncarriers + 1 && netpoll_waiters() == 0;
   light_drop();
   if (dead && nothing_runs()) report_deadlock();
+  /*
+   * Now who queues a G finds us.  Who did before, and found an idle pq but no carrier, or thought that another searches, is seen from here: all
+   * others pass a fence, so their queues are as they left them (pairs with carrier_wake_idle; tests/model/light.pml).
+   */
+  atomic_thread_fence(memory_order_seq_cst);
+  if (!all_idle()) sched_hooks.barrier();
+  if (anything() && get_up(c, polls)) return BED_NONE;
   return polls ? BED_NETPOLL : BED_LIST;
 }
 

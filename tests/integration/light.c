@@ -420,6 +420,27 @@ static int a_thread_blocked_by_hand_leaves_its_p(void) {
   return 0;
 }
 
+/* A forked child goes on alone: nobody else's G runs in it, and it may begin anew. */
+static int a_forked_child_goes_on_alone(void) {
+  int status;
+  sigset_t mask;
+  for (int i = 0; i < 100; i++) ration_go(sleeps_short, NULL);
+  ration_yield();
+  pid_t pid = fork();
+  if (pid == 0) {
+    long before = atomic_load(&count);
+    sigprocmask(SIG_BLOCK, NULL, &mask);
+    ration_sleep(30 * RATION_MS);
+    if (atomic_load(&count) != before || sigismember(&mask, SIGTERM) || ration_gid() != 0) _exit(1);
+    for (int i = 0; i < 1000; i++) ration_go(add_one, NULL);
+    until(before + 1000);
+    _exit(0);
+  }
+  MUST(waitpid(pid, &status, 0) == pid && status == 0);
+  until(100);
+  return 0;
+}
+
 static int files_are_read_as_ever(void) {
   char name[] = "/tmp/ration-light-XXXXXX", buf[10000], back[10000];
   int fd = mkstemp(name);
@@ -481,6 +502,7 @@ static const struct check {
     C(a_descriptor_used_again_is_waited_for),
     C(a_blocked_thread_leaves_its_p),
     C(a_thread_blocked_by_hand_leaves_its_p),
+    C(a_forked_child_goes_on_alone),
     C(files_are_read_as_ever),
     {"deadlock_is_reported", deadlock_is_reported, 2, "all Gs are asleep - deadlock!"},
     {"a_stack_overflow_is_named", a_stack_overflow_is_named, 128 + SIGSEGV, "\"greedy\""},
