@@ -244,7 +244,7 @@ static void drain_ring(void) {
   uint64_t now = sched_hooks.now();
   sched_kick(sched_balance(now));
   sched_unlock();
-  if (light.npqs) monitor_blocked(now);
+  if (light.npqs) monitor_blocked();
 }
 
 static void orphaned(void) {

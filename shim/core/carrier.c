@@ -65,7 +65,7 @@ static void idle_pq_put(struct pq *pq) {
   atomic_store_explicit(&pq->carrier, NULL, memory_order_relaxed);
   atomic_store_explicit(&pq->status, PQ_IDLE, memory_order_relaxed);
   atomic_fetch_or_explicit(&light.idle_pqs, bit_of(pq),
-                           memory_order_release); /* pairs with carrier_wake_idle, by the membarrier in go_idle */
+                           memory_order_release); /* pairs with carrier_wake_idle, by the membarrier in lie_down */
 }
 
 static void pq_give(struct pq *pq, struct carrier *c) {
@@ -248,7 +248,7 @@ bool carrier_retake(struct pq *pq) {
  * Blocked outside of any wrapper: there is no way back through us.  `lost` is set, and if the M is still away after that, the switch that brings it
  * back makes it see that: it looks at its next step into the scheduler (carrier_hold), and until then uses nothing of the pq's.
  */
-bool carrier_retake_running(struct pq *pq, struct carrier *c, uint64_t now) {
+bool carrier_retake_running(struct pq *pq, struct carrier *c) {
   struct m *m = c->m;
   light_take();
   bool may = GLANCE(pq->status) == PQ_RUNNING && GLANCE(pq->carrier) == c && c->m != &c->no_m && SLOT_LOAD(m->slot->state) == M_RUN &&
@@ -263,7 +263,6 @@ bool carrier_retake_running(struct pq *pq, struct carrier *c, uint64_t now) {
     } /* else it finds, under the lock, that the pq is still its own */
   }
   light_drop();
-  (void)now;
   if (may) carrier_handoff(pq);
   return may;
 }

@@ -168,7 +168,7 @@ void carrier_entersyscallblock(struct carrier *c);
 /* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */
 bool carrier_retake(struct pq *pq);
 /* The same where it is blocked outside of any wrapper (a page fault, stdio, a raw system call). */
-bool carrier_retake_running(struct pq *pq, struct carrier *c, uint64_t now);
+bool carrier_retake_running(struct pq *pq, struct carrier *c);
 
 /* --- timer.c --- */
 void timers_init(struct timers *ts);
@@ -178,7 +178,7 @@ uint64_t timers_first_of_all(void);
 
 /* --- monitor.c --- */
 int monitor_start(void);
-void monitor_blocked(uint64_t now);
+void monitor_blocked(void);
 void monitor_kick(void);
 /* A carrier is in a wrapped call while Gs wait for its pq. */
 void monitor_syscall(void);

@@ -26,7 +26,7 @@
  * spawning.  That costs a stack for each G that has not begun, and their cache misses.)
  *
  * Whom to wake.  Who makes a G runnable and sees an idle pq wakes a carrier, unless one is looking already.  The reverse, a carrier that goes
- * idle while one is being queued, is prevented by the idle side alone: it marks the pq idle, makes all other carriers pass a fence (membarrier), and looks
+ * idle while one is being queued, is prevented by the idle side alone: it marks the pq idle, lies down where it can be woken, makes all others pass a fence (membarrier), and looks
  * again.  So making a G runnable costs no fence.
  * A G that readies another into runnext is as a rule about to park (a ping-pong).  Those that did so the last times (g->hands_over) wake
  * nobody; should one run on instead, the monitor sees it.

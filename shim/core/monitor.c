@@ -52,7 +52,7 @@ void monitor_syscall_over(void) {
 }
 
 /* BPF saw Ms of ours block.  On the client's poller. */
-void monitor_blocked(uint64_t now) {
+void monitor_blocked(void) {
   for (uint32_t i = 0; i < light.npqs; i++) {
     struct pq *pq = &light.pqs[i];
     uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with carrier_entersyscall */
@@ -61,7 +61,7 @@ void monitor_blocked(uint64_t now) {
     if (PQ_KIND(st) == PQ_SYSCALL)
       carrier_retake(pq);
     else if (st == PQ_RUNNING)
-      carrier_retake_running(pq, c, now);
+      carrier_retake_running(pq, c);
   }
 }
 
@@ -104,7 +104,7 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
   if (!carrier_work_for(pq)) return 0;
   if (blocked_outside(c)) {
-    carrier_retake_running(pq, c, now);
+    carrier_retake_running(pq, c);
     return 0;
   }
   if (now - pq->seen_at < MONITOR_SEEN_NS) return pq->seen_at + MONITOR_SEEN_NS;
