@@ -141,19 +141,23 @@ void light_arrive(void) {
   carrier_release(c);
 }
 
-/* The next G of c's own queue, if that is all there is to think about. */
+/*
+ * The next G of c's own queue, if that is all there is to think about.  A dispatch counts once: one that is left to the scheduler's
+ * stack is counted there (find_own), or its turn of the global queue would be lost.
+ */
 static inline struct g *next_local(struct carrier *c) {
   struct pq *pq = c->pq;
   bool inherit;
-  OWN_ADD(pq->tick, 1);
-  uint32_t tick = GLANCE(pq->tick);
+  uint32_t tick = GLANCE(pq->tick) + 1;
   if (tick % LIGHT_TICK == 0) return NULL;
   if (tick % 8 == 0 && GLANCE(pq->timers.first) != UINT64_MAX) return NULL;
   struct g *g = runq_get(&pq->runq, &inherit);
-  if (g && __builtin_expect(g->lockedm != NULL, 0)) {
+  if (!g) return NULL;
+  if (__builtin_expect(g->lockedm != NULL, 0)) {
     light_put(c, g, true); /* not for us: the scheduler's stack sees to it */
     return NULL;
   }
+  atomic_store_explicit(&pq->tick, tick, memory_order_relaxed);
   return g;
 }
 

@@ -110,6 +110,34 @@ static int stacks_are_as_large_as_asked(void) {
   return 0;
 }
 
+/* Two that always have the next turn ready for each other: what comes from outside has its turn all the same. */
+static struct ration_chan *ping, *pong, *came;
+static void plays(void *arg) {
+  struct ration_chan *in = arg ? ping : pong, *out = arg ? pong : ping;
+  while (ration_chan_recv(in, NULL)) ration_chan_send(out, NULL);
+}
+static void comes(void *arg) { ration_chan_send(came, arg); }
+static void *from_outside(void *arg) {
+  usleep(20000);
+  MUST(ration_go(comes, arg) == 0);
+  return NULL;
+}
+static int the_global_queue_has_its_turn(void) {
+  pthread_t t;
+  ping = ration_chan_new(0, 0);
+  pong = ration_chan_new(0, 0);
+  came = ration_chan_new(0, 0);
+  for (unsigned i = 0; i < ration_maxprocs(); i++) {
+    ration_go(plays, &ping);
+    ration_go(plays, NULL);
+    ration_chan_send(ping, NULL);
+  }
+  MUST(pthread_create(&t, NULL, from_outside, NULL) == 0);
+  MUST(ration_chan_recv(came, NULL));
+  pthread_join(t, NULL);
+  return 0;
+}
+
 static int yield_lets_others_run(void) {
   ration_go(add_one, NULL);
   for (int i = 0; i < 1000 && atomic_load(&count) == 0; i++) ration_yield();
@@ -487,6 +515,7 @@ static const struct check {
     C(exit_ends_the_g_alone),
     C(stacks_are_as_large_as_asked),
     C(yield_lets_others_run),
+    C(the_global_queue_has_its_turn),
     C(sleepers_wake_in_order),
     C(ten_thousand_sleep_at_once),
     C(a_spinning_g_is_preempted),
