@@ -212,7 +212,7 @@ static __always_inline void tell(struct watch_task *wt, struct m_header *h, __u3
  * The exchange is a full barrier, for two pairs:
  * - the M's own last stores (state, has_p) come before blocked_at for a retaker that read blocked_at first;
  * - blocked_at is written before `waiting` is read, while the shim writes `waiting` before it reads
- *   blocked_at: one of the two sees the other.
+ *   blocked_at: one of the two sees the other.  (`gs` is a hint: the monitor's next look finds what it misses.)
  */
 static __always_inline void mark_blocked(struct watch_task *wt, struct m_slot *s, void *map, __u64 now) {
   if (!LOAD(s->has_p) || LOAD(s->taken)) return;
@@ -221,7 +221,7 @@ static __always_inline void mark_blocked(struct watch_task *wt, struct m_slot *s
   __sync_lock_test_and_set(&s->blocked_at, now);
 
   struct m_header *h = header_of(map);
-  if (h && LOAD(h->waiting)) tell(wt, h, M_EV_BLOCKED, now);
+  if (h && (LOAD(h->waiting) || (LOAD(s->carrier) && LOAD(h->gs)))) tell(wt, h, M_EV_BLOCKED, now);
 }
 
 /*

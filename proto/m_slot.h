@@ -83,7 +83,9 @@ struct m_header {
   uint64_t events;  /* BPF: events written to the ring */
   uint64_t lost;    /* BPF: events that did not fit */
   uint64_t signals; /* BPF: SIGURGs sent */
-  uint64_t pad1[3];
+  uint32_t gs;      /* shim: light Gs are queued; a block of a carrier is worth an event */
+  uint32_t pad0;
+  uint64_t pad1[2];
 };
 
 struct m_slot {
@@ -99,7 +101,8 @@ struct m_slot {
   uint64_t oncpu_at;   /* ns when it was switched in; 0: off CPU */
   uint64_t cpu_ns;     /* CPU time of its finished stints */
   uint64_t seq;        /* +1 at every switch in and out: odd while on CPU (as far as known) */
-  uint64_t pad;
+  uint32_t carrier;    /* shim: it runs light Gs */
+  uint32_t pad;
 };
 
 struct m_tids_entry {
@@ -114,7 +117,7 @@ struct m_tids {
 
 /* What the ring buffer carries. */
 enum m_event_type {
-  M_EV_BLOCKED = 1, /* an M that holds a P was switched out blocked while a G waits */
+  M_EV_BLOCKED = 1, /* an M that holds a P was switched out blocked while a G waits for it */
   M_EV_STRAY = 2,   /* an M that must stop was given a CPU, and could not be signalled: membarrier reaches it (M_CAP_IPI) */
 };
 

@@ -34,16 +34,6 @@
 #define CARRIER_STACK (256u << 10)
 #define SPIN_ROUNDS 20
 
-static void light_take(void) {
-  m_hold(m_self);
-  lock_take(&light.lock);
-}
-
-static void light_drop(void) {
-  lock_drop(&light.lock);
-  m_release(m_self);
-}
-
 /* --- pqs --- */
 
 static uint64_t bit_of(const struct pq *pq) { return (uint64_t)1 << pq->id; }
@@ -60,8 +50,7 @@ static struct pq *idle_pq_take(void) {
 /* Lock held. */
 static void idle_pq_put(struct pq *pq) {
   struct g *g;
-  while ((g = gqueue_pop(&pq->later))) gqueue_push(&light.global, g); /* nobody can steal those */
-  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  while ((g = gqueue_pop(&pq->later))) light_global_push(g); /* nobody can steal those */
   atomic_store_explicit(&pq->carrier, NULL, memory_order_relaxed);
   atomic_store_explicit(&pq->status, PQ_IDLE, memory_order_relaxed);
   atomic_fetch_or_explicit(&light.idle_pqs, bit_of(pq),
@@ -74,15 +63,19 @@ static void pq_give(struct pq *pq, struct carrier *c) {
   __atomic_store_n(&c->pq, pq, __ATOMIC_RELEASE);                       /* pairs with sleep_on */
 }
 
+/* An idle pq for c, which has none; or null.  Lock held. */
+static struct pq *idle_pq_claim(struct carrier *c) {
+  struct pq *pq = idle_pq_take();
+  if (pq) pq_give(pq, c);
+  return pq;
+}
+
 static bool all_idle(void) {
   uint64_t all = light.npqs == 64 ? ~(uint64_t)0 : ((uint64_t)1 << light.npqs) - 1;
   return atomic_load_explicit(&light.idle_pqs, memory_order_relaxed) == all;
 }
 
-bool carrier_work_for(struct pq *pq) {
-  if (!runq_empty(&pq->runq) || pq->later.len || atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return true;
-  return atomic_load_explicit(&pq->timers.first, memory_order_relaxed) <= sys_now();
-}
+bool carrier_work_for(struct pq *pq) { return carrier_gs_for(pq) || GLANCE(pq->timers.first) <= sys_now(); }
 
 /* --- sleeping and waking --- */
 
@@ -215,28 +208,46 @@ bool carrier_preempted(struct m *m, void *uctx) {
 
 /* --- wrapped calls --- */
 
-void carrier_entersyscall(struct carrier *c) {
+/* A G runs, and is not in the scheduler's or a lock's hands. */
+static bool in_g(const struct m *m) { return m->carrier->g && m->locks == 0; }
+
+void carrier_gate_enter(struct m *m) {
+  struct carrier *c = m->carrier;
+  if (!in_g(m)) return;
   if (__builtin_expect(GLANCE(c->lost) != 0, 0)) {
     carrier_hold(c);
     carrier_release(c);
   }
   struct pq *pq = c->pq;
   if (!pq) return;
-  atomic_store_explicit(&c->syscalls, atomic_load_explicit(&c->syscalls, memory_order_relaxed) + 1, memory_order_relaxed);
-  bool work = atomic_load_explicit(&light.nglobal, memory_order_relaxed) || !runq_empty(&pq->runq) || pq->later.len;
+  OWN_ADD(c->syscalls, 1);
+  bool wait = carrier_gs_for(pq);
   atomic_store_explicit(&pq->status, PQ_CALL_OF(c), memory_order_release); /* pairs with the CAS in carrier_retake */
-  if (work) monitor_syscall();
+  if (wait) monitor_syscall();
 }
 
-void carrier_entersyscallblock(struct carrier *c) {
-  struct pq *pq = c->pq;
-  carrier_entersyscall(c);
-  if (pq && carrier_work_for(pq)) carrier_retake(pq);
+void carrier_gate_block(struct m *m) {
+  struct pq *pq = m->carrier->pq;
+  carrier_gate_enter(m);
+  if (in_g(m) && pq && carrier_work_for(pq)) carrier_retake(pq);
+}
+
+void carrier_wake_global(void) {
+  if (GLANCE(light.idle_pqs)) {
+    carrier_wake_idle();
+    return;
+  }
+  /* Who blocks from now on is told of by BPF (monitor_gs_queued), or found by the monitor. */
+  for (uint32_t i = 0; i < light.npqs; i++) {
+    struct pq *pq = &light.pqs[i];
+    struct carrier *c = GLANCE(pq->carrier);
+    if (PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL && c && m_seen_by_bpf(c->m) && handoff_blocked_now(c->m) && carrier_retake(pq)) return;
+  }
 }
 
 bool carrier_retake(struct pq *pq) {
   uint32_t in = GLANCE(pq->status);
-  /* acquire: pairs with the release in carrier_entersyscall, the queue is as its owner left it */
+  /* acquire: pairs with the release in carrier_gate_enter, the queue is as its owner left it */
   if (PQ_KIND(in) != PQ_SYSCALL ||
       !atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed))
     return false;
@@ -275,32 +286,25 @@ void carrier_regain(struct carrier *c) {
   struct pq *pq = c->pq;
   light_take();
   atomic_store_explicit(&c->lost, 0, memory_order_relaxed);
-  if (pq && GLANCE(pq->carrier) != c) {
-    pq = idle_pq_take();
-    if (pq)
-      pq_give(pq, c);
-    else
-      __atomic_store_n(&c->pq, NULL, __ATOMIC_RELAXED);
-  }
+  if (pq && GLANCE(pq->carrier) != c && !idle_pq_claim(c)) __atomic_store_n(&c->pq, NULL, __ATOMIC_RELAXED);
   light_drop();
 }
 
-void carrier_exitsyscall(struct carrier *c) {
+void carrier_gate_exit(struct m *m) {
+  struct carrier *c = m->carrier;
   struct pq *pq = c->pq;
   uint32_t in = PQ_CALL_OF(c);
-  if (!pq) return;
+  if (!in_g(m) || !pq) return;
   /* pairs with the CAS in carrier_retake */
   if ((atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_RUNNING, memory_order_acq_rel, memory_order_relaxed) ||
        (in == PQ_RUNNING && atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c))) /* a handler inside of a call has been here */
   {
-    monitor_syscall_over();
     return;
   }
   carrier_hold(c);
   c->pq = NULL;
   light_take();
-  pq = idle_pq_take();
-  if (pq) pq_give(pq, c);
+  pq = idle_pq_claim(c);
   light_drop();
   if (pq) {
     monitor_kick();
@@ -312,16 +316,6 @@ void carrier_exitsyscall(struct carrier *c) {
   light_arrive();
 }
 
-void carrier_gate_enter(struct m *m) {
-  if (m->carrier->g && m->locks == 0) carrier_entersyscall(m->carrier);
-}
-void carrier_gate_block(struct m *m) {
-  if (m->carrier->g && m->locks == 0) carrier_entersyscallblock(m->carrier);
-}
-void carrier_gate_exit(struct m *m) {
-  if (m->carrier->g && m->locks == 0) carrier_exitsyscall(m->carrier);
-}
-
 /* --- finding something to run --- */
 
 static struct g *global_get(struct carrier *c, uint32_t most) {
@@ -330,10 +324,9 @@ static struct g *global_get(struct carrier *c, uint32_t most) {
   light_take();
   uint32_t n = light.global.len / light.npqs + 1;
   if (n > most) n = most;
-  struct g *first = gqueue_pop(&light.global);
+  struct g *first = light_global_pop();
   uint32_t k = 0;
-  for (struct g *g; k + 1 < n && (g = gqueue_pop(&light.global)); k++) batch[k] = g;
-  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  for (struct g *g; k + 1 < n && (g = light_global_pop()); k++) batch[k] = g;
   light_drop();
   for (uint32_t i = runq_put_batch(&c->pq->runq, batch, k); i < k; i++) light_put(c, batch[i], false);
   return first;
@@ -435,8 +428,7 @@ static bool anything(void) {
 
 static bool pq_again(struct carrier *c) {
   light_take();
-  struct pq *pq = idle_pq_take();
-  if (pq) pq_give(pq, c);
+  struct pq *pq = idle_pq_claim(c);
   light_drop();
   if (!pq) return false;
   begin_spinning(c);
@@ -483,42 +475,36 @@ static bool nothing_runs(void) {
   return all;
 }
 
+static void idle_list_remove(struct carrier *c) {
+  struct carrier *at = GLANCE(light.idle);
+  if (at == c) {
+    atomic_store_explicit(&light.idle, c->next, memory_order_relaxed);
+  } else {
+    while (at->next != c) at = at->next;
+    at->next = c->next;
+  }
+  light.nidle--;
+}
+
 /* Out of bed, if a pq is idle; or somebody has given us one. */
 static bool get_up(struct carrier *c, bool polls) {
   light_take();
-  bool given = c->pq != NULL;
-  struct pq *pq = given ? NULL : idle_pq_take();
-  if (given && polls) {
-    atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
-  } else if (pq && polls) {
-    atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
-    pq_give(pq, c);
-  } else if (pq) {
-    struct carrier *at = GLANCE(light.idle);
-    if (at == c)
-      atomic_store_explicit(&light.idle, c->next, memory_order_relaxed);
-    else {
-      while (at->next != c) at = at->next;
-      at->next = c->next;
-    }
-    light.nidle--;
-    pq_give(pq, c);
-  }
-  if (given || pq) c->polling = false;
+  bool given = c->pq != NULL; /* then it is off the list */
+  bool found = !given && idle_pq_claim(c);
+  if (polls && (given || found)) atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
+  if (found && !polls) idle_list_remove(c);
   light_drop();
-  if (pq) begin_spinning(c);
-  if (given || pq) monitor_kick();
-  return given || pq;
+  if (found) begin_spinning(c);
+  if (given || found) monitor_kick();
+  return given || found;
 }
 
 /* All that is to know under the lock before a carrier without pq sleeps. */
 enum bed { BED_NONE, BED_LIST, BED_NETPOLL };
 static enum bed lie_down(struct carrier *c) {
   netpoll_open();
-  if (all_idle()) monitor_syscall_over();
   light_take();
   bool polls = !light.poller && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX);
-  c->polling = polls;
   if (polls) {
     atomic_store_explicit(&light.poller, c, memory_order_relaxed);
   } else {
@@ -559,16 +545,13 @@ static void poll_and_come_back(struct carrier *c) {
   carrier_hold(c);
   light_take();
   atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
-  c->polling = false;
   bool given = c->pq != NULL;
-  if (!given) {
-    struct pq *pq = idle_pq_take();
-    if (!pq && (list.len || timers_first_of_all() <= sys_now())) pq = pq_from_call();
+  if (!given && !idle_pq_claim(c) && (list.len || timers_first_of_all() <= sys_now())) {
+    struct pq *pq = pq_from_call();
     if (pq) pq_give(pq, c);
   }
   struct g *g;
-  while (!c->pq && (g = gqueue_pop(&list))) gqueue_push(&light.global, g);
-  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  while (!c->pq && (g = gqueue_pop(&list))) light_global_push(g);
   light_drop();
   if (!c->pq) return;
   if (!given) begin_spinning(c);
@@ -634,6 +617,7 @@ static void *carrier_main(void *arg) {
   c->errno_at = &errno;
   c->m = m_self ? m_self : &c->no_m;
   c->m->carrier = c;
+  if (m_self) SLOT_STORE(m_self->slot->carrier, 1);
   carrier_self = c;
   report_altstack();
   fiber_of_thread(&c->fiber);

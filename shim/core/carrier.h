@@ -67,7 +67,6 @@ struct carrier {
   void *commit_arg;
   struct g *wired_g;         /* [own] waits for its wired G to be scheduled; it runs nothing else */
   bool spinning;             /* [own] looks for work to steal */
-  bool polling;              /* [light.lock] sleeps in netpoll */
   _Atomic uint32_t wake;     /* futex: 1: it was given a pq, or is to look around */
   _Atomic uint32_t syscalls; /* [own] wrapped calls begun */
   _Atomic uint32_t lost;     /* 1: its pq may have been taken while it was blocked outside of any wrapper: carrier_regain */
@@ -106,6 +105,15 @@ struct light {
 };
 extern struct light light;
 
+static inline void light_take(void) {
+  m_hold(m_self);
+  lock_take(&light.lock);
+}
+static inline void light_drop(void) {
+  lock_drop(&light.lock);
+  m_release(m_self);
+}
+
 extern __thread struct carrier *carrier_self __attribute__((tls_model("initial-exec")));
 #if defined(__aarch64__)
 /* The compiler may keep the thread pointer across a switch: a call keeps it from that. */
@@ -131,8 +139,16 @@ static inline void carrier_release(struct carrier *c) {
   if (--c->m->locks == 0 && __builtin_expect(c->m->deferred != 0, 0)) m_release_deferred(c->m);
 }
 
-/* Light Gs wait for a pq whose M is in a call: BPF shall tell when it blocks. Part of header->waiting. */
-extern _Atomic uint32_t light_waits;
+/* The global queue. Lock held. */
+static inline void light_global_push(struct g *g) {
+  gqueue_push(&light.global, g);
+  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+}
+static inline struct g *light_global_pop(void) {
+  struct g *g = gqueue_pop(&light.global);
+  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  return g;
+}
 
 /* --- light.c --- */
 void light_fork_child(struct m *m);
@@ -151,20 +167,21 @@ static inline void carrier_wake_idle(void) {
   if (atomic_load_explicit(&light.idle_pqs, memory_order_relaxed) && atomic_load_explicit(&light.nspinning, memory_order_relaxed) == 0)
     carrier_wakep();
 }
+/* The same after light_put_global: where no P is idle, one whose carrier is blocked in a call may be had. */
+void carrier_wake_global(void);
 int light_start(void);
 /* A wired G of some M was picked by c: its pq goes there.  c goes on without. */
 void carrier_run_wired(struct carrier *c, struct g *g);
 /* In the SIGURG handler: stops the G of this carrier if the monitor asked for it. */
 bool carrier_preempted(struct m *m, void *uctx);
-/* Is there anything that a carrier with pq could do? */
+/* Gs wait for pq; any thread. */
+static inline bool carrier_gs_for(struct pq *pq) {
+  return !runq_empty(&pq->runq) || GLANCE(light.nglobal) || __atomic_load_n(&pq->later.len, __ATOMIC_RELAXED);
+}
+/* The same, or a timer is due. */
 bool carrier_work_for(struct pq *pq);
 /* pq, which c is about to lose or has lost, goes to another carrier if there is anything to do. Lock not held. */
 void carrier_handoff(struct pq *pq);
-/* The way in and out of wrapped calls, for a carrier with a G that runs. */
-void carrier_entersyscall(struct carrier *c);
-void carrier_exitsyscall(struct carrier *c);
-/* The same when it is going to block for sure: the pq goes on at once. */
-void carrier_entersyscallblock(struct carrier *c);
 /* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */
 bool carrier_retake(struct pq *pq);
 /* The same where it is blocked outside of any wrapper (a page fault, stdio, a raw system call). */
@@ -172,18 +189,18 @@ bool carrier_retake_running(struct pq *pq, struct carrier *c);
 
 /* --- timer.c --- */
 void timers_init(struct timers *ts);
-/* Runs what is due; returns the next time.  c held. */
-uint64_t timers_run(struct timers *ts, uint64_t now);
+/* Runs what is due. c held. */
+void timers_run(struct timers *ts, uint64_t now);
 uint64_t timers_first_of_all(void);
 
 /* --- monitor.c --- */
 int monitor_start(void);
 void monitor_blocked(void);
 void monitor_kick(void);
-/* A carrier is in a wrapped call while Gs wait for its pq. */
+/* A carrier is about to be in a wrapped call while Gs wait for its pq. */
 void monitor_syscall(void);
-/* It is back, or nothing waits any more. */
-void monitor_syscall_over(void);
+/* A G is in a queue: BPF shall tell of carriers that block, until the monitor finds that none waits any more. */
+void monitor_gs_queued(void);
 
 /* --- netpoll.c --- */
 /* Moves Gs whose descriptors are ready into `out`; waits until `until` at most (0: not at all).  How many Gs wait: netpoll_waiters(). */
@@ -198,7 +215,6 @@ void netpoll_fork_child(void);
 
 /* --- report.c --- */
 void report_deadlock(void) __attribute__((noreturn));
-void report_all(int fd);
 void report_install(void);
 /* The calling thread gets a stack for the handler of its faults. */
 void report_altstack(void);

@@ -65,14 +65,12 @@ struct gdump {
 /* --- while the world stands --- */
 
 static void find_threads(struct gdump *d) {
-  m_hold(m_self);
-  lock_take(&light.lock);
+  light_take();
   for (struct carrier *c = light.carriers; c && d->nthreads < THREADS_MOST; c = c->all) {
     struct g *g = __atomic_load_n(&c->g, __ATOMIC_RELAXED);
     if (g) d->threads[d->nthreads++] = (struct on_thread){g, c};
   }
-  lock_drop(&light.lock);
-  m_release(m_self);
+  light_drop();
 }
 
 static struct carrier *thread_of(const struct gdump *d, const struct g *g) {

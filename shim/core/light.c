@@ -71,26 +71,27 @@ struct g *g_self(void) {
 
 /* --- queues --- */
 
+static inline void queued(void) {
+  if (__builtin_expect(!GLANCE(sched_gs_queued), 0)) monitor_gs_queued();
+}
+
 void light_put_global(struct g *g) {
-  struct m *m = m_self;
-  m_hold(m);
-  lock_take(&light.lock);
-  gqueue_push(&light.global, g);
-  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
-  lock_drop(&light.lock);
-  m_release(m);
+  light_take();
+  light_global_push(g);
+  light_drop();
+  queued();
 }
 
 static void put_overflow(struct pq *pq, unsigned n) {
-  lock_take(&light.lock);
-  for (unsigned i = 0; i < n; i++) gqueue_push(&light.global, pq->overflow[i]);
-  atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
-  lock_drop(&light.lock);
+  light_take();
+  for (unsigned i = 0; i < n; i++) light_global_push(pq->overflow[i]);
+  light_drop();
 }
 
 void light_put(struct carrier *c, struct g *g, bool next) {
   unsigned n;
   if (__builtin_expect(!runq_put(&c->pq->runq, g, next, c->pq->overflow, &n), 0)) put_overflow(c->pq, n);
+  queued();
 }
 
 /* --- leaving and coming --- */
@@ -122,7 +123,7 @@ void light_finish_left(struct carrier *c) {
       break;
     case LEFT_GLOBAL:
       light_put_global(g);
-      carrier_wake_idle();
+      carrier_wake_global();
       break;
     case LEFT_DEAD:
       stack_put(c->pq ? &c->pq->stacks : NULL, g);
@@ -222,7 +223,7 @@ bool g_commit_unlock(struct g *g, void *arg) {
 
 static void ready_from_outside(struct g *g) {
   light_put_global(g);
-  carrier_wake_idle();
+  carrier_wake_global();
 }
 
 void g_ready(struct g *g, bool next) {
@@ -267,8 +268,7 @@ bool g_yield(void) {
     light_arrive();
     return true;
   }
-  if (runq_empty(&c->pq->runq) && !atomic_load_explicit(&light.nglobal, memory_order_relaxed) && !c->pq->later.len &&
-      netpoll_waiters() == 0 && atomic_load_explicit(&c->pq->timers.first, memory_order_relaxed) == UINT64_MAX) {
+  if (!carrier_gs_for(c->pq) && netpoll_waiters() == 0 && GLANCE(c->pq->timers.first) == UINT64_MAX) {
     carrier_release(c);
     return false;
   }
@@ -354,14 +354,11 @@ static uint64_t new_id(struct carrier *c) {
 }
 
 static int go_from_outside(ration_fn *fn, void *arg, size_t bytes, const char *name) {
-  static struct stack_cache none; /* always empty: [light.lock] */
   int r = light_start();
   if (r < 0) return r;
   struct m *m = m_self;
-  m_hold(m);
-  lock_take(&light.lock);
-  struct g *g = bytes ? stack_get_sized(bytes) : stack_get(&none);
-  lock_drop(&light.lock);
+  m_hold(m); /* stack_lock is no run lock */
+  struct g *g = bytes ? stack_get_sized(bytes) : stack_get(NULL);
   m_release(m);
   if (!g) return -EAGAIN;
   g->id = new_id(NULL);

@@ -85,7 +85,4 @@ void g_sleep_until(uint64_t at);
 /* Ends the program as Go's panics do: writes "ration: " + text + the G's id and entry function to stderr, then abort(). */
 _Noreturn void g_fatal(const char *text);
 
-/* Deadlock report, dumps and leak checks: how many bytes of a G's public name to keep. */
-#define G_NAME 24
-
 #endif

@@ -91,7 +91,8 @@ void m_place_slot(struct m *m) {
   }
   sched.nslot_free--;
   struct m_slot *s = &sched.slots[i], *old = m->slot;
-  struct m_slot fresh = {.state = old->state, .taken = old->taken, .has_p = old->has_p, .preempt = old->preempt, .tid = m->tid};
+  struct m_slot fresh = {
+      .state = old->state, .taken = old->taken, .has_p = old->has_p, .preempt = old->preempt, .tid = m->tid, .carrier = m->carrier != NULL};
   *s = fresh; /* seq 0: BPF has not seen it yet (m_seen_by_bpf) */
   m->slot_index = i;
   __atomic_store_n(&m->slot, s, __ATOMIC_RELEASE); /* sysmon reads it under the lock, the thread itself is here */

@@ -38,24 +38,22 @@ void monitor_kick(void) {
 }
 
 void monitor_syscall(void) {
-  if (sched.header && sched.bpf) {
-    if (atomic_exchange_explicit(&light_waits, 1, memory_order_relaxed) == 0) SLOT_STORE(sched.header->waiting, 1);
-    return;
-  }
+  if (sched.header && sched.bpf) return; /* monitor_blocked will come */
   if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
 }
 
-void monitor_syscall_over(void) {
-  if (!atomic_load_explicit(&light_waits, memory_order_relaxed)) return;
-  atomic_store_explicit(&light_waits, 0, memory_order_relaxed);
-  if (sched.header) SLOT_STORE(sched.header->waiting, sched_waiting());
+static void tell_bpf(uint32_t gs) {
+  atomic_store_explicit(&sched_gs_queued, gs, memory_order_relaxed);
+  if (sched.header) SLOT_STORE(sched.header->gs, gs);
 }
+
+void monitor_gs_queued(void) { tell_bpf(1); }
 
 /* BPF saw Ms of ours block.  On the client's poller. */
 void monitor_blocked(void) {
   for (uint32_t i = 0; i < light.npqs; i++) {
     struct pq *pq = &light.pqs[i];
-    uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with carrier_entersyscall */
+    uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with carrier_gate_enter */
     struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
     if (st == PQ_IDLE || !c || !handoff_blocked_now(c->m) || !carrier_work_for(pq)) continue;
     if (PQ_KIND(st) == PQ_SYSCALL)
@@ -114,7 +112,7 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
 
 /* One look at all pqs.  When to look again. */
 static uint64_t look(uint64_t now) {
-  bool active = false, soon = false;
+  bool active = false, soon = false, gs = false;
   uint64_t next = now + MONITOR_TICK_NS;
   for (uint32_t i = 0; i < light.npqs; i++) {
     struct pq *pq = &light.pqs[i];
@@ -122,6 +120,7 @@ static uint64_t look(uint64_t now) {
     struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
     if (st == PQ_IDLE || !c) continue;
     active = true;
+    gs |= carrier_gs_for(pq);
     if (PQ_KIND(st) == PQ_SYSCALL)
       soon |= look_syscall(pq, c, now);
     else {
@@ -129,6 +128,7 @@ static uint64_t look(uint64_t now) {
       if (at && at < next) next = at;
     }
   }
+  if (gs != GLANCE(sched_gs_queued)) tell_bpf(gs); /* a G that comes just now, and thinks that BPF knows, is seen by the next look */
   if (!active && !atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return UINT64_MAX;
   if (!soon)
     poll_ns = MONITOR_SYSCALL_NS;
@@ -148,7 +148,6 @@ static void monitor_main(void) {
       trimmed = now;
       stack_trim();
     }
-    if (until != UINT64_MAX) atomic_store_explicit(&light_waits, 0, memory_order_relaxed);
     atomic_store_explicit(&asleep, until == UINT64_MAX ? 1 : 2, memory_order_seq_cst);
     /* Who takes a pq after our look sees `asleep` and rings (both sides store, then load). */
     if (until == UINT64_MAX && look(now) != UINT64_MAX) continue;

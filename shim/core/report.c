@@ -34,11 +34,9 @@ static void say_beginning(struct out *o, const struct g *g) {
   symbols_close(s);
 }
 
-void report_all(int fd) { gdump_all(fd); }
-
 void report_deadlock(void) {
   say(2, "fatal error: all Gs are asleep - deadlock!\n");
-  report_all(2);
+  gdump_all(2);
   _exit(2);
 }
 
@@ -101,7 +99,7 @@ void report_altstack(void) {
 static void on_quit(int sig) {
   (void)sig;
   say(2, "SIGQUIT: all Gs\n");
-  report_all(2);
+  gdump_all(2);
   _exit(2);
 }
 

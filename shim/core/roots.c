@@ -146,11 +146,9 @@ static void sort_holes(struct roots *r) {
 static void find_holes(struct roots *r) {
   roots_exclude(r, r, sizeof *r);
   stack_each(hole_of_g, r);
-  m_hold(m_self);
-  lock_take(&light.lock);
+  light_take();
   for (struct carrier *c = light.carriers; c; c = c->all) hole_of_carrier(r, c);
-  lock_drop(&light.lock);
-  m_release(m_self);
+  light_drop();
 }
 
 /* --- mappings --- */

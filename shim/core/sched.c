@@ -42,7 +42,7 @@
 
 struct sched sched = {.maxprocs = 0, .seed = 1, .bell = &sched.private_bell};
 _Atomic uint32_t sched_waiting_flag;
-_Atomic uint32_t light_waits;
+_Atomic uint32_t sched_gs_queued;
 struct pool_page *sched_count_page;
 
 const char *wait_reason_name(enum wait_reason why) {
@@ -135,12 +135,8 @@ void sched_update_waiting(void) {
   uint32_t w = sched.gated && (sched.express.len || sched.global.len || lease_others_wait().wants);
   if (atomic_load_explicit(&sched_waiting_flag, memory_order_relaxed) == w) return;
   atomic_store_explicit(&sched_waiting_flag, w, memory_order_relaxed);
-  if (sched.header)
-    SLOT_STORE(
-        sched.header->waiting,
-        w | atomic_load_explicit(
-                &light_waits,
-                memory_order_relaxed)); /* BPF reads it at the next switch; a block just before is seen by our caller's look at blocked_at */
+  /* BPF reads it at the next switch; a block just before is seen by our caller's look at blocked_at. */
+  if (sched.header) SLOT_STORE(sched.header->waiting, w);
 }
 
 void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, bool front) {

@@ -109,7 +109,8 @@ struct sched {
   struct sched_stats stats;
 };
 extern struct sched sched;
-extern _Atomic uint32_t light_waits; /* light Gs wait for a pq whose M is in a call (core/monitor.c) */
+extern _Atomic uint32_t
+    sched_gs_queued; /* light Gs are in a queue, or were a moment ago (core/monitor.c).  BPF reads a copy, m_header.gs */
 /* A forked child that has not attached yet sees the CPU count of its parent's page. */
 extern struct pool_page *sched_count_page;
 

@@ -39,9 +39,7 @@ static uint32_t nslabs, next_in_slab = SLAB_STACKS;
 static struct g *free_list; /* by next */
 static uint32_t nfree;
 static struct g *sized_all, *sized_free; /* of other sizes, by all and by next */
-static enum stack_guard guard = STACK_GUARD_MARK;
-
-enum stack_guard stack_guard_kind(void) { return guard; }
+static enum { STACK_GUARD_MARK, STACK_GUARD_PROT, STACK_GUARD_NONE } guard;
 
 static char *map(size_t bytes) {
   long at = raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
@@ -82,22 +80,27 @@ static struct g *fresh(void) {
   return g;
 }
 
-static struct g *refill(struct stack_cache *c) {
+static struct g *shared_pop(void) {
+  struct g *g = free_list;
+  if (!g) return NULL;
+  free_list = g->next;
+  nfree--;
+  return g;
+}
+
+/* From the shared list, some more for c (null: none) along with it. */
+static struct g *get_shared(struct stack_cache *c) {
+  struct g *g, *more;
   lock_take(&stack_lock);
-  for (; c->n < BATCH && free_list; c->n++, nfree--) {
-    c->free[c->n] = free_list;
-    free_list = free_list->next;
-  }
-  if (c->n == 0) {
-    struct g *g = fresh();
-    if (g) c->free[c->n++] = g;
-  }
+  g = shared_pop();
+  if (!g) g = fresh();
+  while (c && c->n < BATCH && (more = shared_pop())) c->free[c->n++] = more;
   lock_drop(&stack_lock);
-  return c->n ? c->free[--c->n] : NULL;
+  return g;
 }
 
 struct g *stack_get(struct stack_cache *c) {
-  return __builtin_expect(c->n != 0, 1) ? c->free[--c->n] : refill(c);
+  return __builtin_expect(c && c->n, 1) ? c->free[--c->n] : get_shared(c);
 }
 
 static void spill(struct stack_cache *c) {

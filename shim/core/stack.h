@@ -18,7 +18,7 @@ struct stack_cache {
   uint32_t n;
 };
 
-/* A G with a stack of the usual size, or null: no memory.  What it holds is of its last life; id and status are for the caller to set. */
+/* A G with a stack of the usual size, or null: no memory.  c: null, or a P's.  What it holds is of its last life; id and status are for the caller to set. */
 struct g *stack_get(struct stack_cache *c);
 /* Gives it back.  Nobody may run on it any more. */
 void stack_put(struct stack_cache *c, struct g *g);
@@ -33,8 +33,5 @@ void stack_each(bool (*fn)(struct g *g, void *arg), void *arg);
 void stack_trim(void);
 /* Is addr in the guard page of a stack?  Its G, or null. */
 struct g *stack_guard_hit(uintptr_t addr);
-
-enum stack_guard { STACK_GUARD_MARK, STACK_GUARD_PROT, STACK_GUARD_NONE };
-enum stack_guard stack_guard_kind(void);
 
 #endif

@@ -34,19 +34,12 @@ static inline void *switch_new(void *top, void (*body)(void)) {
 #endif
 }
 
-/* Of a G that is not running: where it goes on, and its frame pointer. */
+/* Of a G that is not running: where it goes on. */
 static inline uintptr_t switch_pc(const void *sp) {
 #if defined(__x86_64__)
   return ((const uintptr_t *)sp)[7];
 #else
   return ((const uintptr_t *)sp)[11];
-#endif
-}
-static inline uintptr_t switch_fp(const void *sp) {
-#if defined(__x86_64__)
-  return ((const uintptr_t *)sp)[6];
-#else
-  return ((const uintptr_t *)sp)[10];
 #endif
 }
 

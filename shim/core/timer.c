@@ -109,14 +109,13 @@ bool timer_stop(struct timer *t) {
   }
 }
 
-uint64_t timers_run(struct timers *ts, uint64_t now) {
+void timers_run(struct timers *ts, uint64_t now) {
   for (;;) {
     run_lock(&ts->lock);
     struct timer *t = ts->n ? ts->heap[0] : NULL;
     if (!t || t->at > now) {
-      uint64_t next = t ? t->at : UINT64_MAX;
       run_unlock(&ts->lock);
-      return next;
+      return;
     }
     take_out(ts, t);
     run_unlock(&ts->lock);

@@ -118,7 +118,7 @@ static void put_carrier(struct out *o, struct carrier *c) {
   out_pair(o, "locks", m ? __atomic_load_n(&m->locks, __ATOMIC_RELAXED) : 0);
   out_pair(o, "syscalltick", atomic_load_explicit(&c->syscalls, memory_order_relaxed));
   out_str(o, c->spinning ? " spinning=true" : " spinning=false");
-  out_str(o, c->polling ? " polling=true" : " polling=false");
+  out_str(o, c == GLANCE(light.poller) ? " polling=true" : " polling=false");
   out_pair(o, "lockedg", (int64_t)id_of(wired));
   out_str(o, "\n");
 }
