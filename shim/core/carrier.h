@@ -37,7 +37,8 @@ struct pq {
   _Alignas(64) _Atomic uint32_t tick; /* dispatches; the monitor reads it */
   uint32_t seed;
   uint32_t id;
-  struct gqueue later; /* spawners that outran their P: run when the queue is empty */
+  struct gqueue later; /* spawners that outran their P, the last first: run when the queue is empty */
+  uint64_t oldest_at;  /* when who waits longest there last had its turn */
   struct stack_cache stacks;
   struct g *overflow[RUNQ_OVERFLOW];
   _Atomic int64_t ngs; /* born minus died here; others read it */

@@ -22,7 +22,7 @@
  *                                                                        '--> finish_left; release; (the other G goes on)
  *
  * A spawner that has filled its P's queue waits in `later` until the queue is empty: the stacks of those that ran are used again at
- * once, and a million Gs that are spawned and end need some hundred stacks.  (Go moves half of the queue to the global one and goes on
+ * once, and a million Gs that are spawned and end need some hundred stacks, also if each spawns a few of the others (later_pop).  (Go moves half of the queue to the global one and goes on
  * spawning.  That costs a stack for each G that has not begun, and their cache misses.)
  *
  * Whom to wake.  Who makes a G runnable and sees an idle pq wakes a carrier, unless one is looking already.  The reverse, a carrier that goes
@@ -119,7 +119,7 @@ void light_finish_left(struct carrier *c) {
       carrier_wake_idle();
       break;
     case LEFT_LATER:
-      gqueue_push(&c->pq->later, g);
+      gqueue_push_front(&c->pq->later, g);
       break;
     case LEFT_GLOBAL:
       light_put_global(g);

@@ -138,6 +138,20 @@ static int the_global_queue_has_its_turn(void) {
   return 0;
 }
 
+/* Each fills the queue again and again. */
+static _Atomic long spawned_by[3];
+static void nothing(void *arg) { (void)arg; }
+static void spawns_on(void *arg) {
+  _Atomic long *n = arg;
+  while (atomic_fetch_add(n, 1) >= 0) ration_go(nothing, NULL);
+}
+static int no_spawner_waits_for_ever(void) {
+  for (int i = 0; i < 3; i++) MUST(ration_go(spawns_on, &spawned_by[i]) == 0);
+  for (int i = 0; i < 3; i++)
+    for (long since = spawned_by[i]; atomic_load(&spawned_by[i]) < since + 1000;) ration_sleep(1000000);
+  return 0;
+}
+
 static int yield_lets_others_run(void) {
   ration_go(add_one, NULL);
   for (int i = 0; i < 1000 && atomic_load(&count) == 0; i++) ration_yield();
@@ -514,6 +528,7 @@ static const struct check {
     {"mains_result_is_the_programs", mains_result_is_the_programs, 7, NULL},
     C(exit_ends_the_g_alone),
     C(stacks_are_as_large_as_asked),
+    C(no_spawner_waits_for_ever),
     C(yield_lets_others_run),
     C(the_global_queue_has_its_turn),
     C(sleepers_wake_in_order),
