@@ -36,6 +36,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "raw_read.h"
 
 #define STILL_NS 300000
 #define PATIENCE_NS 2000000000LL
@@ -52,21 +53,6 @@ static int64_t now_ns(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
   return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
-/* A system call that no wrapper and no libc sees. */
-static long raw_read(int fd, void *buf, size_t len) {
-  long r;
-#if defined(__x86_64__)
-  __asm__ volatile("syscall" : "=a"(r) : "0"((long)SYS_read), "D"((long)fd), "S"(buf), "d"(len) : "rcx", "r11", "memory");
-#elif defined(__aarch64__)
-  register long x8 __asm__("x8") = SYS_read, x0 __asm__("x0") = fd, x1 __asm__("x1") = (long)buf, x2 __asm__("x2") = (long)len;
-  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
-  r = x0;
-#else
-#error "no raw system call for this machine"
-#endif
-  return r;
 }
 
 static void *b_main(void *arg) {

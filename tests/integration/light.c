@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <ration/ration.h>
+#include "../bench/raw_read.h"
 
 #define MUST(cond)                                                      \
   do {                                                                  \
@@ -425,42 +426,27 @@ static void block_raw(void *arg) {
   MUST(syscall(SYS_read, (int)(long)arg, &c, 1) == 1);
   add_one(NULL);
 }
-/* A call that only the kernel can wait for holds up its own G alone. */
-static int a_blocked_thread_leaves_its_p(void) {
+/* A call that only the kernel can wait for holds up its own G alone, */
+static int others_run_beside(ration_fn *blocks) {
   int p[2];
   MUST(pipe(p) == 0);
   long n = (long)ration_maxprocs() + 3;
-  for (long i = 0; i < n; i++) ration_go(block_raw, (void *)(long)p[0]);
-  for (int i = 0; i < 100; i++) ration_sleep(RATION_MS / 10);
+  for (long i = 0; i < n; i++) ration_go(blocks, (void *)(long)p[0]);
+  for (int i = 0; i < 50; i++) ration_sleep(RATION_MS / 10);
   MUST(atomic_load(&count) == 0);
   for (long i = 0; i < n; i++) MUST(write(p[1], "x", 1) == 1);
   until(n);
   return 0;
 }
+static int a_blocked_thread_leaves_its_p(void) { return others_run_beside(block_raw); }
 
+/* also one that no wrapper sees. */
 static void block_by_hand(void *arg) {
   char c;
-  long r, fd = (long)arg;
-#if defined(__x86_64__)
-  __asm__ volatile("syscall" : "=a"(r) : "a"(SYS_read), "D"(fd), "S"(&c), "d"(1) : "rcx", "r11", "memory");
-#else
-  r = read((int)fd, &c, 1);
-#endif
-  MUST(r == 1);
+  MUST(raw_read((int)(long)arg, &c, 1) == 1);
   add_one(NULL);
 }
-/* Nor does one in a call that no wrapper sees. */
-static int a_thread_blocked_by_hand_leaves_its_p(void) {
-  int p[2];
-  MUST(pipe(p) == 0);
-  long n = (long)ration_maxprocs() + 3;
-  for (long i = 0; i < n; i++) ration_go(block_by_hand, (void *)(long)p[0]);
-  for (int i = 0; i < 20; i++) ration_sleep(RATION_MS / 10);
-  MUST(atomic_load(&count) == 0);
-  for (long i = 0; i < n; i++) MUST(write(p[1], "x", 1) == 1);
-  until(n);
-  return 0;
-}
+static int a_thread_blocked_by_hand_leaves_its_p(void) { return others_run_beside(block_by_hand); }
 
 /* A forked child goes on alone: nobody else's G runs in it, and it may begin anew. */
 static int a_forked_child_goes_on_alone(void) {

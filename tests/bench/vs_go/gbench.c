@@ -5,6 +5,7 @@
  *   gbench WORK [N]      RATION_MAXPROCS says how many Ps
  */
 #include "vs_go.h"
+#include "../raw_read.h"
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <ration/chan.h>
@@ -12,6 +13,7 @@
 #include <ration/sync.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 typedef RATION_CHAN(long) long_chan;

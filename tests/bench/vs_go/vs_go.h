@@ -2,7 +2,7 @@
 #ifndef RATION_BENCH_VS_GO_H
 #define RATION_BENCH_VS_GO_H
 /*
- * What the C programs of this benchmark share: the clock, the figures they print, what memory they hold, a raw system call.
+ * What the C programs of this benchmark share: the clock, the figures they print, what memory they hold.
  *
  * Each program is called as  PROGRAM WORK [N]  and prints lines "figure value"; vs_go.py reads them.  N: how often.
  */
@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 static inline int64_t now_ns(void) {
@@ -74,21 +73,6 @@ static inline double resident_bytes(void) {
   long rss = proc_kb("/proc/self/smaps_rollup", "Rss"), pte = proc_kb("/proc/self/status", "VmPTE");
   if (rss < 0) rss = proc_kb("/proc/self/status", "VmRSS");
   return 1024.0 * (double)(rss + (pte < 0 ? 0 : pte));
-}
-
-/* A read that no wrapper and no libc sees. */
-static inline long raw_read(int fd, void *buf, size_t len) {
-  long r;
-#if defined(__x86_64__)
-  __asm__ volatile("syscall" : "=a"(r) : "0"((long)SYS_read), "D"((long)fd), "S"(buf), "d"(len) : "rcx", "r11", "memory");
-#elif defined(__aarch64__)
-  register long x8 __asm__("x8") = SYS_read, x0 __asm__("x0") = fd, x1 __asm__("x1") = (long)buf, x2 __asm__("x2") = (long)len;
-  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
-  r = x0;
-#else
-#error "no raw system call for this machine"
-#endif
-  return r;
 }
 
 struct work {
