@@ -5,7 +5,8 @@ GO ?= $(firstword $(wildcard /usr/lib/go-1.23/bin/go) go)
 
 $(VS_GO)/pbench $(VS_GO)/echoload: $(VS_GO)/%: tests/bench/vs_go/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(BASE_CFLAGS) -MF $@.d -o $@ $< -pthread
+	$(call say,CC,$<)$(CC) $(BASE_CFLAGS) -MF $@.d -o $@ $< -pthread $(VS_GO_LIBS)
+$(VS_GO)/echoload: VS_GO_LIBS := -luring
 
 # What a program of a user's does: the public headers, -lration before all else.
 $(VS_GO)/gbench: tests/bench/vs_go/gbench.c $(BUILD)/libration.so
