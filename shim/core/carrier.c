@@ -158,7 +158,8 @@ static void wait_wired(struct carrier *c) {
   carrier_release(c);
   if (m_self) m_enteridle(m_self, c->wired_g ? c->wired_g->why : WAIT_PREEMPTED);
   sleep_on(c);
-  gate_exit();
+  /* Not gate_exit: should the pq be lost by then, that would switch away, and a preempted G would leave its context on the handler's stack. */
+  if (m_self) m_exitsyscall(m_self);
   carrier_hold(c);
 }
 
@@ -184,7 +185,8 @@ bool carrier_preempted(struct m *m, void *uctx) {
   if (!g || g->locked) return true;
   carrier_hold(c);
   struct pq *pq = c->pq;
-  if (!pq) {
+  /* On the way into a wrapped call or out of it the pq is for everyone to take: it may have been, and be another's. */
+  if (!pq || GLANCE(pq->status) != PQ_RUNNING || GLANCE(pq->carrier) != c) {
     carrier_release(c);
     return true;
   }
