@@ -125,14 +125,25 @@ static void edge(int fd, uint32_t events, struct gqueue *out) {
   run_unlock(&e->lock);
 }
 
+/* Where there is no epoll_pwait2 (Linux < 5.11, valgrind): to the millisecond, not before the time. */
+static int wait_events_ms(struct epoll_event *ev, uint64_t left) {
+  int ms = left > (uint64_t)INT32_MAX * 1000000u ? -1 : (int)((left + 999999u) / 1000000u);
+  return (int)raw_syscall6(SYS_epoll_pwait, epfd, (long)ev, EVENTS_MOST, ms, 0, 8);
+}
+
 static int wait_events(struct epoll_event *ev, uint64_t until) {
-  struct timespec ts = {0, 0};
-  if (until == 0) return (int)raw_syscall6(SYS_epoll_pwait2, epfd, (long)ev, EVENTS_MOST, (long)&ts, 0, 8);
-  if (until != UINT64_MAX) {
-    uint64_t now = sys_now(), left = until > now ? until - now : 0;
-    ts = (struct timespec){(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+  static _Atomic bool in_ms;
+  uint64_t left = until;
+  if (until != 0 && until != UINT64_MAX) {
+    uint64_t now = sys_now();
+    left = until > now ? until - now : 0;
   }
-  return (int)raw_syscall6(SYS_epoll_pwait2, epfd, (long)ev, EVENTS_MOST, until == UINT64_MAX ? 0 : (long)&ts, 0, 8);
+  if (atomic_load_explicit(&in_ms, memory_order_relaxed)) return wait_events_ms(ev, left);
+  struct timespec ts = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+  int n = (int)raw_syscall6(SYS_epoll_pwait2, epfd, (long)ev, EVENTS_MOST, left == UINT64_MAX ? 0 : (long)&ts, 0, 8);
+  if (n != -ENOSYS) return n;
+  atomic_store_explicit(&in_ms, true, memory_order_relaxed);
+  return wait_events_ms(ev, left);
 }
 
 void netpoll(uint64_t until, struct gqueue *out) {
