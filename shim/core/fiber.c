@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Telling sanitizers of switches: fiber.h. */
+/* Telling sanitizers of switches, and valgrind of stacks: fiber.h. */
 #include "core/fiber.h"
 #include <pthread.h>
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#define VALGRIND_STACK_REGISTER(start, end) ((void)(start), (void)(end))
+#endif
 
 #define WEAK __attribute__((weak))
 extern void *__tsan_get_current_fiber(void) WEAK;
@@ -43,3 +49,6 @@ void fiber_switch(struct fiber *from, struct fiber *to, bool from_ends) {
 void fiber_arrived(struct fiber *self) {
   if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(self ? self->asan : NULL, NULL, NULL);
 }
+
+bool valgrind_here(void) { return RUNNING_ON_VALGRIND != 0; }
+void valgrind_stack(const void *bottom, size_t bytes) { VALGRIND_STACK_REGISTER(bottom, (const char *)bottom + bytes - 1); }

@@ -2,8 +2,9 @@
 #ifndef RATION_CORE_FIBER_H
 #define RATION_CORE_FIBER_H
 /*
- * Sanitizers and valgrind keep books on stacks: they are told of each switch, where they are in the process (the functions are weak: those of
+ * Sanitizers keep books on stacks: they are told of each switch, where they are in the process (the functions are weak: those of
  * the runtime that the program was linked with).  Otherwise it costs one test of a global.
+ * Valgrind sees switches by itself, once it knows what is a stack.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,5 +26,10 @@ void fiber_new(struct fiber *f, const void *bottom, size_t bytes);
 /* Right before the switch, and right after it on the other side (null: for the first time there). */
 void fiber_switch(struct fiber *from, struct fiber *to, bool from_ends);
 void fiber_arrived(struct fiber *self);
+
+/* Under valgrind, and a stack that it is to know: a handful of instructions that do nothing outside of it (and are compiled only if
+ * its header was there). */
+bool valgrind_here(void);
+void valgrind_stack(const void *bottom, size_t bytes);
 
 #endif

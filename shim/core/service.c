@@ -7,6 +7,9 @@
  * price: no TLS.  The FS base points into zeroed memory, so a stray access to an
  * initial-exec variable reads 0 and harms nobody; stack canary and pointer guard are
  * copied, for the functions of libc that check them.
+ *
+ * Valgrind knows the flags of pthread_create's clone, and ends the program at others.  There the thread shares
+ * the descriptor table at first, and takes its own with unshare (elsewhere a sandbox may refuse that).
  */
 #include "core/service.h"
 #include <fcntl.h>
@@ -16,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include "core/fiber.h"
 #include "core/sys.h"
 
 #define STACK_BYTES 65536u
@@ -27,6 +31,7 @@ struct start {
   char name[16];
   int fds[FDS_MOST];
   unsigned nfds;
+  bool shares_files;
   _Atomic uint32_t copied;
 };
 
@@ -47,23 +52,31 @@ static void ask_for_short_slices(void) {
   raw_syscall3(SYS_sched_setattr, 0, (long)&a, 0);
 }
 
-__attribute__((used)) static void service_body(struct start *s) {
-  raw_syscall5(SYS_prctl, PR_SET_NAME, (long)s->name, 0, 0, 0);
-  ask_for_short_slices();
+/* A table of its own, with only its descriptors. */
+static bool take_fds(struct start *s) {
+  if (s->shares_files && raw_syscall1(SYS_unshare, CLONE_FILES) < 0) return false;
   /* Two steps, for the sources may lie among the targets. */
   int high[FDS_MOST];
   for (unsigned i = 0; i < s->nfds; i++) high[i] = (int)raw_syscall3(SYS_fcntl, s->fds[i], F_DUPFD_CLOEXEC, FDS_MOST);
   for (unsigned i = 0; i < s->nfds; i++) raw_syscall3(SYS_dup3, high[i], (int)i, O_CLOEXEC);
   raw_syscall3(SYS_close_range, s->nfds, ~0u, 0);
+  return true;
+}
+
+__attribute__((used)) static void service_body(struct start *s) {
+  raw_syscall5(SYS_prctl, PR_SET_NAME, (long)s->name, 0, 0, 0);
+  ask_for_short_slices();
+  bool fine = take_fds(s);
   void (*fn)(void) = s->fn;
   atomic_store_explicit(&s->copied, 1, memory_order_release); /* pairs with the wait in service_start */
   sys_futex_wake(&s->copied, 1, false);
-  fn();
+  if (fine) fn();
   for (;;) raw_syscall1(SYS_exit, 0);
 }
 
 static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *alive) {
   unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
+  if (s->shares_files) flags |= CLONE_FILES;
 #if defined(__x86_64__)
   long ret;
   register long r10 __asm__("r10") = (long)alive;
@@ -127,7 +140,7 @@ int service_start(struct service *svc, const char *name, void (*fn)(void), const
   if (at < 0 && at > -4096) return (int)at;
   raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
   struct start *s = (struct start *)(at + STACK_BYTES - sizeof(struct start));
-  *s = (struct start){.fn = fn, .nfds = nfds < FDS_MOST ? nfds : FDS_MOST};
+  *s = (struct start){.fn = fn, .nfds = nfds < FDS_MOST ? nfds : FDS_MOST, .shares_files = valgrind_here()};
   for (size_t i = 0; i < sizeof s->name - 1 && name[i]; i++) s->name[i] = name[i];
   for (unsigned i = 0; i < s->nfds; i++) s->fds[i] = fds[i];
   char *top = (char *)((uintptr_t)s & ~(uintptr_t)63);

@@ -20,6 +20,7 @@
 #include "core/stack.h"
 #include <string.h>
 #include <sys/mman.h>
+#include "core/fiber.h"
 #include "core/lock.h"
 
 #define SLAB_BYTES (64u << 20)
@@ -60,6 +61,15 @@ static struct g *descriptor(char *stack, size_t bytes, uint32_t index) {
   return (struct g *)((top - sizeof(struct g)) & ~(uintptr_t)63);
 }
 
+/* What lies between the guard and the descriptor is stack. */
+static struct g *describe(char *stack, size_t bytes, uint32_t index) {
+  struct g *g = descriptor(stack, bytes, index);
+  g->stack = stack;
+  g->stack_bytes = (uint32_t)bytes;
+  valgrind_stack(stack + PAGE, (size_t)((char *)g - stack) - PAGE);
+  return g;
+}
+
 void *stack_top(const struct g *g) { return (void *)((uintptr_t)g & ~(uintptr_t)15); }
 
 /* A stack that nobody has had yet. Lock held. */
@@ -74,10 +84,7 @@ static struct g *fresh(void) {
   uint32_t i = next_in_slab++;
   char *stack = slabs[nslabs - 1] + (size_t)i * STACK_BYTES_DEFAULT;
   put_guard(stack);
-  struct g *g = descriptor(stack, STACK_BYTES_DEFAULT, i);
-  g->stack = stack;
-  g->stack_bytes = STACK_BYTES_DEFAULT;
-  return g;
+  return describe(stack, STACK_BYTES_DEFAULT, i);
 }
 
 static struct g *shared_pop(void) {
@@ -149,9 +156,7 @@ struct g *stack_get_sized(size_t bytes) {
   struct g *g = NULL;
   if (stack) {
     put_guard(stack);
-    g = descriptor(stack, bytes, 0);
-    g->stack = stack;
-    g->stack_bytes = (uint32_t)bytes;
+    g = describe(stack, bytes, 0);
     g->all = sized_all;
     __atomic_store_n(&sized_all, g, __ATOMIC_RELEASE); /* pairs with stack_guard_hit */
   }
