@@ -102,7 +102,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(BUILD)/rationd) $(if $(wildcard dae
 
 # ---- build ------------------------------------------------------------------------------------------
 
-.PHONY: all help deps progs unit-bins core-bins check demo bench install uninstall asan ubsan tsan tidy format fuzz model aarch64 clean
+.PHONY: all help deps progs unit-bins core-bins check demo bench soak install uninstall asan ubsan tsan tidy format fuzz model aarch64 clean
 
 ## all: build rationd, ration and libration.so into build/
 all: $(PROGRAMS)
@@ -205,6 +205,13 @@ bench:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory progs
 	@BUILD=$(BUILD) tests/bench/run
+
+SOAK_SECONDS ?= 3600
+## soak: all that light Gs can do at once, for SOAK_SECONDS (3600), while the quota changes at random (as root)
+soak:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory progs
+	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak.py
 
 # Sanitizers: the unit and stress tests, with the shim's core compiled into them.
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN=$(2) OPT=-O1
