@@ -72,11 +72,13 @@ static int start(struct ration_group *grp, ration_group_fn *fn, void *arg) {
 }
 
 int ration_group_go(struct ration_group *grp, ration_group_fn *fn, void *arg) {
+  if (!fn) g_fatal("go of nil func value");
   if (grp->limited && ration_sema_acquire(&grp->limit, 1)) return -EBUSY;
   return start(grp, fn, arg);
 }
 
 int ration_group_try_go(struct ration_group *grp, ration_group_fn *fn, void *arg) {
+  if (!fn) g_fatal("go of nil func value");
   if (grp->limited && ration_sema_tryacquire(&grp->limit, 1)) return -EBUSY;
   return start(grp, fn, arg);
 }

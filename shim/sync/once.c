@@ -43,6 +43,7 @@ void ration_once_do(struct ration_once *o, ration_fn *fn, void *arg) {
   uint32_t old = atomic_load_explicit(WORD(o), memory_order_acquire); /* pairs with finish */
   if (__builtin_expect(old == DONE, 1)) return;
   if (old == 0 && atomic_compare_exchange_strong_explicit(WORD(o), &old, RUNNING, memory_order_acquire, memory_order_acquire)) {
+    if (!fn) g_fatal("once of nil func value");
     fn(arg);
     finish(o);
   } else if (old != DONE) {

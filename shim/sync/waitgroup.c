@@ -105,6 +105,7 @@ static void call_end(struct task *t, bool exited) {
 }
 
 int ration_waitgroup_go(struct ration_waitgroup *wg, ration_fn *fn, void *arg) {
+  if (!fn) g_fatal("go of nil func value");
   struct call *c = malloc(sizeof *c);
   if (!c) return -ENOMEM;
   *c = (struct call){{call_body, call_end}, wg, fn, arg};

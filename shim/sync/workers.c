@@ -242,6 +242,7 @@ static int place(struct ration_workers *p, struct lot *lot, struct submitter *s,
 }
 
 static int submit(struct ration_workers *p, struct job job, const struct limit *lim) {
+  if (!job.fn) g_fatal("submit of nil func value");
   struct submitter s = {.w = WAITER_INIT(p), .job = job};
   struct worker *w;
   struct lot *lot = lot_lock(p);
@@ -327,6 +328,7 @@ static void run_exited(const struct job *job) {
 }
 
 static int run(struct ration_workers *p, struct job job, const struct limit *lim) {
+  if (!job.fn) g_fatal("submit of nil func value");
   struct run *r = calloc(1, sizeof *r);
   if (!r) return -ENOMEM;
   r->job = job;

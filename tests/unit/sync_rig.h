@@ -4,14 +4,12 @@
 /* For the tests of shim/sync: Gs and threads by the dozen, and waiting until something is so. */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "ration/context.h"
 #include "ration/sync.h"
+#include "fatal.h"
 #include "unit.h"
 
 /* Those that `go` started and that have not ended. */
@@ -57,30 +55,5 @@ static inline void wait_all(void) { ck_assert_int_eq(ration_waitgroup_wait_timeo
     while (!(what) && ration_now() < end_) ration_sleep(50 * RATION_US); \
     ck_assert_msg((what), "never: %s", #what);                           \
   } while (0)
-
-/* fn ends the program, and says so. */
-static inline void ends_the_program(void (*fn)(void), const char *text) {
-  int fds[2];
-  ck_assert_int_eq(pipe(fds), 0);
-  pid_t pid = fork();
-  ck_assert_int_ge(pid, 0);
-  if (pid == 0) {
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    signal(SIGABRT, SIG_DFL);
-    dup2(fds[1], 2);
-    fn();
-    _exit(0);
-  }
-  close(fds[1]);
-  char said[4096];
-  size_t n = 0;
-  for (ssize_t r; n < sizeof said - 1 && (r = read(fds[0], said + n, sizeof said - 1 - n)) > 0;) n += (size_t)r;
-  said[n] = 0;
-  close(fds[0]);
-  int status = 0;
-  ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-  ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %#x, said: %s", (unsigned)status, said);
-  ck_assert_msg(strstr(said, text) != NULL, "said: %s", said);
-}
 
 #endif

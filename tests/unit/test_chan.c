@@ -3,14 +3,12 @@
  * Channels and select: what the Go spec promises.  Each case runs Gs; the case itself is a plain thread and takes part as one.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "ration/chan.h"
 #include "sync/chan.h"
+#include "fatal.h"
 #include "unit.h"
 
 typedef RATION_CHAN(int) int_chan;
@@ -440,81 +438,74 @@ END_TEST
 
 /* --- what is fatal --- */
 
+static void recv_for_ever_of(void *c) { ration_chan_recv(c, NULL); }
 static void close_soon(void *arg) {
   await_senders(arg, 1);
   ration_chan_close(arg);
 }
-static void fatal_send(int_chan c) {
+static void fatal_send(void) {
+  int_chan c = ints(0);
   RATION_CLOSE(c);
   RATION_SEND(c, 1);
 }
-static void fatal_try_send(int_chan c) {
+static void fatal_try_send(void) {
+  int_chan c = ints(0);
   RATION_CLOSE(c);
   RATION_TRY_SEND(c, 1);
 }
-static void fatal_send_timeout(int_chan c) {
+static void fatal_send_timeout(void) {
+  int_chan c = ints(0);
   RATION_CLOSE(c);
   RATION_SEND_TIMEOUT(c, 1, RATION_SECOND);
 }
-static void fatal_select(int_chan c) {
+static void fatal_select(void) {
+  int_chan c = ints(0);
   int_chan other = ints(0);
   int v;
   struct ration_case cases[] = {RATION_CASE_RECV(other, &v), RATION_CASE_SEND(c, 1)};
   RATION_CLOSE(c);
   ration_select(cases, 2, 0);
 }
-static void fatal_close_meanwhile(int_chan c) {
+static void fatal_close_meanwhile(void) {
+  int_chan c = ints(0);
   go(close_soon, c.chan);
   RATION_SEND(c, 1);
 }
-static void fatal_close_in_select(int_chan c) {
+static void fatal_close_in_select(void) {
+  int_chan c = ints(0);
   int_chan other = ints(0);
   int v;
   struct ration_case cases[] = {RATION_CASE_RECV(other, &v), RATION_CASE_SEND(c, 1)};
   go(close_soon, c.chan);
   ration_select(cases, 2, RATION_FOREVER);
 }
-static void fatal_close_twice(int_chan c) {
+static void fatal_close_twice(void) {
+  int_chan c = ints(0);
   RATION_CLOSE(c);
   RATION_CLOSE(c);
 }
-static void fatal_close_nil(int_chan c) {
-  c.chan = NULL;
+static void fatal_close_nil(void) {
+  int_chan c = {NULL};
   RATION_CLOSE(c);
 }
 
-static void expect_fatal(void (*what)(int_chan c), const char *text) {
-  char said[4096];
-  int p[2], status;
-  ssize_t n, len = 0;
-  ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
-  pid_t pid = fork();
-  if (pid == 0) {
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
-    signal(SIGABRT, SIG_DFL);
-    dup2(p[1], 2);
-    what(ints(0));
-    _exit(0);
-  }
-  close(p[1]);
-  while ((n = read(p[0], said + len, sizeof said - 1 - (size_t)len)) > 0) len += n;
-  said[len] = 0;
-  close(p[0]);
-  ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-  ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s: status %x, said: %s", text, status, said);
-  ck_assert_msg(strstr(said, text) != NULL, "not \"%s\" but: %s", text, said);
+static void fatal_last_reference(void) {
+  int_chan c = ints(0);
+  go(recv_for_ever_of, c.chan);
+  await_receivers(c.chan, 1);
+  ration_chan_unref(c.chan);
 }
 
 START_TEST(misuse_is_fatal_as_in_go) {
-  expect_fatal(fatal_send, "send on closed channel");
-  expect_fatal(fatal_try_send, "send on closed channel");
-  expect_fatal(fatal_send_timeout, "send on closed channel");
-  expect_fatal(fatal_select, "send on closed channel");
-  expect_fatal(fatal_close_meanwhile, "send on closed channel");
-  expect_fatal(fatal_close_in_select, "send on closed channel");
-  expect_fatal(fatal_close_twice, "close of closed channel");
-  expect_fatal(fatal_close_nil, "close of nil channel");
+  ends_the_program(fatal_send, "send on closed channel");
+  ends_the_program(fatal_try_send, "send on closed channel");
+  ends_the_program(fatal_send_timeout, "send on closed channel");
+  ends_the_program(fatal_select, "send on closed channel");
+  ends_the_program(fatal_close_meanwhile, "send on closed channel");
+  ends_the_program(fatal_close_in_select, "send on closed channel");
+  ends_the_program(fatal_close_twice, "close of closed channel");
+  ends_the_program(fatal_close_nil, "close of nil channel");
+  ends_the_program(fatal_last_reference, "last reference of a channel dropped while Gs wait at it");
 }
 END_TEST
 

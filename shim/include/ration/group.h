@@ -27,7 +27,7 @@ RATION_API struct ration_group *ration_group_new(struct ration_context *parent);
 RATION_API struct ration_context *ration_group_context(struct ration_group *grp);
 /*
  * Runs fn(arg) in a new light G; waits until fewer than the limit run.  fn must be done before the group is freed.  It may start others in its group; with a limit that may
- * wait for ever.  0; -EAGAIN, -ENOMEM: not started; -EBUSY: the limit is 0.  ration_exit in fn counts as 0.  Group.Go.
+ * wait for ever.  0; -EAGAIN, -ENOMEM: not started; -EBUSY: the limit is 0.  ration_exit in fn counts as 0.  Fatal: fn is null.  Group.Go.
  */
 RATION_API int ration_group_go(struct ration_group *grp, ration_group_fn *fn, void *arg);
 /* The same without waiting.  -EBUSY: as many as the limit run.  Group.TryGo. */

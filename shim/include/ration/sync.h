@@ -100,7 +100,7 @@ struct ration_once {
 
 /*
  * The first call for o runs fn(arg); every other waits until that has returned, then returns without a call of its fn.  fn must not call it
- * for the same o (it would wait for itself), and must return: after ration_exit inside of it the others wait for ever.  Once.Do.
+ * for the same o (it would wait for itself), and must return: after ration_exit inside of it the others wait for ever.  Fatal: the fn to call is null.  Once.Do.
  */
 RATION_API void ration_once_do(struct ration_once *o, ration_fn *fn, void *arg);
 
@@ -153,7 +153,7 @@ RATION_API void ration_waitgroup_wait(struct ration_waitgroup *wg);
 /* 0, -ETIMEDOUT; the error of ctx. */
 RATION_API int ration_waitgroup_wait_timeout(struct ration_waitgroup *wg, ration_ns d);
 RATION_API int ration_waitgroup_wait_ctx(struct ration_waitgroup *wg, struct ration_context *ctx);
-/* Adds 1 and runs fn(arg) in a new light G that ends with done.  0; -EAGAIN, -ENOMEM: not run, the counter is as before.  WaitGroup.Go. */
+/* Adds 1 and runs fn(arg) in a new light G that ends with done.  0; -EAGAIN, -ENOMEM: not run, the counter is as before.  Fatal: fn is null.  WaitGroup.Go. */
 RATION_API int ration_waitgroup_go(struct ration_waitgroup *wg, ration_fn *fn, void *arg);
 
 /* --- weighted semaphore --- */

@@ -39,7 +39,7 @@ RATION_API struct ration_workers *ration_workers_new(const struct ration_workers
 
 /*
  * Has fn(arg) run by a worker; waits until one is free.  Those that wait are served in order.  0: it will run.  -EAGAIN: none is free, and the pool is nonblocking; or there is no
- * memory for a worker.  -EBUSY: too many wait already.  -ESHUTDOWN: released, also while waiting.  -ENOMEM.  Pool.Submit.
+ * memory for a worker.  -EBUSY: too many wait already.  -ESHUTDOWN: released, also while waiting.  -ENOMEM.  Fatal: fn is null.  Pool.Submit.
  */
 RATION_API int ration_workers_submit(struct ration_workers *pool, ration_fn *fn, void *arg);
 /* The same; waits no longer than d (-ETIMEDOUT), or than ctx lasts (its error). */
