@@ -31,7 +31,8 @@ struct start {
   char name[16];
   int fds[FDS_MOST];
   unsigned nfds;
-  bool shares_files;
+  bool same_files;   /* for good */
+  bool shares_files; /* until it has made a table of its own */
   _Atomic uint32_t copied;
 };
 
@@ -66,7 +67,7 @@ static bool take_fds(struct start *s) {
 __attribute__((used)) static void service_body(struct start *s) {
   raw_syscall5(SYS_prctl, PR_SET_NAME, (long)s->name, 0, 0, 0);
   ask_for_short_slices();
-  bool fine = take_fds(s);
+  bool fine = s->same_files || take_fds(s);
   void (*fn)(void) = s->fn;
   atomic_store_explicit(&s->copied, 1, memory_order_release); /* pairs with the wait in service_start */
   sys_futex_wake(&s->copied, 1, false);
@@ -76,7 +77,7 @@ __attribute__((used)) static void service_body(struct start *s) {
 
 static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *alive) {
   unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
-  if (s->shares_files) flags |= CLONE_FILES;
+  if (s->same_files || s->shares_files) flags |= CLONE_FILES;
 #if defined(__x86_64__)
   long ret;
   register long r10 __asm__("r10") = (long)alive;
@@ -140,7 +141,9 @@ int service_start(struct service *svc, const char *name, void (*fn)(void), const
   if (at < 0 && at > -4096) return (int)at;
   raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
   struct start *s = (struct start *)(at + STACK_BYTES - sizeof(struct start));
-  *s = (struct start){.fn = fn, .nfds = nfds < FDS_MOST ? nfds : FDS_MOST, .shares_files = valgrind_here()};
+  bool same = nfds == SERVICE_SAME_FILES;
+  *s = (struct start){
+      .fn = fn, .nfds = same ? 0 : nfds < FDS_MOST ? nfds : FDS_MOST, .same_files = same, .shares_files = !same && valgrind_here()};
   for (size_t i = 0; i < sizeof s->name - 1 && name[i]; i++) s->name[i] = name[i];
   for (unsigned i = 0; i < s->nfds; i++) s->fds[i] = fds[i];
   char *top = (char *)((uintptr_t)s & ~(uintptr_t)63);

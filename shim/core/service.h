@@ -16,8 +16,10 @@ struct service {
  * (15 bytes), with a TCB that is all zero but for the canary, and with a descriptor table of its own that
  * holds copies of fds[0 .. nfds) as 0, 1, 2 ... and nothing else; the caller's descriptors stay open.
  * So it keeps no file of the program open, the program can't close its files, nobody waits for it at exit.
+ * nfds SERVICE_SAME_FILES: it shares the caller's table instead.
  * Returns 0 or -errno.  Any thread; async-signal-safe.
  */
+#define SERVICE_SAME_FILES (~0u)
 int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds);
 
 /* Waits, until `until` (CLOCK_MONOTONIC ns), for the end of a thread that was told to end; frees its memory.  0, -ETIMEDOUT. */
