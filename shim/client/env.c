@@ -7,6 +7,7 @@
 #include "client/client.h"
 #include "core/sched.h"
 #include "core/trace.h"
+#include "core/uring.h"
 #include "wire.h"
 
 struct client_env client_env_now = {.mode = RATION_MODE_LOCKED};
@@ -41,6 +42,7 @@ void client_env(void) {
   copy(e->socket, sizeof e->socket, path && *path && strlen(path) < sizeof e->socket ? path : WIRE_SOCKET_PATH);
   copy(e->name, sizeof e->name, name && *name ? name : program_invocation_short_name);
   sched.maxprocs = e->maxprocs;
+  if (is(getenv("RATION_URING"), "0")) uring_off();
   trace_init(getenv("RATION_DEBUG"));
 }
 

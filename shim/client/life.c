@@ -5,6 +5,7 @@
 #include "client/client.h"
 #include "core/gate.h"
 #include "core/sched.h"
+#include "core/uring.h"
 #include "core/world.h"
 
 /*
@@ -33,15 +34,18 @@ void gate_exec_failed(void) { gate_exit(); }
 
 void gate_step_aside(const char *why) {
   (void)why; /* for a debugger's breakpoint */
+  uring_off();
   client_step_aside();
 }
 
 /*
  * After the program changed its credentials: the service threads still have the old ones, and the pool is one of the
  * old uid.  Rather than have them make the same call, they are ended and started anew from a
- * thread that has the new ones; the connection is new, so the daemon sees the new ones too.
+ * thread that has the new ones; the connection is new, so the daemon sees the new ones too.  The one that does
+ * the Gs' disk I/O is retired.
  */
 void gate_mirror_creds(long nr, long a0, long a1, long a2) {
   (void)nr, (void)a0, (void)a1, (void)a2;
+  uring_off();
   client_reattach();
 }

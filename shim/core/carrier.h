@@ -209,6 +209,8 @@ void netpoll(uint64_t until, struct gqueue *out);
 void netpoll_break(void);
 /* Makes the poller if there is none yet. 0 or -errno. */
 int netpoll_open(void);
+/* The ring's descriptor (uring.c) is waited for as well, and may then be closed. 0 or -errno. */
+int netpoll_watch_ring(int fd);
 /* Until when a carrier sleeps in netpoll; 0: none does. */
 uint64_t netpoll_sleeps_until(void);
 uint32_t netpoll_waiters(void);

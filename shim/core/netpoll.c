@@ -24,10 +24,13 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include "core/carrier.h"
+#include "core/uring.h"
 
 #define CHUNK 1024u
 #define CHUNKS 1024u
 #define EVENTS_MOST 128
+#define BREAK UINT64_MAX /* events of what is no descriptor of the program's */
+#define RING (UINT64_MAX - 1)
 #define BOTH (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 struct waiter {
@@ -57,7 +60,7 @@ static struct lock open_lock;
 static _Atomic uint32_t nwaiters;
 static _Atomic uint64_t sleeps_until;
 
-uint32_t netpoll_waiters(void) { return atomic_load_explicit(&nwaiters, memory_order_relaxed); }
+uint32_t netpoll_waiters(void) { return atomic_load_explicit(&nwaiters, memory_order_relaxed) + uring_waiters(); }
 uint64_t netpoll_sleeps_until(void) { return atomic_load_explicit(&sleeps_until, memory_order_seq_cst); }
 
 int netpoll_open(void) {
@@ -67,13 +70,19 @@ int netpoll_open(void) {
   if (__atomic_load_n(&epfd, __ATOMIC_RELAXED) < 0) {
     int e = (int)raw_syscall1(SYS_epoll_create1, EPOLL_CLOEXEC);
     int v = (int)raw_syscall3(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0);
-    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = UINT64_MAX}; /* stays until the sleeper has read it */
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = BREAK}; /* stays until the sleeper has read it */
     r = e < 0 ? e : v < 0 ? v : (int)raw_syscall4(SYS_epoll_ctl, e, EPOLL_CTL_ADD, v, (long)&ev);
     evfd = v;
     if (r >= 0) __atomic_store_n(&epfd, e, __ATOMIC_RELEASE); /* pairs with the acquire loads: evfd is right */
   }
   run_unlock(&open_lock);
   return r;
+}
+
+int netpoll_watch_ring(int fd) {
+  struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = RING};
+  return (int)raw_syscall4(SYS_epoll_ctl, __atomic_load_n(&epfd, __ATOMIC_ACQUIRE), EPOLL_CTL_ADD, fd,
+                           (long)&ev); /* pairs with netpoll_open */
 }
 
 static struct entry *entry_of(int fd, bool make) {
@@ -158,9 +167,13 @@ void netpoll(uint64_t until, struct gqueue *out) {
   int n = wait_events(ev, until);
   if (until) atomic_store_explicit(&sleeps_until, 0, memory_order_relaxed);
   for (int i = 0; i < n; i++) {
-    if (ev[i].data.u64 == UINT64_MAX) {
+    if (ev[i].data.u64 == BREAK) {
       uint64_t count;
       if (until) raw_syscall3(SYS_read, evfd, (long)&count, sizeof count); /* else it is meant for the sleeper */
+      continue;
+    }
+    if (ev[i].data.u64 == RING) {
+      uring_reap(out);
       continue;
     }
     edge((int)ev[i].data.u64, ev[i].events, out);
@@ -265,6 +278,11 @@ void netpoll_changed(int fd) {
   if (e) atomic_store_explicit(&e->plain, false, memory_order_relaxed);
 }
 
+bool netpoll_trusted(int fd) {
+  struct entry *e = entry_of(fd, false);
+  return e && e->trusted;
+}
+
 bool netpoll_plain(int fd) {
   struct entry *e = entry_of(fd, false);
   return e && atomic_load_explicit(&e->plain, memory_order_relaxed);
@@ -299,6 +317,7 @@ bool netpoll_take_drained(int fd) {
 
 /* The instance is the parent's too. */
 void netpoll_fork_child(void) {
+  uring_fork_child();
   if (epfd >= 0) raw_syscall1(SYS_close, epfd);
   if (evfd >= 0) raw_syscall1(SYS_close, evfd);
   epfd = evfd = -1;

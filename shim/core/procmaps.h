@@ -17,7 +17,7 @@ int procmaps_each(bool (*fn)(const struct procmap *m, void *arg), void *arg);
 
 /*
  * Where a thread of this process is blocked in the kernel: its pc and stack pointer in user mode.  False: it is not, or
- * /proc does not tell.
+ * /proc does not tell; both 0: it has no user mode (a worker of io_uring's).
  */
 bool procmaps_blocked_at(uint32_t tid, uintptr_t *pc, uintptr_t *sp);
 

@@ -54,12 +54,13 @@ struct roots {
 /* --- threads --- */
 
 static void add_thread(struct roots *r, uint32_t tid) {
-  uintptr_t pc, sp = 0;
+  uintptr_t pc = 1, sp = 1;
   if (tid == r->own_tid)
     sp = r->own_sp;
   else
     for (int i = 0; i < 5 && !procmaps_blocked_at(tid, &pc, &sp); i++) {
       _Atomic uint32_t never = 0;
+      if (pc == 0 && sp == 0) return;
       sp = 0;
       sys_futex_wait(&never, 0, sys_now() + 100000, false); /* our own service threads run for microseconds */
     }
