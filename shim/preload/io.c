@@ -29,28 +29,18 @@
 #include <unistd.h>
 #include "core/netpoll.h"
 #include "core/sys.h"
+#include "preload/lightdisk.h"
 #include "preload/lightio.h"
 
 /* Name, parameters, and how to pass them on. */
 #define IO_CALLS(W)                                                                                                                    \
-  W(ssize_t, pread, (int fd, void *buf, size_t n, off_t at), (fd, buf, n, at))                                                         \
-  W(ssize_t, pread64, (int fd, void *buf, size_t n, off64_t at), (fd, buf, n, at))                                                     \
-  W(ssize_t, pwrite, (int fd, const void *buf, size_t n, off_t at), (fd, buf, n, at))                                                  \
-  W(ssize_t, pwrite64, (int fd, const void *buf, size_t n, off64_t at), (fd, buf, n, at))                                              \
-  W(ssize_t, preadv, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                 \
-  W(ssize_t, preadv64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                             \
-  W(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))                                                \
-  W(ssize_t, pwritev64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))                                            \
   W(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                              \
   W(ssize_t, preadv64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                         \
   W(ssize_t, pwritev2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))                             \
   W(ssize_t, pwritev64v2, (int fd, const struct iovec *v, int n, off64_t at, int flags), (fd, v, n, at, flags))                        \
   W(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags), (fd, v, n, flags))                                              \
   W(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout), (fd, v, n, flags, timeout))           \
-  W(int, fsync, (int fd), (fd))                                                                                                        \
-  W(int, fdatasync, (int fd), (fd))                                                                                                    \
   W(int, syncfs, (int fd), (fd))                                                                                                       \
-  W(int, sync_file_range, (int fd, off64_t at, off64_t n, unsigned flags), (fd, at, n, flags))                                         \
   W(int, msync, (void *at, size_t n, int flags), (at, n, flags))                                                                       \
   W(ssize_t, sendfile, (int out, int in, off_t *at, size_t n), (out, in, at, n))                                                       \
   W(ssize_t, sendfile64, (int out, int in, off64_t *at, size_t n), (out, in, at, n))                                                   \
@@ -73,15 +63,38 @@
   W(ssize_t, mq_receive, (mqd_t q, char *msg, size_t n, unsigned *prio), (q, msg, n, prio))                                            \
   W(int, mq_send, (mqd_t q, const char *msg, size_t n, unsigned prio), (q, msg, n, prio))                                              \
   W(ssize_t, mq_timedreceive, (mqd_t q, char *msg, size_t n, unsigned *prio, const struct timespec *until), (q, msg, n, prio, until))  \
-  W(int, mq_timedsend, (mqd_t q, const char *msg, size_t n, unsigned prio, const struct timespec *until), (q, msg, n, prio, until))    \
-  W(ssize_t, __pread_chk, (int fd, void *buf, size_t n, off_t at, size_t size), (fd, buf, n, at, size))                                \
-  W(ssize_t, __pread64_chk, (int fd, void *buf, size_t n, off64_t at, size_t size), (fd, buf, n, at, size))
+  W(int, mq_timedsend, (mqd_t q, const char *msg, size_t n, unsigned prio, const struct timespec *until), (q, msg, n, prio, until))
+
+/* And how a light G makes those that wait for a disk (lightdisk.c). */
+#define DISK_CALLS(W)                                                                                                               \
+  W(ssize_t, pread, (int fd, void *buf, size_t n, off_t at), (fd, buf, n, at), lightdisk_pread(fd, buf, n, at, &done))              \
+  W(ssize_t, pread64, (int fd, void *buf, size_t n, off64_t at), (fd, buf, n, at), lightdisk_pread(fd, buf, n, at, &done))          \
+  W(ssize_t, __pread_chk, (int fd, void *buf, size_t n, off_t at, size_t size), (fd, buf, n, at, size),                             \
+    n <= size && lightdisk_pread(fd, buf, n, at, &done))                                                                            \
+  W(ssize_t, __pread64_chk, (int fd, void *buf, size_t n, off64_t at, size_t size), (fd, buf, n, at, size),                         \
+    n <= size && lightdisk_pread(fd, buf, n, at, &done))                                                                            \
+  W(ssize_t, preadv, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at), lightdisk_preadv(fd, v, n, at, &done))       \
+  W(ssize_t, preadv64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at), lightdisk_preadv(fd, v, n, at, &done))   \
+  W(ssize_t, pwrite, (int fd, const void *buf, size_t n, off_t at), (fd, buf, n, at), lightdisk_pwrite(fd, buf, n, at, &done))      \
+  W(ssize_t, pwrite64, (int fd, const void *buf, size_t n, off64_t at), (fd, buf, n, at), lightdisk_pwrite(fd, buf, n, at, &done))  \
+  W(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at), lightdisk_pwritev(fd, v, n, at, &done))     \
+  W(ssize_t, pwritev64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at), lightdisk_pwritev(fd, v, n, at, &done)) \
+  W(int, fsync, (int fd), (fd), lightdisk_fsync(fd, false, &done))                                                                  \
+  W(int, fdatasync, (int fd), (fd), lightdisk_fsync(fd, true, &done))                                                               \
+  W(int, sync_file_range, (int fd, off64_t at, off64_t n, unsigned flags), (fd, at, n, flags),                                      \
+    lightdisk_sync_range(fd, at, n, flags, &done))
 
 /* The headers declare the checking forms only where they are used. */
-#define IO_PROTOTYPE(ret, name, params, args) ret name params;
-#define IO_REAL(ret, name, params, args) REAL_DEFINE_ONE(ret, name, params)
+#define IO_PROTOTYPE(ret, name, params, ...) ret name params;
+#define IO_REAL(ret, name, params, ...) REAL_DEFINE_ONE(ret, name, params)
 #define IO_WRAPPER(ret, name, params, args) \
   EXPORT ret name params { return CALL(ret, REAL(name) args); }
+#define DISK_WRAPPER(ret, name, params, args, light)  \
+  EXPORT ret name params {                            \
+    ssize_t done;                                     \
+    if (light_running() && (light)) return (ret)done; \
+    return CALL(ret, REAL(name) args);                \
+  }
 
 #define REAL_IO(X)                                                                            \
   X(ssize_t, recv, (int, void *, size_t, int))                                                \
@@ -118,6 +131,9 @@ REAL_DEFINE(REAL_IO)
 IO_CALLS(IO_PROTOTYPE)
 IO_CALLS(IO_REAL)
 IO_CALLS(IO_WRAPPER)
+DISK_CALLS(IO_PROTOTYPE)
+DISK_CALLS(IO_REAL)
+DISK_CALLS(DISK_WRAPPER)
 
 /* A light G parks on the netpoller (lightio.c); others are bracketed. */
 #define LIGHT(light, call) (light_running() ? (light) : (call))

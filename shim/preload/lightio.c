@@ -5,7 +5,8 @@
  *   1. one try that does not block: MSG_DONTWAIT on sockets, RWF_NOWAIT on what else knows it (pipes; files whose pages are there)
  *   2. EAGAIN, and the program had set O_NONBLOCK: that is its answer
  *   3. park until the netpoller says that it is worth another try
- *   4. what cannot be waited for (regular files), or not tried without blocking (ttys: poll first), is called as it is, in the
+ *   4. files: lightdisk.c
+ *   5. what cannot be waited for, or not tried without blocking (ttys: poll first), is called as it is, in the
  *      bracket: if it blocks, the P's queue goes to another M
  *
  * So the descriptor's own flags stay what they are, and a process that shares it sees nothing.  A write of n bytes to a blocking descriptor returns when all of
@@ -23,11 +24,11 @@
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
+#include "preload/lightdisk.h"
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
 #endif
-#define IOV_COPY 16
 
 static __attribute__((noinline)) void set_errno(int e) { errno = e; }
 
@@ -90,11 +91,18 @@ static int op_wait(struct op *op) {
     if (w_ < 0) return result(w_);                      \
   }
 
+static size_t iov_bytes(const struct iovec *v, int n) {
+  size_t sum = 0;
+  for (int i = 0; i < n; i++) sum += v[i].iov_len;
+  return sum;
+}
+
 /* --- reading --- */
 
 /* -EAGAIN if it would block; a descriptor that can't be tried is polled first. */
 static long try_readv(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
+  if ((r == -EAGAIN || (r > 0 && (size_t)r < iov_bytes(v, n))) && !netpoll_trusted(fd)) return lightdisk_read_on(fd, v, n, r);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
   struct pollfd p = {.fd = fd, .events = POLLIN};
   struct timespec none = {0, 0};
@@ -148,12 +156,6 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
 }
 
 /* --- writing: all of it --- */
-
-static size_t iov_bytes(const struct iovec *v, int n) {
-  size_t sum = 0;
-  for (int i = 0; i < n; i++) sum += v[i].iov_len;
-  return sum;
-}
 
 static long try_writev(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
@@ -217,8 +219,7 @@ ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struc
   return write_all(&o, buf, n);
 }
 
-/* What is left of v after `done` bytes, in `left`; how many. */
-static int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]) {
+int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]) {
   int k = 0;
   for (int i = 0; i < n && k < IOV_COPY; i++) {
     size_t skip = done < v[i].iov_len ? done : v[i].iov_len;

@@ -15,6 +15,10 @@ static inline bool light_running(void) {
   return __builtin_expect(c != NULL, 0) && c->g && c->m->locks == 0;
 }
 
+/* What is left of v after `done` bytes, in `left`; how many. */
+#define IOV_COPY 16
+int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]);
+
 ssize_t lightio_read(int fd, void *buf, size_t n);
 ssize_t lightio_write(int fd, const void *buf, size_t n);
 ssize_t lightio_readv(int fd, const struct iovec *v, int n);

@@ -33,6 +33,7 @@ int main(void) {
 #include <unistd.h>
 #include "core/gate.h"
 #include "core/netpoll.h"
+#include "preload/lightdisk.h"
 #include "preload/lightio.h"
 #include "preload/process.h"
 #include "preload/signal.h"
@@ -102,6 +103,17 @@ NOT_HERE(ssize_t, lightio_sendto, int fd __attribute__((unused)), const void *b 
 NOT_HERE(ssize_t, lightio_recvmsg, int fd __attribute__((unused)), struct msghdr *m __attribute__((unused)), int f __attribute__((unused)))
 NOT_HERE(ssize_t, lightio_sendmsg, int fd __attribute__((unused)), const struct msghdr *m __attribute__((unused)),
          int f __attribute__((unused)))
+NOT_HERE(bool, lightdisk_pread, int fd __attribute__((unused)), void *b __attribute__((unused)), size_t n __attribute__((unused)),
+         off64_t a __attribute__((unused)), ssize_t *o __attribute__((unused)))
+NOT_HERE(bool, lightdisk_pwrite, int fd __attribute__((unused)), const void *b __attribute__((unused)), size_t n __attribute__((unused)),
+         off64_t a __attribute__((unused)), ssize_t *o __attribute__((unused)))
+NOT_HERE(bool, lightdisk_preadv, int fd __attribute__((unused)), const struct iovec *v __attribute__((unused)),
+         int n __attribute__((unused)), off64_t a __attribute__((unused)), ssize_t *o __attribute__((unused)))
+NOT_HERE(bool, lightdisk_pwritev, int fd __attribute__((unused)), const struct iovec *v __attribute__((unused)),
+         int n __attribute__((unused)), off64_t a __attribute__((unused)), ssize_t *o __attribute__((unused)))
+NOT_HERE(bool, lightdisk_fsync, int fd __attribute__((unused)), bool d __attribute__((unused)), ssize_t *o __attribute__((unused)))
+NOT_HERE(bool, lightdisk_sync_range, int fd __attribute__((unused)), off64_t a __attribute__((unused)), off64_t n __attribute__((unused)),
+         unsigned f __attribute__((unused)), ssize_t *o __attribute__((unused)))
 NOT_HERE(int, lightio_accept4, int fd __attribute__((unused)), struct sockaddr *a __attribute__((unused)),
          socklen_t *l __attribute__((unused)), int f __attribute__((unused)))
 NOT_HERE(int, lightio_connect, int fd __attribute__((unused)), const struct sockaddr *a __attribute__((unused)),

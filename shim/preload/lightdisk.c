@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files of light Gs: calls that wait for the disk park, and io_uring makes them (core/uring.c).
+ *
+ *   pread, preadv      one try without blocking (RWF_NOWAIT), which begins the reading of what is not in the page cache; if that is not all,
+ *                      the whole call by the ring.  O_DIRECT: at once
+ *   pwrite, pwritev    of O_DIRECT, O_SYNC, O_DSYNC: by the ring.  Others end in the page cache: as they are, in the bracket
+ *   fsync, fdatasync, sync_file_range      by the ring
+ *   read, readv        the ring only brings the pages into the cache; the call itself is made as it is, in the bracket.  The kernel holds the
+ *                      file position's lock across a read, and io_uring does not: two readers of one position would get the same bytes
+ *   write, writev      at the position as well: as they are, in the bracket
+ *
+ * What fails in the ring is made again as it is, so that its errno is the call's own; but fsync and its like, which tell of an error
+ * once.  Without io_uring all of it is in the bracket.  The try is not: it is as long as a look of the monitor's, which would give the P's queue away.
+ */
+#include "preload/lightdisk.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "core/gate.h"
+#include "core/sys.h"
+#include "core/uring.h"
+#include "preload/lightio.h"
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
+#define RW_MOST 0x7ffff000u /* the kernel's MAX_RW_COUNT */
+#define WASTE (16u << 10)
+#define WARM_IOVS 64
+
+/* In the bracket.  A function of its own: the M before a park is not the one after it. */
+static __attribute__((noinline)) long bracketed(long nr, long a0, long a1, long a2, long a3, long a4, long a5) {
+  gate_enter();
+  long r = raw_syscall6(nr, a0, a1, a2, a3, a4, a5);
+  gate_exit();
+  return r;
+}
+
+static __attribute__((noinline)) bool done(long r, ssize_t *out) {
+  *out = r < 0 ? -1 : r;
+  if (r < 0) errno = (int)-r;
+  return true;
+}
+
+static bool is_file(int fd, struct stat *st) {
+  return raw_syscall2(SYS_fstat, fd, (long)st) == 0 && (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode));
+}
+
+/* A read that came to `at`, and no further, is at the end. */
+static bool ends_there(int fd, off64_t at) {
+  struct stat st;
+  return is_file(fd, &st) && S_ISREG(st.st_mode) && at >= st.st_size;
+}
+
+static bool has_flag(int fd, int flags) {
+  long fl = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
+  return fl >= 0 && (fl & flags);
+}
+
+static size_t bytes_of(const struct iovec *v, int n) {
+  size_t sum = 0;
+  for (int i = 0; i < n && sum < RW_MOST; i++) sum += v[i].iov_len < RW_MOST ? v[i].iov_len : RW_MOST;
+  return sum < RW_MOST ? sum : RW_MOST;
+}
+
+static long ring_vec(uint8_t opcode, int fd, const struct iovec *v, int n, off64_t at) {
+  struct uring_op op = {.opcode = opcode, .fd = fd, .addr = (uintptr_t)v, .len = (uint32_t)n, .off = (uint64_t)at};
+  return uring_do(&op);
+}
+
+/* --- at an offset --- */
+
+/* r bytes are all that a read of v at `at` can give.  Not asked before the kernel has found v to be readable. */
+static bool all_of(int fd, const struct iovec *v, int n, off64_t at, long r) {
+  return r == 0 || (r > 0 && ((size_t)r == bytes_of(v, n) || ends_there(fd, at + r)));
+}
+
+bool lightdisk_preadv(int fd, const struct iovec *v, int n, off64_t at, ssize_t *out) {
+  struct stat st;
+  if (at < 0 || !uring_usable()) return false;
+  if (!has_flag(fd, O_DIRECT)) { /* which it would wait for */
+    long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, at, 0, RWF_NOWAIT);
+    if (all_of(fd, v, n, at, r)) return done(r, out);
+    if (r < 0 && r != -EAGAIN) return false;
+  }
+  if (!is_file(fd, &st)) return false;
+  long r = ring_vec(IORING_OP_READV, fd, v, n, at);
+  if (!all_of(fd, v, n, at, r)) r = bracketed(SYS_preadv, fd, (long)v, n, at, 0, 0);
+  return done(r, out);
+}
+
+bool lightdisk_pread(int fd, void *buf, size_t n, off64_t at, ssize_t *out) {
+  struct iovec v = {buf, n < RW_MOST ? n : RW_MOST};
+  return lightdisk_preadv(fd, &v, 1, at, out);
+}
+
+bool lightdisk_pwritev(int fd, const struct iovec *v, int n, off64_t at, ssize_t *out) {
+  struct stat st;
+  if (at < 0 || !uring_usable() || !has_flag(fd, O_DIRECT | O_DSYNC) || !is_file(fd, &st)) return false; /* O_SYNC has O_DSYNC's bit */
+  long r = ring_vec(IORING_OP_WRITEV, fd, v, n, at);
+  if (r < 0) r = bracketed(SYS_pwritev, fd, (long)v, n, at, 0, 0);
+  return done(r, out);
+}
+
+bool lightdisk_pwrite(int fd, const void *buf, size_t n, off64_t at, ssize_t *out) {
+  struct iovec v = {(void *)buf, n < RW_MOST ? n : RW_MOST};
+  return lightdisk_pwritev(fd, &v, 1, at, out);
+}
+
+/* --- synchronisation --- */
+
+bool lightdisk_fsync(int fd, bool data_only, ssize_t *out) {
+  struct uring_op op = {.opcode = IORING_OP_FSYNC, .fd = fd, .flags = data_only ? IORING_FSYNC_DATASYNC : 0};
+  if (!uring_usable()) return false;
+  long r = uring_do(&op);
+  if (r == URING_NO) r = bracketed(data_only ? SYS_fdatasync : SYS_fsync, fd, 0, 0, 0, 0, 0);
+  return done(r, out);
+}
+
+bool lightdisk_sync_range(int fd, off64_t at, off64_t n, unsigned flags, ssize_t *out) {
+  struct uring_op op = {.opcode = IORING_OP_SYNC_FILE_RANGE, .fd = fd, .off = (uint64_t)at, .len = (uint32_t)n, .flags = flags};
+  if (at < 0 || n < 0 || n > UINT32_MAX || !uring_usable()) return false;
+  long r = uring_do(&op);
+  if (r == URING_NO) r = bracketed(SYS_sync_file_range, fd, at, n, flags, 0, 0);
+  return done(r, out);
+}
+
+/* --- at the position --- */
+
+/* The pages of n bytes at `at`, 1 MiB at most, come into the cache; nobody looks at what is read. */
+static void warm(int fd, off64_t at, size_t n) {
+  static char waste[WASTE];
+  struct iovec v[WARM_IOVS];
+  int k = 0;
+  for (; k < WARM_IOVS && n; k++) {
+    v[k] = (struct iovec){waste, n < WASTE ? n : WASTE};
+    n -= v[k].iov_len;
+  }
+  if (uring_usable() && !has_flag(fd, O_DIRECT)) ring_vec(IORING_OP_READV, fd, v, k, at);
+}
+
+/* Before a read of n bytes at the position.  False: it is at the end of the file. */
+static bool prepare(int fd, size_t n) {
+  long at = bracketed(SYS_lseek, fd, 0, SEEK_CUR, 0, 0, 0); /* it waits for the position's lock */
+  if (at < 0) return true;
+  if (ends_there(fd, at)) return false;
+  warm(fd, at, n);
+  return true;
+}
+
+long lightdisk_read_on(int fd, const struct iovec *v, int n, long tried) {
+  struct iovec left[IOV_COPY];
+  struct stat st;
+  if (!is_file(fd, &st)) return tried;
+  size_t want = bytes_of(v, n), have = tried > 0 ? (size_t)tried : 0;
+  long r = tried == -EAGAIN ? 0 : tried;
+  while (have < want && prepare(fd, want - have)) {
+    int k = iov_after(v, n, have, left);
+    r = bracketed(SYS_readv, fd, (long)left, k, 0, 0, 0);
+    if (r <= 0) break;
+    have += (size_t)r;
+  }
+  return have ? (long)have : r;
+}
