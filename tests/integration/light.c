@@ -5,7 +5,9 @@
  *   light list | light NAME     exit status 0: as promised; else what was not is on stderr
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -17,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -482,6 +485,224 @@ static int files_are_read_as_ever(void) {
   return 0;
 }
 
+/* --- files that are not in the page cache --- */
+
+#define FILE_WORDS ((size_t)1 << 20)
+#define FILE_BYTES (FILE_WORDS * sizeof(uint64_t))
+#define PAGE 4096
+
+/* Each word of it is its own offset. */
+static int file_of_words(int flags) {
+  char name[] = "/tmp/ration-light-XXXXXX";
+  static uint64_t words[FILE_WORDS];
+  int fd = mkstemp(name);
+  MUST(fd >= 0);
+  for (size_t i = 0; i < FILE_WORDS; i++) words[i] = i * sizeof *words;
+  MUST(write(fd, words, sizeof words) == sizeof words);
+  MUST(fsync(fd) == 0);
+  close(fd);
+  fd = open(name, O_RDWR | flags);
+  unlink(name);
+  return fd;
+}
+
+/* Out of the cache.  False: this file system keeps it there. */
+static bool cold(int fd) {
+  static bool said;
+  char c[PAGE];
+  struct iovec v = {c, sizeof c};
+  posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  MUST(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+  if (syscall(SYS_preadv2, fd, &v, 1, FILE_BYTES - PAGE, 0, RWF_NOWAIT) < 0 && errno == EAGAIN) return true;
+  if (!said) fprintf(stderr, "light: files of /tmp are always in the cache: read from there\n");
+  said = true;
+  return false;
+}
+
+static bool right(const void *buf, size_t n, off_t at) {
+  for (size_t i = 0; i + sizeof(uint64_t) <= n; i += sizeof(uint64_t)) {
+    uint64_t w;
+    memcpy(&w, (const char *)buf + i, sizeof w);
+    if (w != (uint64_t)at + i) return false;
+  }
+  return true;
+}
+
+static int threads_named(const char *name) {
+  char path[300], comm[32];
+  int n = 0;
+  DIR *d = opendir("/proc/self/task");
+  MUST(d);
+  for (struct dirent *e; (e = readdir(d));) {
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
+    FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
+    if (f && fgets(comm, sizeof comm, f)) n += strncmp(comm, name, strlen(name)) == 0;
+    if (f) fclose(f);
+  }
+  closedir(d);
+  return n;
+}
+
+static bool ring_expected(void) {
+  struct io_uring_params p = {.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN};
+  const char *off = getenv("RATION_URING");
+  long fd = syscall(SYS_io_uring_setup, 4, &p);
+  if (fd >= 0) close((int)fd);
+  return fd >= 0 && !(off && strcmp(off, "0") == 0) && !getenv("RATION_TEST_SANITIZED");
+}
+
+#define READERS 64
+static int cold_fd;
+static void reads_anywhere(void *arg) {
+  char buf[PAGE];
+  unsigned x = (unsigned)(long)arg * 7919 + 1;
+  for (int i = 0; i < 30; i++) {
+    x = x * 1103515245 + 12345;
+    off_t at = (off_t)((x >> 8) % (FILE_BYTES / PAGE)) * PAGE;
+    MUST(pread(cold_fd, buf, sizeof buf, at) == sizeof buf);
+    MUST(right(buf, sizeof buf, at));
+  }
+  add_one(NULL);
+}
+
+static void ticks(void *arg) {
+  while (atomic_load(&count) < READERS) atomic_fetch_add((_Atomic long *)arg, 1), ration_yield();
+}
+
+/* The ring has no descriptor that the program could see. */
+static bool ring_is_seen(void) {
+  char path[32], to[64];
+  for (int fd = 0; fd < 64; fd++) {
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, to, sizeof to - 1);
+    to[n > 0 ? n : 0] = 0;
+    if (strstr(to, "io_uring")) return true;
+  }
+  return false;
+}
+
+/* Carriers do not grow with the reads, and another G has its turns. */
+static int uncached_files_are_read_by_many(void) {
+  static _Atomic long turns;
+  cold_fd = file_of_words(0);
+  bool is_cold = cold(cold_fd);
+  ration_go(ticks, &turns);
+  for (long i = 0; i < READERS; i++) ration_go(reads_anywhere, (void *)i);
+  until(READERS);
+  if (!is_cold) return 0;
+  MUST(!ring_is_seen());
+  MUST(atomic_load(&turns) > 0);
+  MUST(threads_named("ration-uring") == ring_expected());
+  if (ring_expected()) MUST(threads_named("ration-carrier") <= READERS / 4);
+  return 0;
+}
+
+static int files_are_read_without_io_uring(void) { return uncached_files_are_read_by_many(); }
+
+/* All of it, whatever part of it is in the cache, and the position moves by as much. */
+static int an_uncached_read_is_whole(void) {
+  static char buf[1 << 19];
+  struct iovec v[3] = {{buf, 10}, {buf + 10, 90000}, {buf + 90010, 38}};
+  int fd = file_of_words(0);
+  for (int half = 0; half < 2; half++) {
+    cold(fd);
+    if (half) MUST(pread(fd, buf, PAGE, 0) == PAGE);
+    MUST(pread(fd, buf, sizeof buf, 0) == sizeof buf && right(buf, sizeof buf, 0));
+    MUST(pread(fd, buf, sizeof buf, FILE_BYTES - 80000) == 80000 && right(buf, 80000, FILE_BYTES - 80000));
+    cold(fd);
+    if (half) MUST(pread(fd, buf, PAGE, 0) == PAGE);
+    MUST(lseek(fd, 0, SEEK_SET) == 0);
+    MUST(read(fd, buf, sizeof buf) == sizeof buf && right(buf, sizeof buf, 0));
+    cold(fd);
+    MUST(readv(fd, v, 3) == 90048 && right(buf, 90048, sizeof buf));
+    MUST(lseek(fd, 0, SEEK_CUR) == sizeof buf + 90048);
+    cold(fd);
+    MUST(preadv(fd, v, 3, PAGE) == 90048 && right(buf, 90048, PAGE));
+    MUST(lseek(fd, -24, SEEK_END) == FILE_BYTES - 24);
+    MUST(read(fd, buf, sizeof buf) == 24 && read(fd, buf, sizeof buf) == 0 && pread(fd, buf, 1, FILE_BYTES) == 0);
+  }
+  return 0;
+}
+
+/* Those who read at one position: each record goes to one of them. */
+static _Atomic int taken[FILE_BYTES / PAGE];
+static void takes_records(void *arg) {
+  uint64_t buf[PAGE / 8];
+  (void)arg;
+  for (ssize_t n; (n = read(cold_fd, buf, sizeof buf)) != 0;) {
+    MUST(n == sizeof buf && right(buf, sizeof buf, (off_t)buf[0]));
+    atomic_fetch_add(&taken[buf[0] / PAGE], 1);
+  }
+  add_one(NULL);
+}
+static int a_position_is_shared_by_readers(void) {
+  cold_fd = file_of_words(0);
+  cold(cold_fd);
+  for (int i = 0; i < 8; i++) ration_go(takes_records, NULL);
+  until(8);
+  for (size_t i = 0; i < FILE_BYTES / PAGE; i++) MUST(taken[i] == 1);
+  return 0;
+}
+
+static int direct_io_reads_and_writes(void) {
+  static char block[PAGE] __attribute__((aligned(PAGE)));
+  int fd = file_of_words(O_DIRECT);
+  if (fd < 0) return 0; /* not on this file system */
+  MUST(pread(fd, block, sizeof block, 5 * PAGE) == sizeof block && right(block, sizeof block, 5 * PAGE));
+  MUST(pread(fd, block + 1, sizeof block - 1, 3) == -1 && errno == EINVAL);
+  memset(block, 'z', sizeof block);
+  MUST(pwrite(fd, block, sizeof block, 7 * PAGE) == sizeof block);
+  memset(block, 0, sizeof block);
+  MUST(pread(fd, block, sizeof block, 7 * PAGE) == sizeof block && block[0] == 'z' && block[PAGE - 1] == 'z');
+  MUST(pread(fd, block, sizeof block, FILE_BYTES) == 0);
+  MUST(fdatasync(fd) == 0 && sync_file_range(fd, 0, PAGE, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) == 0);
+  return 0;
+}
+
+#define FAILS(call, why) MUST((call) == -1 && errno == (why))
+static int files_fail_as_ever(void) {
+  char buf[PAGE];
+  void *volatile nowhere = (void *)8; /* or the compiler looks at it */
+  volatile int minus = -1;
+  int p[2], fd = file_of_words(0), dir = open("/tmp", O_RDONLY | O_DIRECTORY), out = open("/dev/null", O_WRONLY);
+  MUST(pipe(p) == 0);
+  for (int i = 0; i < 2; i++) {
+    cold(fd);
+    FAILS(pread(fd, nowhere, PAGE, 0), EFAULT);
+    FAILS(read(fd, nowhere, PAGE), EFAULT);
+    FAILS(preadv(fd, nowhere, 1, 0), EFAULT);
+    FAILS(preadv(fd, &(struct iovec){buf, 1}, minus, 0), EINVAL);
+    FAILS(pread(fd, buf, PAGE, -1), EINVAL);
+    MUST(lseek(fd, 0, SEEK_CUR) == 0);
+  }
+  FAILS(pread(999, buf, PAGE, 0), EBADF);
+  FAILS(pread(out, buf, PAGE, 0), EBADF);
+  FAILS(pread(dir, buf, PAGE, 0), EISDIR);
+  FAILS(read(dir, buf, PAGE), EISDIR);
+  FAILS(pread(p[0], buf, PAGE, 0), ESPIPE);
+  FAILS(pwrite(999, buf, PAGE, 0), EBADF);
+  FAILS(fsync(999), EBADF);
+  FAILS(fdatasync(p[1]), EINVAL);
+  FAILS(sync_file_range(fd, 0, 0, 1u << 20), EINVAL);
+  FAILS(sync_file_range(p[0], 0, 0, SYNC_FILE_RANGE_WRITE), ESPIPE);
+  return 0;
+}
+
+/* The ring is its parent's: the child makes one of its own. */
+static int a_forked_child_reads_files(void) {
+  int status;
+  uncached_files_are_read_by_many();
+  pid_t pid = fork();
+  if (pid == 0) {
+    atomic_store(&count, 0);
+    uncached_files_are_read_by_many();
+    _exit(0);
+  }
+  MUST(waitpid(pid, &status, 0) == pid && status == 0);
+  atomic_store(&count, 0);
+  return uncached_files_are_read_by_many();
+}
+
 /* --- the ends of programs --- */
 
 static void park_for_ever(void *arg) {
@@ -505,13 +726,14 @@ static const struct check {
   int (*fn)(void);
   int status;       /* that the process ends with; 128 + n: by signal n */
   const char *says; /* on stderr */
+  const char *env;
 } checks[] = {
 #define C(fn) \
-  { #fn, fn, 0, NULL }
+  { #fn, fn, 0, NULL, NULL }
     C(a_million_run_and_end),
     C(spawning_needs_few_stacks),
     C(each_has_its_number),
-    {"mains_result_is_the_programs", mains_result_is_the_programs, 7, NULL},
+    {"mains_result_is_the_programs", mains_result_is_the_programs, 7, NULL, NULL},
     C(exit_ends_the_g_alone),
     C(stacks_are_as_large_as_asked),
     C(no_spawner_waits_for_ever),
@@ -534,9 +756,16 @@ static const struct check {
     C(a_thread_blocked_by_hand_leaves_its_p),
     C(a_forked_child_goes_on_alone),
     C(files_are_read_as_ever),
-    {"deadlock_is_reported", deadlock_is_reported, 2, "all Gs are asleep - deadlock!"},
-    {"a_stack_overflow_is_named", a_stack_overflow_is_named, 128 + SIGSEGV, "\"greedy\""},
-    {"nil_function_is_fatal", nil_function_is_fatal, 128 + SIGABRT, "go of nil func value"},
+    C(uncached_files_are_read_by_many),
+    {"files_are_read_without_io_uring", files_are_read_without_io_uring, 0, NULL, "RATION_URING=0"},
+    C(an_uncached_read_is_whole),
+    C(a_position_is_shared_by_readers),
+    C(direct_io_reads_and_writes),
+    C(files_fail_as_ever),
+    C(a_forked_child_reads_files),
+    {"deadlock_is_reported", deadlock_is_reported, 2, "all Gs are asleep - deadlock!", NULL},
+    {"a_stack_overflow_is_named", a_stack_overflow_is_named, 128 + SIGSEGV, "\"greedy\"", NULL},
+    {"nil_function_is_fatal", nil_function_is_fatal, 128 + SIGABRT, "go of nil func value", NULL},
 };
 
 static const struct check *chosen;
@@ -560,6 +789,7 @@ static int judge(const struct check *c, int argc, char **argv) {
     dup2(p[1], 2);
     close(p[0]);
     close(p[1]);
+    if (c->env) putenv((char *)c->env);
     execv("/proc/self/exe", (char *[]){argv[0], (char *)"-", argv[1], NULL});
     _exit(127);
   }
