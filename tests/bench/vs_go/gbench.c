@@ -7,6 +7,7 @@
 #include "vs_go.h"
 #include "../raw_read.h"
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <ration/chan.h>
 #include <ration/g.h>
@@ -263,6 +264,49 @@ static void preempt(long rounds) {
   free(ns);
 }
 
+/* ---- 64 Gs that read pages of a file, here and there, that are not in the cache -------------------- */
+
+#define DISK_READERS 64
+#define DISK_PAGES 16384u
+#define DISK_PAGE 4096
+static int disk_fd;
+static _Atomic uint32_t disk_seed;
+
+static int cold_file(void) {
+  char name[] = "/tmp/ration-disk-XXXXXX";
+  static char mib[1 << 20];
+  int fd = mkstemp(name);
+  if (fd < 0) die("mkstemp");
+  unlink(name);
+  for (unsigned i = 0; i < DISK_PAGES / 256; i++)
+    if (write(fd, mib, sizeof mib) != sizeof mib) die("write");
+  if (fsync(fd)) die("fsync");
+  posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  return fd;
+}
+
+static void disk_reader(void *arg) {
+  char page[DISK_PAGE];
+  uint32_t x = atomic_fetch_add(&disk_seed, 7919);
+  for (long i = 0; i < turns; i++) {
+    x = x * 1103515245 + 12345;
+    if (pread(disk_fd, page, sizeof page, (off_t)((x >> 8) % DISK_PAGES) * DISK_PAGE) != sizeof page) die("pread");
+  }
+  ration_waitgroup_done(arg);
+}
+
+static void disk(long n) {
+  turns = n / DISK_READERS;
+  disk_fd = cold_file();
+  ration_waitgroup_add(&wg, DISK_READERS);
+  int64_t began = now_ns();
+  for (int i = 0; i < DISK_READERS; i++) go(disk_reader, &wg);
+  ration_waitgroup_wait(&wg);
+  figure_each(began, n);
+  figure("threads", (double)proc_kb("/proc/self/status", "Threads"));
+}
+
 /* ---- n parked Gs: what does each hold? ------------------------------------------------------------- */
 
 static void parker(void *arg) {
@@ -294,6 +338,7 @@ static int prog(int argc, char **argv) {
       {"handoff3", handoff_later, 60},
       {"handoffraw", handoff_raw, 100},
       {"preempt", preempt, 32},
+      {"disk", disk, 4096},
       {"parked", parked, 1000000},
       {0},
   };

@@ -263,6 +263,57 @@ func preempt(rounds int) {
 	figureLatencies(ns, rounds)
 }
 
+// ---- 64 Gs that read pages of a file, here and there, that are not in the cache
+
+const (
+	diskReaders = 64
+	diskPages   = 16384
+	diskPage    = 4096
+)
+
+func coldFile() *os.File {
+	f, err := os.CreateTemp("/tmp", "ration-disk-")
+	if err != nil {
+		die("create", err)
+	}
+	os.Remove(f.Name())
+	mib := make([]byte, 1<<20)
+	for i := 0; i < diskPages/256; i++ {
+		if _, err := f.Write(mib); err != nil {
+			die("write", err)
+		}
+	}
+	if err := f.Sync(); err != nil {
+		die("fsync", err)
+	}
+	const random, dontneed = 1, 4 // POSIX_FADV_*
+	syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, random, 0, 0)
+	syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, dontneed, 0, 0)
+	return f
+}
+
+func disk(n int) {
+	var wg sync.WaitGroup
+	f := coldFile()
+	wg.Add(diskReaders)
+	t := now()
+	for i := uint32(0); i < diskReaders; i++ {
+		go func(x uint32) {
+			page := make([]byte, diskPage)
+			for k := 0; k < n/diskReaders; k++ {
+				x = x*1103515245 + 12345
+				if _, err := f.ReadAt(page, int64((x>>8)%diskPages)*diskPage); err != nil {
+					die("pread", err)
+				}
+			}
+			wg.Done()
+		}(i * 7919)
+	}
+	wg.Wait()
+	figureEach(t, n)
+	figure("threads", procKB("/proc/self/status", "Threads"))
+}
+
 // ---- n parked Gs: what does each hold?
 
 func procKB(path, key string) float64 {
@@ -307,7 +358,8 @@ func main() {
 	}{
 		{"spawn", spawn, 1000000}, {"yield", yield, 1000000}, {"chan", roundTrip, 500000}, {"bufchan", buffered, 2000000},
 		{"skynet", skynet, 1000000}, {"mutex", mutex, 2000000}, {"echo", echo, 1}, {"handoff", handoff, 100},
-		{"handoff3", handoffLater, 100}, {"handoffraw", handoff, 100}, {"preempt", preempt, 32}, {"parked", parked, 1000000},
+		{"handoff3", handoffLater, 100}, {"handoffraw", handoff, 100}, {"preempt", preempt, 32}, {"disk", disk, 4096},
+		{"parked", parked, 1000000},
 	}
 	for _, w := range works {
 		if len(os.Args) > 1 && os.Args[1] == w.name {

@@ -72,6 +72,9 @@ def rows():
     yield Row("handoff3", "  the same, 3 ms in", "handoff3", 1, "p50_ns", "us", "<= 0.2", 60)
     yield Row("handoffraw", "  by an instruction of its own, 0.3 ms in", "handoffraw", 1, "p50_ns", "us", "<= 0.2", 100)
     yield Row("preempt", "preemption of a spinning G, p50", "preempt", 1, "p50_ns", "us", "<= 0.6", 40, threads=40)
+    for ps in (1, 2):
+        yield Row(f"disk-{ps}", f"64 Gs read pages that are not cached, {ps} P", "disk", ps, "ns", "ns/page", "<= 1", 4096)
+        yield Row(f"disk-{ps}-threads", "  the same, threads of the process", "disk", ps, "threads", "threads", "<= 0.7", 4096)
     yield Row("parked", "resident bytes per parked G, a million", "parked", 2, "bytes", "bytes", "<= 1.7", 1000000, threads=5000)
 
 
