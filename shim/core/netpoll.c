@@ -278,11 +278,6 @@ void netpoll_changed(int fd) {
   if (e) atomic_store_explicit(&e->plain, false, memory_order_relaxed);
 }
 
-bool netpoll_trusted(int fd) {
-  struct entry *e = entry_of(fd, false);
-  return e && e->trusted;
-}
-
 bool netpoll_plain(int fd) {
   struct entry *e = entry_of(fd, false);
   return e && atomic_load_explicit(&e->plain, memory_order_relaxed);

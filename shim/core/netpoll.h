@@ -17,9 +17,6 @@ int netpoll_wait(int fd, enum netpoll_dir dir, uint64_t until);
 void netpoll_fresh(int fd);
 void netpoll_forget(int fd);
 
-/* Our wrappers saw it come into being: a socket or a pipe, no file. */
-bool netpoll_trusted(int fd);
-
 /* A descriptor that our wrappers saw come into being, blocking and without timeouts, is `plain` until a wrapper sees that changed: no need to ask. */
 void netpoll_set_plain(int fd);
 void netpoll_changed(int fd);

@@ -30,10 +30,12 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include "core/carrier.h"
 #include "core/gate.h"
 #include "core/service.h"
 
+#define NAME "ration-uring"
 #define DEPTH 256u       /* ops that the kernel has at a time; the rest is in line */
 #define WORKERS_MOST 32u /* what can't be done asynchronously (fsync) holds one each */
 #define RETRY_NS 1000000u
@@ -195,6 +197,7 @@ static void uring_main(void) {
 }
 
 static void *uring_thread(void *arg) {
+  raw_syscall5(SYS_prctl, PR_SET_NAME, (long)NAME, 0, 0, 0);
   uring_main();
   return arg;
 }
@@ -202,7 +205,7 @@ static void *uring_thread(void *arg) {
 /* As monitor_start. */
 static int start_thread(void) {
   pthread_t t;
-  if (!fiber_used) return service_start(&service, "ration-uring", uring_main, NULL, SERVICE_SAME_FILES);
+  if (!fiber_used) return service_start(&service, NAME, uring_main, NULL, SERVICE_SAME_FILES);
   int r = pthread_create(&t, NULL, uring_thread, NULL);
   if (r == 0) pthread_detach(t);
   return -r;

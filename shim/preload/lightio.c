@@ -102,7 +102,7 @@ static size_t iov_bytes(const struct iovec *v, int n) {
 /* -EAGAIN if it would block; a descriptor that can't be tried is polled first. */
 static long try_readv(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
-  if ((r == -EAGAIN || (r > 0 && (size_t)r < iov_bytes(v, n))) && !netpoll_trusted(fd)) return lightdisk_read_on(fd, v, n, r);
+  if (r == -EAGAIN || (r > 0 && (size_t)r < iov_bytes(v, n))) return lightdisk_read_on(fd, v, n, r);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
   struct pollfd p = {.fd = fd, .events = POLLIN};
   struct timespec none = {0, 0};

@@ -548,7 +548,7 @@ static bool ring_expected(void) {
   const char *off = getenv("RATION_URING");
   long fd = syscall(SYS_io_uring_setup, 4, &p);
   if (fd >= 0) close((int)fd);
-  return fd >= 0 && !(off && strcmp(off, "0") == 0) && !getenv("RATION_TEST_SANITIZED");
+  return fd >= 0 && !(off && strcmp(off, "0") == 0);
 }
 
 #define READERS 64
