@@ -86,9 +86,10 @@ static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *
       "syscall\n\t"
       "test %%rax, %%rax\n\t"
       "jnz 1f\n\t"
-      "xor %%ebp, %%ebp\n\t"
       "mov %[arg], %%rdi\n\t"
-      "call *%[fn]\n\t"
+      "mov %[fn], %%rax\n\t"
+      "xor %%ebp, %%ebp\n\t" /* last: an operand may be in it */
+      "call *%%rax\n\t"
       "hlt\n"
       "1:"
       : "=a"(ret)
@@ -105,14 +106,15 @@ static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *
   __asm__ volatile(
       "svc #0\n\t"
       "cbnz x0, 1f\n\t"
-      "mov x29, xzr\n\t"
       "mov x0, %[arg]\n\t"
-      "blr %[fn]\n\t"
+      "mov x9, %[fn]\n\t"
+      "mov x29, xzr\n\t" /* last: an operand may be in it */
+      "blr x9\n\t"
       "brk #1\n"
       "1:"
       : "+r"(x0)
       : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x8), [arg] "r"(s), [fn] "r"(service_body)
-      : "x30", "memory", "cc");
+      : "x9", "x30", "memory", "cc");
   return x0;
 #else
 #error "no service threads on this machine yet"
