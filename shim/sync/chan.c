@@ -28,6 +28,8 @@
  * open, then there was a moment when it was both, and to block was right.  Such a look can only lead to giving up; who goes on takes the lock and looks again.
  * (Go looks at `closed` first in a send, and may say "would block" of a channel whose receivers close has just sent away.)
  *
+ * Model: tests/model/select.pml.
+ *
  * No function takes a lock both before and after a park: on aarch64 a compiler may keep the thread pointer in a register across
  * it, and the G may come back on another thread.
  *
@@ -168,7 +170,7 @@ bool ration_chan_recv(struct ration_chan *c, void *v) {
 
 /*
  * What was there at some moment.  acquire, all four: only so that the look at `closed` which follows is a later one; nothing is
- * published by these words, so they pair with relaxed stores (chan_set_count, queue_set_first).
+ * published by these words, so they pair with relaxed stores (chan_set_count, queue_set_first); that close empties the queues comes after a fence.
  */
 static inline bool chan_seems_empty(const struct ration_chan *c) {
   if (c->capacity == 0) return !atomic_load_explicit(&c->senders.first, memory_order_acquire);
@@ -253,6 +255,8 @@ void ration_chan_close(struct ration_chan *c) {
     g_fatal("close of closed channel");
   }
   atomic_store_explicit(&c->closed, 1, memory_order_release); /* pairs with try_recv */
+  /* And before the queues are seen to be empty: pairs with the acquire in chan_seems_full, or a try_send would block at a channel that always had a receiver. */
+  atomic_thread_fence(memory_order_release);
   close_queue(c, &c->senders, false, close_queue(c, &c->receivers, true, &all));
   chan_unlock(c);
   for (struct chan_waiter *w = all; w; w = next) {

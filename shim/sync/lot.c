@@ -20,6 +20,8 @@
  *
  * A waiter with a limit has a timer and a hook on its stack.  Where they can't be called off any more it waits for the end of their call (`over`).
  *
+ * Model: tests/model/waitgroup.pml.
+ *
  * Locks: that of a lot is a leaf.  Timers, hooks and notes are dealt with without it.
  * A chain is as long as there are contended objects with this hash: with 1024 lots one or none.  A million objects with waiters at the same
  * time would want a tree here, as Go has.

@@ -10,7 +10,8 @@
  *            of their queues, one channel after the other
  *
  * All locks are held from the first look until the G is in all queues, so "none can be done" is true of one moment.
- * Order of locks: by address, each channel once.  They are dropped in the reverse order, and that matters: chans[0] is dropped last.
+ * Order of locks: by address, each channel once.  They are dropped in the reverse order, chans[0] last: so the timer, which takes that
+ * one, readies nobody whose commit is not through.  For what a waker readies no order matters, as pass 3 takes every lock.
  *
  * One winner.  The wakers of different channels, and the timer, know nothing of each other; who moves g->select_done from 0 to 1 has the G:
  *
@@ -31,6 +32,8 @@
  *              select_timeout                          stop_timer, when timer_stop said false
  *                exchange(timer, TIMER_OVER)             g_park: commit: CAS(timer, TIMER_ARMED -> TIMER_AWAITED)
  *                was TIMER_AWAITED: g_ready              failed: it is over, no park
+ *
+ * Model: tests/model/select.pml.
  *
  * No function takes a lock, or a look at who it is, both before and after a park; see chan.c.
  */

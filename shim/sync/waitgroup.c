@@ -12,6 +12,8 @@
  * begin at once.  (Go wakes by a counter of waiters, and panics when it sees that the rounds mix.)  Ending the round is also the last touch
  * of the word: a waiter that sees 0 may free it.
  *
+ * Model: tests/model/waitgroup.pml, with the lot and its notes.
+ *
  * Locks: the lot's, a leaf.
  */
 #include <errno.h>
