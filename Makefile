@@ -235,7 +235,7 @@ FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli sh
 # clang-tidy 14 carries va_list state from one file to the next: a run of it for each file.
 TIDY_SRCS = $(filter-out bpf/%,$(filter %.c,$(FORMATTED)))
 TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE= -DRATION_VERSION=\"$(VERSION)\" $(INCLUDES) -Itests/unit -I$(BUILD) -Wall -Wextra
-SCRIPTS = $(shell grep -lsE '^.!(/usr/bin/env bash|/bin/bash|/bin/sh)' tests/run tests/deps .ci/run tests/*/*.sh tests/*/run tests/model/*)
+SCRIPTS = $(shell grep -lsE '^.!(/usr/bin/env bash|/bin/bash|/bin/sh)' tests/run tests/deps .ci/run tests/*/*.sh tests/*/run tests/model/* docs/man/names)
 ## tidy: clang-format (check only), clang-tidy, shellcheck.  TIDY="a.c b.c" picks files
 tidy: $(SKELS)
 	$(Q)bad=0; \
@@ -293,6 +293,7 @@ DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/ration
 UNITS = $(wildcard systemd/*.service systemd/*.socket)
 CONF = $(firstword $(wildcard systemd/rationd.conf docs/rationd.conf systemd/rationd.conf.example docs/rationd.conf.example))
 MANS = $(wildcard docs/*.[1-8] docs/man/*.[1-8])
+MANS3 = $(filter %.3,$(MANS))
 DROPINS = $(wildcard systemd/drop-in/*.conf)
 PC = $(wildcard shim/ration.pc.in)
 HEADERS = $(wildcard shim/include/ration/*.h)
@@ -307,6 +308,7 @@ install: all
 	$(if $(PC),install -d $(LIBDIR)/pkgconfig && sed -e 's%@PREFIX@%$(PREFIX)%' -e 's%@VERSION@%$(VERSION)%' $(PC) >$(LIBDIR)/pkgconfig/ration.pc && chmod 644 $(LIBDIR)/pkgconfig/ration.pc)
 	for u in $(UNITS); do sed -e 's%/usr/sbin/rationd%$(PREFIX)/sbin/rationd%g' $$u >$(UNITDIR)/$${u##*/} && chmod 644 $(UNITDIR)/$${u##*/} || exit 1; done
 	for m in $(MANS); do d=$(MANDIR)/man$${m##*.}; install -d $$d && install -m 644 $$m $$d || exit 1; done
+	docs/man/names $(MANS3) | while read -r name page; do ln -sf $$page $(MANDIR)/man3/$$name.3 || exit 1; done
 	install -m 644 LICENSE $(wildcard README.md docs/*.md docs/*.svg) $(DOCDIR)
 	$(if $(CONF),install -m 644 $(CONF) $(DOCDIR)/rationd.conf.example)
 	for u in $(DROPINS); do sed -e 's%/usr/local/%$(PREFIX)/%g' $$u >$(DOCDIR)/drop-in-$${u##*/} || exit 1; done
@@ -315,6 +317,7 @@ install: all
 uninstall:
 	rm -f $(BINDIR)/ration $(SBINDIR)/rationd $(LIBDIR)/libration.so $(LIBDIR)/pkgconfig/ration.pc
 	rm -f $(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(foreach m,$(MANS),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
+	docs/man/names $(MANS3) | while read -r name page; do rm -f $(MANDIR)/man3/$$name.3; done
 	rm -rf $(INCDIR) $(DOCDIR)
 
 ## clean: remove build/ and its variants
