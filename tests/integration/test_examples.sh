@@ -112,13 +112,14 @@ int use(int argc, char **argv) {
          RATION_RECV_TIMEOUT(c, &v, 5 * RATION_US) + ration_select(cases, 3, RATION_FOREVER);
 }
 END
-headers() { # COMPILER...
+headers() { # SOURCE COMPILER...: what is compiled after ration.h
   local h
   for h in shim/include/ration/*.h; do
     echo "#include <ration/${h##*/}>"
     echo "#include <ration/${h##*/}>"
-    [ "${h##*/}" = ration.h ] && cat "$tmp/use.c"
+    [ "${h##*/}" = ration.h ] && cat "$1"
   done >"$tmp/all.c"
+  shift
   "$@" -fsyntax-only -Ishim/include "$tmp/all.c" || return 1
   # and each one alone: it includes what it needs
   for h in shim/include/ration/*.h; do
@@ -126,14 +127,33 @@ headers() { # COMPILER...
     "$@" -fsyntax-only -Ishim/include "$tmp/one.c" || return 1
   done
 }
-verdict "headers: C11, pedantic" headers gcc -x c -std=c11 -pedantic -Wall -Wextra -Werror
-verdict "headers: gnu17, strict" headers gcc -x c -std=gnu17 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wconversion -Werror
-if command -v clang >/dev/null; then verdict "headers: clang" headers clang -x c -std=c11 -Wall -Wextra -Werror; fi
-if command -v g++ >/dev/null; then
-  verdict "headers: C++17" headers g++ -x c++ -std=gnu++17 -Wall -Wextra -Werror
-else
-  echo "ok - headers: C++17 # SKIP no g++"
-fi
+strict="-pedantic -Wall -Wextra -Werror"
+# shellcheck disable=SC2086 # words
+{
+  verdict "headers: C99, without types, pedantic" headers /dev/null gcc -x c -std=c99 $strict
+  verdict "headers: C11, pedantic" headers "$tmp/use.c" gcc -x c -std=c11 $strict
+  verdict "headers: gnu17, strict" headers "$tmp/use.c" gcc -x c -std=gnu17 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wconversion -Werror
+  if command -v clang >/dev/null; then verdict "headers: clang" headers "$tmp/use.c" clang -x c -std=c11 -Wall -Wextra -Werror; fi
+}
+
+# A program in C++ that uses all of it.
+cplusplus() { # COMPILER...
+  "$@" -Wshadow -o "$tmp/cplusplus" tests/integration/cplusplus.cpp -Ishim/include -L"$build" -lration -Wl,-rpath,"$(realpath "$build")" || return 1
+  RATION_STANDALONE=1 RATION_MAXPROCS=2 timeout -s QUIT -k 5 20 "$tmp/cplusplus" >"$tmp/out" 2>&1 || { cat "$tmp/out"; return 1; }
+  [ "$(cat "$tmp/out")" = ok ] || { cat "$tmp/out"; return 1; }
+}
+for cxx in g++ clang++; do
+  for std in c++11 c++17; do
+    if ! command -v $cxx >/dev/null; then
+      echo "ok - $cxx $std: headers and a program # SKIP no $cxx"
+      continue
+    fi
+    # shellcheck disable=SC2086 # words
+    verdict "$cxx $std: headers, pedantic" headers /dev/null $cxx -x c++ -std=$std $strict
+    # shellcheck disable=SC2086 # words
+    verdict "$cxx $std: a program" cplusplus $cxx -std=$std $strict
+  done
+done
 
 # --- installed ---
 
@@ -163,20 +183,4 @@ uninstalled() {
   [ -z "$(find "$tmp/root" ! -type d)" ] || { find "$tmp/root" ! -type d; return 1; }
 }
 verdict "uninstalled: nothing is left" uninstalled
-
-# --- manual ---
-
-pages() {
-  local page
-  for page in docs/man/*.[1-8]; do
-    LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -Tutf8 -Z -l "$page" >/dev/null 2>"$tmp/warned" || echo "$page: man failed"
-    sed "s|^|$page: |" "$tmp/warned"
-  done >"$tmp/warnings"
-  [ ! -s "$tmp/warnings" ] || { cat "$tmp/warnings"; return 1; }
-}
-if command -v man >/dev/null; then
-  verdict "manual: pages render without warnings" pages
-else
-  echo "ok - manual: pages render without warnings # SKIP no man"
-fi
 exit $bad

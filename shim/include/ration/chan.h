@@ -188,18 +188,18 @@ RATION_API int ration_select(struct ration_case *cases, size_t n, ration_ns time
 #else /* C++ checks the types by itself */
 
 #define RATION_CHAN_NEW(type, capacity) (type{ration_chan_new(sizeof(*((type *)0)->elem_type), capacity)})
-/* op(chan, pointer to a copy of v, ...) */
-#define RATION_WITH_VALUE_(op, c, v, ...)                             \
-  (__extension__({                                                    \
-    auto ration_chan_ = (c);                                          \
-    __typeof__(*ration_chan_.elem_type) ration_value_ = (v);          \
-    op(ration_chan_.chan, &ration_value_ __VA_OPT__(, ) __VA_ARGS__); \
+/* call: with a copy of v in ration_value_ */
+#define RATION_WITH_VALUE_(c, v, call)                       \
+  (__extension__({                                           \
+    auto ration_chan_ = (c);                                 \
+    __typeof__(*ration_chan_.elem_type) ration_value_ = (v); \
+    call;                                                    \
   }))
 #define RATION_POINTER_(c, p) (static_cast<__typeof__((c).elem_type)>(p))
 
-#define RATION_SEND(c, v) RATION_WITH_VALUE_(ration_chan_send, c, v)
-#define RATION_TRY_SEND(c, v) RATION_WITH_VALUE_(ration_chan_try_send, c, v)
-#define RATION_SEND_TIMEOUT(c, v, timeout) RATION_WITH_VALUE_(ration_chan_send_timeout, c, v, timeout)
+#define RATION_SEND(c, v) RATION_WITH_VALUE_(c, v, ration_chan_send(ration_chan_.chan, &ration_value_))
+#define RATION_TRY_SEND(c, v) RATION_WITH_VALUE_(c, v, ration_chan_try_send(ration_chan_.chan, &ration_value_))
+#define RATION_SEND_TIMEOUT(c, v, timeout) RATION_WITH_VALUE_(c, v, ration_chan_send_timeout(ration_chan_.chan, &ration_value_, timeout))
 #define RATION_RECV(c, p) ration_chan_recv((c).chan, RATION_POINTER_(c, p))
 #define RATION_TRY_RECV(c, p) ration_chan_try_recv((c).chan, RATION_POINTER_(c, p))
 #define RATION_RECV_TIMEOUT(c, p, timeout) ration_chan_recv_timeout((c).chan, RATION_POINTER_(c, p), timeout)
