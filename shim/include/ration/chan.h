@@ -21,7 +21,8 @@
  * There are two layers: functions on struct ration_chan, which copy elements of a size, and macros on top of them that know the type.
  *
  * All functions may be called in any G and any thread, by as many at once as like; a thread that is no light G blocks as a whole.  None is
- * async-signal-safe.  Whoever is inside of a call must own a reference to the channel, or know someone who keeps one.
+ * async-signal-safe.  Whoever is inside of a call must own a reference to the channel, or know someone who keeps one.  Those wait that say "blocks"
+ * or "waits".  "Fatal": the program ends, where Go panics.
  *
  * Those who wait at a channel are served in the order in which they came.  What was done before a send is seen after the receive of that
  * element; what was done before a receive is seen after the send that it made room for; what was done before close is seen after a receive
@@ -64,7 +65,7 @@ RATION_API void ration_chan_send(struct ration_chan *c, const void *v);
  */
 RATION_API bool ration_chan_recv(struct ration_chan *c, void *v);
 
-/* The same without blocking, as a select with a default.  0: done.  -EAGAIN: it would block.  recv: -EPIPE: closed and drained; *v is zeroed. */
+/* The same without blocking, as a select with a default; a send on a closed channel is fatal here as well.  0: done.  -EAGAIN: it would block.  recv: -EPIPE: closed and drained; *v is zeroed. */
 RATION_API int ration_chan_try_send(struct ration_chan *c, const void *v);
 RATION_API int ration_chan_try_recv(struct ration_chan *c, void *v);
 

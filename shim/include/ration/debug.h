@@ -3,7 +3,7 @@
 #define RATION_DEBUG_H
 /*
  * What a program can ask about its own light Gs.  The same dump is written to stderr when all Gs are asleep and after SIGQUIT, if the program
- * runs in ration_main and has no handler of its own for it; `ration gs PID` asks for it from outside.
+ * runs in ration_main and has no handler of its own for it; `ration gs PID` asks for it from outside.  Both may be called in any G and thread.
  */
 #include <ration/g.h>
 
@@ -28,7 +28,7 @@ RATION_API void ration_dump(int fd);
 
 /*
  * Finds Gs that wait for a channel, or in a select, that nobody can ever serve, writes them to fd in the form above (-1: does not), and returns how
- * many there are.  -EBUSY: a dump or another check is under way.  Other values below 0: /proc can't be read.
+ * many there are.  -EBUSY: a dump or another check is under way.  -ENOMEM.  Other values below 0: /proc can't be read.
  *
  * Such a G
  *   waits for a nil channel, or in a select without cases and without timeout; or
@@ -41,11 +41,11 @@ RATION_API void ration_dump(int fd);
  * What this can't tell, because C does not:
  *   a pointer that lies in freed memory, in a dead variable, or is a number by chance counts: a leak is not seen then
  *   a pointer that the program keeps in another form (xor, tagged, in a file, in shared or unreadable memory), or only in a register of a thread that is
- *   blocked in a system call, does not count: a G is named that is none.  The same if the one who holds a channel through a structure in the heap
+ *   blocked in a system call, does not count: a G is named that is no leak.  The same if the one who holds a channel through a structure in the heap
  *   did not count its reference.
  *   Threads in system calls may come back while the check looks.  It looks twice, and names what it found both times.
  *
- * Takes time with the memory that the process has touched, about a second for 2 GB, while Gs stand.  For tests and debugging.
+ * Takes time with the memory that the process has touched, about a second for 2 GB, while Gs stand.  For tests and debugging.  Not async-signal-safe.
  */
 RATION_API int ration_leaks(int fd);
 

@@ -8,6 +8,9 @@
  *   for (i = 0; i < n; i++) ration_group_go(grp, fetch, &pages[i]);
  *   int err = ration_group_wait(grp);
  *   ration_group_free(grp);
+ *
+ * Functions of one group may be called by any Gs and threads, several at once, but set_limit and free.  Those wait that say so.  What a function did is
+ * seen after the wait for it.  None is async-signal-safe.
  */
 #include "ration/context.h"
 #include "ration/g.h"

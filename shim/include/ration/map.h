@@ -11,7 +11,7 @@
  *
  * A uint64_t key is the same as its 8 bytes: a map should have keys of one kind.  Values are pointers; the map does not look behind them nor own them.
  * Every operation on one key happens at one moment; what was done before a store is seen after the load that finds it.  None waits but for
- * the holder of a lock, which holds it for moments; fn of range runs without one.
+ * the holder of a lock, which holds it for moments; fn of range runs without one.  None is async-signal-safe.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,9 +36,9 @@ static inline uint64_t ration_map_ptr(const void *p) { return (uint64_t)(uintptr
 RATION_API bool ration_map_load(struct ration_map *m, uint64_t key, void **value);
 /* 0, or -ENOMEM: nothing was changed.  Map.Store. */
 RATION_API int ration_map_store(struct ration_map *m, uint64_t key, void *value);
-/* 1: it was there; *actual is its value.  0: it was not; value was stored, and is *actual.  -ENOMEM.  Map.LoadOrStore. */
+/* 1: it was there; *actual is its value.  0: it was not; value was stored, and is *actual (null: not wanted).  -ENOMEM.  Map.LoadOrStore. */
 RATION_API int ration_map_load_or_store(struct ration_map *m, uint64_t key, void *value, void **actual);
-/* Stores value.  1: there was one before, *previous; 0: there was none, *previous is null.  -ENOMEM.  Map.Swap. */
+/* Stores value.  1: there was one before, *previous; 0: there was none, *previous is null (previous null: not wanted).  -ENOMEM.  Map.Swap. */
 RATION_API int ration_map_swap(struct ration_map *m, uint64_t key, void *value, void **previous);
 /* True: its value was `old`, and is `value` now.  Map.CompareAndSwap. */
 RATION_API bool ration_map_compare_and_swap(struct ration_map *m, uint64_t key, void *old, void *value);
@@ -65,7 +65,7 @@ RATION_API bool ration_map_compare_and_delete_bytes(struct ration_map *m, const 
  */
 typedef bool ration_map_fn(const void *key, size_t n, void *value, void *arg);
 RATION_API void ration_map_range(struct ration_map *m, ration_map_fn *fn, void *arg);
-/* Deletes all that was there at the call.  Map.Clear. */
+/* Deletes all that was there at the call, one after the other.  Map.Clear. */
 RATION_API void ration_map_clear(struct ration_map *m);
 /* How many there are, if it does not change meanwhile. */
 RATION_API size_t ration_map_len(struct ration_map *m);

@@ -84,6 +84,7 @@ RATION_API void ration_rwmutex_unlock(struct ration_rwmutex *rw);
 RATION_API void ration_rwmutex_rlock(struct ration_rwmutex *rw);
 /* 0, or -EBUSY.  RWMutex.TryRLock. */
 RATION_API int ration_rwmutex_tryrlock(struct ration_rwmutex *rw);
+/* As ration_rwmutex_rlock, with an end.  0, -ETIMEDOUT; the error of ctx.  (Go has none.) */
 RATION_API int ration_rwmutex_rlock_timeout(struct ration_rwmutex *rw, ration_ns d);
 RATION_API int ration_rwmutex_rlock_ctx(struct ration_rwmutex *rw, struct ration_context *ctx);
 /* Ends the program if there is no reader ("runlock of unlocked rwmutex").  RWMutex.RUnlock. */
@@ -167,7 +168,7 @@ struct ration_sema {
 #define RATION_SEMA_INIT(n) \
   { 0, (n) }
 
-/* -EINVAL: size is negative. */
+/* Before its first use: how much there is.  0; -EINVAL: size is negative.  semaphore.NewWeighted. */
 RATION_API int ration_sema_init(struct ration_sema *s, int64_t size);
 /*
  * Takes n.  Waits until that much is free; first come, first served: a small request does not overtake a large one.  0; -EINVAL: n is negative; -E2BIG: it is

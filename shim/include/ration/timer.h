@@ -11,7 +11,8 @@
  *
  * The time is CLOCK_MONOTONIC (ration_now).  Channels have room for one element: the time, a ration_ns, at which it was sent; a tick that finds it full
  * is dropped.  After stop or reset has returned no time of before can be received any more.
- * Functions of one timer may be called by several at once, but free.  None waits.
+ * Functions of one timer may be called by any Gs and threads, several at once, but free.  None waits, none is async-signal-safe.
+ * Durations: 0 and less are over at once, RATION_FOREVER never.  What makes one returns NULL where there is no memory, or the scheduler could not be started.
  */
 #include <stdbool.h>
 #include "ration/chan.h"
@@ -23,13 +24,13 @@ extern "C" {
 
 struct ration_timer;
 
-/* Runs fn(arg) in a new light G after d (d <= 0: at once).  NULL: no memory.  If there is none for the G, it is tried again each ms.  time.AfterFunc. */
+/* Runs fn(arg) in a new light G after d.  If there is no memory for the G, it is tried again each ms.  Fatal: fn is null.  time.AfterFunc. */
 RATION_API struct ration_timer *ration_after_func(ration_ns d, ration_fn *fn, void *arg);
-/* Sends the time to its channel after d.  NULL: no memory.  time.NewTimer. */
+/* Sends the time to its channel after d.  time.NewTimer. */
 RATION_API struct ration_timer *ration_timer_new(ration_ns d);
 /* Its channel; NULL: one of ration_after_func.  Valid as long as the timer; take a reference to keep it. */
 RATION_API struct ration_chan *ration_timer_chan(struct ration_timer *t);
-/* True: it was running, or its time was not received yet, and will not be now.  Does not wait for a function that has been started.  Timer.Stop. */
+/* True: it was running (d was not RATION_FOREVER), or its time was not received yet, and will not be now.  Does not wait for a function that has been started.  Timer.Stop. */
 RATION_API bool ration_timer_stop(struct ration_timer *t);
 /* Lets it end after d from now, whether it runs or not.  Returns what stop would.  Timer.Reset. */
 RATION_API bool ration_timer_reset(struct ration_timer *t, ration_ns d);
@@ -37,16 +38,15 @@ RATION_API bool ration_timer_reset(struct ration_timer *t, ration_ns d);
 RATION_API void ration_timer_free(struct ration_timer *t);
 
 /*
- * A channel of its own that gets the time after d.  The caller drops the reference (ration_chan_unref), before or after.  NULL: no memory.
- * time.After.
+ * A channel of its own that gets the time after d.  The caller drops the reference (ration_chan_unref), before or after.  time.After.
  */
 RATION_API struct ration_chan *ration_after(ration_ns d);
 
 struct ration_ticker;
 
-/* Sends the time each d > 0; who is slow misses ticks.  NULL: no memory, or d <= 0 (there Go panics).  time.NewTicker. */
+/* Sends the time each d > 0; who is slow misses ticks.  NULL also: d <= 0, errno is EINVAL (there Go panics).  time.NewTicker. */
 RATION_API struct ration_ticker *ration_ticker_new(ration_ns d);
-/* Valid as long as the ticker. */
+/* Its channel.  Valid as long as the ticker; take a reference to keep it.  Ticker.C. */
 RATION_API struct ration_chan *ration_ticker_chan(struct ration_ticker *t);
 /* No more ticks.  Does not close the channel.  Ticker.Stop. */
 RATION_API void ration_ticker_stop(struct ration_ticker *t);
