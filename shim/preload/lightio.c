@@ -9,12 +9,12 @@
  *   5. what cannot be waited for, or not tried without blocking (ttys: poll first), is called as it is, in the
  *      bracket: if it blocks, the P's queue goes to another M
  *
- * So the descriptor's own flags stay what they are, and a process that shares it sees nothing.  A write of n bytes to a blocking descriptor returns when all of
- * them are written, or with what was written before an error.  SO_RCVTIMEO and SO_SNDTIMEO are kept by asking for them at a first park
- * (netpoll_plain: where that is not needed).
+ * So the descriptor's own flags stay what they are, and a process that shares it sees nothing.  A write of n bytes to a blocking
+ * descriptor returns when all of them are written, or with what was written before an error (write_whole).  SO_RCVTIMEO and
+ * SO_SNDTIMEO are kept by asking for them at a first park (netpoll_plain: where that is not needed).
  *
- * connect is called in the bracket.  A call that parked may come back on another M: errno is set at the very end, by functions that are not
- * inlined (the address of errno is one of the M's).
+ * connect is called in the bracket.  A call that parked may come back on another M: errno is set at the very end, by functions
+ * that are not inlined (the address of errno is one of the M's).
  */
 #include "preload/lightio.h"
 #include <errno.h>
@@ -62,6 +62,13 @@ static uint64_t socket_deadline(int fd, enum netpoll_dir dir) {
   return sys_now() + (uint64_t)tv.tv_sec * 1000000000u + (uint64_t)tv.tv_usec * 1000u;
 }
 
+/* What poll says of one descriptor, without waiting: 0: it would block. */
+static long poll_one(int fd, short events) {
+  struct pollfd p = {.fd = fd, .events = events};
+  struct timespec none = {0, 0};
+  return raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0);
+}
+
 /* What one call needs to remember over its parks. */
 struct op {
   int fd;
@@ -99,14 +106,12 @@ static size_t iov_bytes(const struct iovec *v, int n) {
 
 /* --- reading --- */
 
-/* -EAGAIN if it would block; a descriptor that can't be tried is polled first. */
+/* A try does not block, and says -EAGAIN where it would have to.  A descriptor that can't be tried is polled first. */
 static long try_readv(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r == -EAGAIN || (r > 0 && (size_t)r < iov_bytes(v, n))) return lightdisk_read_on(fd, v, n, r);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
-  struct pollfd p = {.fd = fd, .events = POLLIN};
-  struct timespec none = {0, 0};
-  if (raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0) == 0) return -EAGAIN;
+  if (poll_one(fd, POLLIN) == 0) return -EAGAIN;
   return BRACKET(raw_syscall3(SYS_readv, fd, (long)v, n));
 }
 
@@ -157,68 +162,6 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
 
 /* --- writing: all of it --- */
 
-static long try_writev(int fd, const struct iovec *v, int n) {
-  long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
-  if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
-  struct pollfd p = {.fd = fd, .events = POLLOUT};
-  struct timespec none = {0, 0};
-  if (raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0) == 0) return -EAGAIN;
-  return BRACKET(raw_syscall3(SYS_writev, fd, (long)v, n));
-}
-
-struct out {
-  int fd, flags;
-  bool socket;
-  const struct sockaddr *to;
-  socklen_t tolen;
-};
-
-static long try_out(struct out *o, const char *buf, size_t n) {
-  if (o->socket) {
-    long r = raw_syscall6(SYS_sendto, o->fd, (long)buf, (long)n, o->flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
-    if (r != -ENOTSOCK || o->flags) return r;
-    o->socket = false;
-  }
-  struct iovec v = {(void *)buf, n};
-  return try_writev(o->fd, &v, 1);
-}
-
-static long block_out(const struct out *o, const char *buf, size_t n) {
-  if (!o->socket) return BRACKET(raw_syscall3(SYS_write, o->fd, (long)buf, (long)n));
-  return BRACKET(raw_syscall6(SYS_sendto, o->fd, (long)buf, (long)n, o->flags, (long)o->to, (long)o->tolen));
-}
-
-static ssize_t write_all(struct out *o, const char *buf, size_t n) {
-  struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
-  size_t done = 0;
-  for (;;) {
-    long r = try_out(o, buf + done, n - done);
-    if (r >= 0) {
-      done += (size_t)r;
-      if (done >= n || r == 0 || (op.asked == false && nonblocking(o->fd))) return (ssize_t)done;
-      continue;
-    }
-    if (r == -EAGAIN) {
-      int w = op_wait(&op);
-      if (w == 0) continue;
-      r = w == -EPERM ? block_out(o, buf + done, n - done) : w;
-      if (r >= 0) return (ssize_t)(done + (size_t)r);
-    }
-    return done ? (ssize_t)done : result(r);
-  }
-}
-
-ssize_t lightio_write(int fd, const void *buf, size_t n) {
-  struct out o = {.fd = fd, .socket = true};
-  return write_all(&o, buf, n);
-}
-
-ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to, socklen_t len) {
-  struct out o = {fd, flags, true, to, len};
-  if (flags & MSG_DONTWAIT) return result(raw_syscall6(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)len));
-  return write_all(&o, buf, n);
-}
-
 int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]) {
   int k = 0;
   for (int i = 0; i < n && k < IOV_COPY; i++) {
@@ -229,58 +172,102 @@ int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_C
   return k;
 }
 
-ssize_t lightio_writev(int fd, const struct iovec *v, int n) {
-  struct op op = {.fd = fd, .dir = NETPOLL_WRITE};
-  struct iovec left[IOV_COPY];
-  size_t all = n > 0 && n <= IOV_MAX ? iov_bytes(v, n) : 0, done = 0;
-  const struct iovec *at = v;
-  for (int k = n;;) {
-    long r = try_writev(fd, at, k);
+static long try_writev(int fd, const struct iovec *v, int n) {
+  long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
+  if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
+  if (poll_one(fd, POLLOUT) == 0) return -EAGAIN;
+  return BRACKET(raw_syscall3(SYS_writev, fd, (long)v, n));
+}
+
+/* One writing call.  `attempt` writes what is left after `done` bytes: as a try, or (block) as it is, in the bracket. */
+struct out {
+  int fd, flags;
+  size_t all;
+  long (*attempt)(struct out *o, size_t done, bool block);
+  bool socket; /* as far as we know */
+  const void *buf;
+  const struct sockaddr *to;
+  socklen_t tolen;
+  const struct iovec *v;
+  int n;
+  const struct msghdr *msg;
+};
+
+static ssize_t write_whole(struct out *o) {
+  struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
+  size_t done = 0;
+  for (;;) {
+    long r = o->attempt(o, done, false);
+    bool last = false;
     if (r == -EAGAIN) {
       int w = op_wait(&op);
       if (w == 0) continue;
-      r = w == -EPERM ? BRACKET(raw_syscall3(SYS_writev, fd, (long)at, k)) : w;
-      if (w != -EPERM || r < 0) return done ? (ssize_t)done : result(r);
+      last = true;
+      r = w == -EPERM ? o->attempt(o, done, true) : w;
     }
     if (r < 0) return done ? (ssize_t)done : result(r);
     done += (size_t)r;
-    if (done >= all || r == 0 || (!op.asked && nonblocking(fd))) return (ssize_t)done;
-    k = iov_after(v, n, done, left);
-    at = left;
+    if (last || r == 0 || done >= o->all || (!op.asked && nonblocking(o->fd))) return (ssize_t)done;
   }
 }
 
-ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
-  struct op op = {.fd = fd, .dir = NETPOLL_WRITE};
+static long attempt_buf(struct out *o, size_t done, bool block) {
+  struct iovec v = {(char *)(uintptr_t)o->buf + done, o->all - done};
+  if (o->socket && block)
+    return BRACKET(raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, o->flags, (long)o->to, (long)o->tolen));
+  if (o->socket) {
+    long r = raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, o->flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
+    if (r != -ENOTSOCK || o->flags) return r;
+    o->socket = false;
+  }
+  return block ? BRACKET(raw_syscall3(SYS_write, o->fd, (long)v.iov_base, (long)v.iov_len)) : try_writev(o->fd, &v, 1);
+}
+
+ssize_t lightio_write(int fd, const void *buf, size_t n) {
+  struct out o = {.fd = fd, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true};
+  return write_whole(&o);
+}
+
+ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to, socklen_t len) {
+  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .to = to, .tolen = len};
+  if (flags & MSG_DONTWAIT) return result(raw_syscall6(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)len));
+  return write_whole(&o);
+}
+
+static long attempt_iov(struct out *o, size_t done, bool block) {
   struct iovec left[IOV_COPY];
-  struct msghdr m = *msg;
-  if (flags & MSG_DONTWAIT) return result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
-  size_t all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen), done = 0;
-  for (;;) {
-    long r = raw_syscall3(SYS_sendmsg, fd, (long)&m, flags | MSG_DONTWAIT);
-    if (r == -EAGAIN) {
-      int w = op_wait(&op);
-      if (w == 0) continue;
-      r = w == -EPERM ? BRACKET(raw_syscall3(SYS_sendmsg, fd, (long)&m, flags)) : w;
-      if (w != -EPERM || r < 0) return done ? (ssize_t)done : result(r);
-    }
-    if (r < 0) return done ? (ssize_t)done : result(r);
-    done += (size_t)r;
-    if (done >= all || r == 0 || (!op.asked && nonblocking(fd))) return (ssize_t)done;
+  const struct iovec *v = done ? left : o->v;
+  int n = done ? iov_after(o->v, o->n, done, left) : o->n;
+  return block ? BRACKET(raw_syscall3(SYS_writev, o->fd, (long)v, n)) : try_writev(o->fd, v, n);
+}
+
+ssize_t lightio_writev(int fd, const struct iovec *v, int n) {
+  struct out o = {.fd = fd, .attempt = attempt_iov, .v = v, .n = n};
+  if (n > 0 && n <= IOV_MAX) o.all = iov_bytes(v, n);
+  return write_whole(&o);
+}
+
+static long attempt_msg(struct out *o, size_t done, bool block) {
+  struct iovec left[IOV_COPY];
+  struct msghdr m = *o->msg;
+  if (done) {
     m.msg_iov = left;
-    m.msg_iovlen = (size_t)iov_after(msg->msg_iov, (int)msg->msg_iovlen, done, left);
+    m.msg_iovlen = (size_t)iov_after(o->msg->msg_iov, (int)o->msg->msg_iovlen, done, left);
     m.msg_control = NULL; /* went with the first bytes */
     m.msg_controllen = 0;
   }
+  if (block) return BRACKET(raw_syscall3(SYS_sendmsg, o->fd, (long)&m, o->flags));
+  return raw_syscall3(SYS_sendmsg, o->fd, (long)&m, o->flags | MSG_DONTWAIT);
+}
+
+ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
+  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg};
+  if (flags & MSG_DONTWAIT) return result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
+  o.all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen);
+  return write_whole(&o);
 }
 
 /* --- connections --- */
-
-static long poll_one(int fd, short events) {
-  struct pollfd p = {.fd = fd, .events = events};
-  struct timespec none = {0, 0};
-  return raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0);
-}
 
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};

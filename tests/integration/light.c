@@ -354,6 +354,32 @@ static int a_blocking_write_writes_all(void) {
   return 0;
 }
 
+/* More pieces than are looked at in one go, more bytes than a socket holds: all of them, in order. */
+static void send_pieces(void *arg) {
+  static unsigned char big[40][30000];
+  struct iovec v[40];
+  for (int i = 0; i < 40; i++) {
+    memset(big[i], i + 1, sizeof big[i]);
+    v[i] = (struct iovec){big[i], sizeof big[i]};
+  }
+  struct msghdr m = {.msg_iov = v, .msg_iovlen = 40};
+  MUST(sendmsg((int)(long)arg, &m, 0) == 40 * 30000);
+  MUST(writev((int)(long)arg, v, 40) == 40 * 30000);
+  close((int)(long)arg);
+}
+static int pieces_are_written_in_order(void) {
+  int s[2];
+  unsigned char buf[7000];
+  ssize_t n;
+  long sum = 0;
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+  ration_go(send_pieces, (void *)(long)s[1]);
+  while ((n = read(s[0], buf, sizeof buf)) > 0)
+    for (long i = 0; i < n; i++, sum++) MUST(buf[i] == sum / 30000 % 40 + 1);
+  MUST(n == 0 && sum == 2 * 40 * 30000);
+  return 0;
+}
+
 static int the_programs_nonblocking_is_kept(void) {
   int p[2];
   char c;
@@ -748,6 +774,7 @@ static const struct check {
     C(any_thread_may_spawn),
     C(a_g_for_each_connection),
     C(a_blocking_write_writes_all),
+    C(pieces_are_written_in_order),
     C(the_programs_nonblocking_is_kept),
     C(a_sockets_timeout_is_kept),
     C(poll_and_epoll_park),
