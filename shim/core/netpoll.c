@@ -2,21 +2,33 @@
 /*
  * The netpoller: one epoll instance, edge-triggered, for all descriptors that light Gs wait for.
  *
- * A descriptor is added once, for both directions, when a G first waits for it.  An edge that nobody waits for is kept as
- * `ready`, and the next to wait tries again at once: so no edge between a G's failed try and its wait is lost.
+ * A descriptor is added once, for both directions, when a G first waits for it.  Its edges are counted, and who waits says how many it
+ * had seen before it looked or tried: so no edge between a G's failed try and its wait is lost, whoever else has been woken by it.
  *
- *   direction:  NONE --edge--> READY --netpoll_wait takes it--> NONE
- *               NONE --netpoll_wait--> waiters in line --edge: all of them are readied--> NONE
+ *   G        seen = netpoll_edges(); try: EAGAIN; netpoll_wait(seen): lock; edges != seen: try again
+ *                                                                         else into the line, park, unlock
+ *   edge()   lock; edges++; all in the line are readied; unlock
  *
- * A number is not the file behind it.  The kernel forgets a registration when the last descriptor of the file is closed; we learn of that only
- * where the closing goes through our wrappers (netpoll_forget), not from inside of libc (fclose) or raw system calls.  So only a
- * descriptor that our wrappers saw come into being (netpoll_fresh: accept, socket, pipe) is trusted to be registered still; for others each wait asks the
- * kernel (EPOLL_CTL_MOD, which also makes it report anew).
+ * A call may wait for several directions (poll): a waiter in the line of each.  Others than edges may end it: its deadline, and
+ * netpoll_stop.  Who moves the call's state away from OPEN or PARKED has ended it, and readies the G if it was PARKED:
  *
- * Entries are in chunks that are never freed.  Lock: one for each entry, and nothing is taken under it.
+ *   OPEN --the G has left its stack--> PARKED
+ *   OPEN, PARKED --edge--> EDGE    --deadline--> TIME    --netpoll_stop--> STOPPED
+ *
+ * A waiter is touched under the lock of its entry only, so the G, once awake, takes each lock where it may still be in line, or somebody
+ * may still be at it.  Not where an edge ended a call in one line: that line's lock was held from lining up to the commit.
+ *
+ * A number is not the file behind it.  The kernel forgets a registration when the last descriptor of the file is closed; we learn of
+ * that only where the closing goes through our wrappers (netpoll_forget), not from inside of libc (fclose) or raw system calls.  So only
+ * a descriptor that our wrappers saw come into being (netpoll_fresh: accept, socket, pipe) is trusted to be registered still; for others
+ * each wait asks the kernel (EPOLL_CTL_MOD, which also makes it report anew).
+ *
+ * Entries are in chunks that are never freed.  Lock: one for each entry; that of a heap of timers may be taken under it.
  */
 #include "core/netpoll.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -31,28 +43,29 @@
 #define EVENTS_MOST 128
 #define BREAK UINT64_MAX /* events of what is no descriptor of the program's */
 #define RING (UINT64_MAX - 1)
-#define BOTH (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define BOTH (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define FEW 16 /* so many waiters are on the stack of the call */
+
+enum { CALL_OPEN, CALL_PARKED, CALL_EDGE, CALL_TIME, CALL_STOPPED };
 
 struct waiter {
-  struct waiter *next, **at; /* in the line; at null: readied */
-  struct g *g;
+  struct waiter *next, **at; /* in the line; at null: not in it */
   struct entry *e;
-  struct timer timer;
-  _Atomic uint32_t won; /* edge and deadline: the first to set it readies the G */
-  bool timed_out;
-  _Atomic uint32_t timer_left; /* 1: the timer's callback has not finished */
+  struct netpoll_call *call;
 };
 
 struct entry {
   struct lock lock;
   bool registered, trusted;
-  _Atomic bool plain; /* read without the lock: a hint that a wrapper of the same thread, or one that it waited for, has set */
+  _Atomic bool plain; /* read without the lock: a hint that a wrapper of the same thing, or one that it waited for, has set */
   enum { TCP_UNKNOWN, TCP_YES, TCP_NO } tcp;
-  _Atomic bool drained; /* set and taken by who reads; two that read the same socket may both find it: the second only waits for an edge */
-  bool ended;           /* the other side has closed: no edge need come any more */
-  bool ready[2];
+  _Atomic bool ended;        /* the other side has closed: no edge need come any more.  Set before that edge is counted */
+  bool lent;                 /* its O_NONBLOCK is not the program's just now */
+  _Atomic uint32_t edges[2]; /* [lock to write] */
+  _Atomic uint64_t drained;  /* DRAINED + the read edges seen before the read that emptied it; else 0 */
   struct waiter *line[2];
 };
+#define DRAINED ((uint64_t)1 << 32)
 
 static _Atomic(struct entry *) chunks[CHUNKS];
 static int epfd = -1, evfd = -1;
@@ -109,18 +122,26 @@ static void unline(struct waiter *w) {
   w->at = NULL;
 }
 
+/* Ends a call, if nobody has yet.  Its G, if that is to be readied. */
+static struct g *end_call(struct netpoll_call *c, uint32_t how) {
+  uint32_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
+  while (st <= CALL_PARKED) /* acquire, release: pairs with itself, and with park_call */
+    if (atomic_compare_exchange_weak_explicit(&c->state, &st, how, memory_order_acq_rel, memory_order_relaxed))
+      return st == CALL_PARKED ? c->g : NULL;
+  return NULL;
+}
+
 /* Everybody in the line becomes runnable. Entry locked. */
 static void wake_line(struct entry *e, enum netpoll_dir dir, struct gqueue *out) {
-  if (!e->line[dir]) {
-    e->ready[dir] = true;
-    return;
-  }
+  atomic_store_explicit(&e->edges[dir], atomic_load_explicit(&e->edges[dir], memory_order_relaxed) + 1,
+                        memory_order_release); /* pairs with netpoll_edges */
   while (e->line[dir]) {
     struct waiter *w = e->line[dir];
     unline(w);
-    if (atomic_exchange_explicit(&w->won, 1, memory_order_acq_rel)) continue; /* its deadline was first */
-    w->g->status = G_RUNNABLE;
-    gqueue_push(out, w->g);
+    struct g *g = end_call(w->call, CALL_EDGE);
+    if (!g) continue;
+    g->status = G_RUNNABLE;
+    gqueue_push(out, g);
   }
 }
 
@@ -128,10 +149,15 @@ static void edge(int fd, uint32_t events, struct gqueue *out) {
   struct entry *e = entry_of(fd, false);
   if (!e) return;
   run_lock(&e->lock);
-  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) e->ended = true;
-  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_READ, out);
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) atomic_store_explicit(&e->ended, true, memory_order_relaxed); /* wake_line releases */
+  if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_READ, out);
   if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_WRITE, out);
   run_unlock(&e->lock);
+}
+
+uint32_t netpoll_edges(int fd, enum netpoll_dir dir) {
+  struct entry *e = entry_of(fd, false);
+  return e ? atomic_load_explicit(&e->edges[dir], memory_order_acquire) : 0; /* pairs with wake_line: what made the edge is there */
 }
 
 /* Where there is no epoll_pwait2 (Linux < 5.11, valgrind): to the millisecond, not before the time. */
@@ -188,18 +214,34 @@ void netpoll_break(void) {
 
 /* --- waiting --- */
 
-static void deadline(struct timer *t) {
-  struct waiter *w = t->arg;
-  struct g *g = NULL;
-  run_lock(&w->e->lock);
-  if (!atomic_exchange_explicit(&w->won, 1, memory_order_acq_rel)) { /* pairs with wake_line */
-    if (w->at) unline(w);
-    w->timed_out = true;
-    g = w->g;
-  }
-  run_unlock(&w->e->lock);
-  atomic_store_explicit(&w->timer_left, 0, memory_order_release); /* pairs with netpoll_wait: w may go after this */
+void netpoll_stop(struct netpoll_call *call) {
+  struct g *g = end_call(call, CALL_STOPPED);
   if (g) g_ready(g, false);
+}
+
+struct deadline {
+  struct timer timer;
+  struct netpoll_call *call;
+  _Atomic uint32_t left; /* 1: the callback has not finished */
+};
+
+static void deadline_came(struct timer *t) {
+  struct deadline *d = t->arg;
+  struct g *g = end_call(d->call, CALL_TIME);
+  atomic_store_explicit(&d->left, 0, memory_order_release); /* pairs with deadline_off: d may go after this */
+  if (g) g_ready(g, false);
+}
+
+static void deadline_on(struct deadline *d, struct netpoll_call *call, uint64_t until) {
+  d->timer = (struct timer){.fn = deadline_came, .arg = d};
+  d->call = call;
+  atomic_init(&d->left, 1);
+  timer_start(&d->timer, until);
+}
+
+static void deadline_off(struct deadline *d) {
+  if (timer_stop(&d->timer)) return;
+  while (atomic_load_explicit(&d->left, memory_order_acquire)) g_yield(); /* pairs with deadline_came */
 }
 
 /* The kernel knows fd, and will tell of the next edge. Entry locked. */
@@ -213,34 +255,130 @@ static int ensure_registered(struct entry *e, int fd) {
   return r < 0 ? r : 0;
 }
 
-int netpoll_wait(int fd, enum netpoll_dir dir, uint64_t until) {
-  struct entry *e = entry_of(fd, true);
-  if (!e) return -EBADF;
-  int r = netpoll_open();
-  if (r < 0) return r;
-  struct waiter w = {.g = g_self(), .e = e, .timer = {.fn = deadline}};
+static bool park_call(struct netpoll_call *c) {
+  uint32_t open = CALL_OPEN;
+  return atomic_compare_exchange_strong_explicit(&c->state, &open, CALL_PARKED, memory_order_acq_rel,
+                                                 memory_order_relaxed); /* pairs with end_call: the G is parked */
+}
+
+static bool commit_call(struct g *g, void *arg) {
+  (void)g;
+  return park_call(arg);
+}
+
+/* Of a waiter whose entry is locked; the G may be on its way once that is dropped, or before. */
+static bool commit_waiter(struct g *g, void *arg) {
+  struct waiter *w = arg;
+  struct lock *l = &w->e->lock;
+  (void)g;
+  bool parks = park_call(w->call);
+  run_unlock(l);
+  return parks;
+}
+
+/* Into the line of fd, which is locked then.  1: another edge than those seen has come; -errno of ensure_registered. */
+static int line_up(struct waiter *w, int fd, enum netpoll_dir dir, uint32_t seen) {
+  struct entry *e = w->e;
   run_lock(&e->lock);
-  r = ensure_registered(e, fd);
-  if (r < 0 || e->ready[dir]) {
-    e->ready[dir] = false;
+  int r = ensure_registered(e, fd);
+  if (r == 0 && atomic_load_explicit(&e->edges[dir], memory_order_relaxed) != seen) r = 1;
+  if (r) {
     run_unlock(&e->lock);
     return r;
   }
   struct waiter **at = &e->line[dir];
   while (*at) at = &(*at)->next;
-  *at = &w;
-  w.at = at;
+  w->next = NULL;
+  *at = w;
+  w->at = at;
+  return 0;
+}
+
+/* Not inline: the G may have come back on another thread, see lot_unlock. */
+static __attribute__((noinline)) void leave_line(struct waiter *w) {
+  run_lock(&w->e->lock);
+  if (w->at) unline(w);
+  run_unlock(&w->e->lock);
+}
+
+static int how_it_ended(struct netpoll_call *c) {
+  uint32_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
+  return st == CALL_TIME ? -ETIMEDOUT : st == CALL_STOPPED ? -ECANCELED : 0;
+}
+
+int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call) {
+  struct netpoll_call own = {0};
+  struct deadline d;
+  struct waiter w = {.e = entry_of(fd, true), .call = call ? call : &own};
+  if (!w.e) return -ENOMEM;
+  int r = netpoll_open();
+  if (r < 0) return r;
+  bool alone = !call && until == UINT64_MAX; /* only an edge ends it, under the lock: it is as good as parked */
+  w.call->g = g_self();
+  if (alone) own.state = CALL_PARKED;
+  r = line_up(&w, fd, dir, seen);
+  if (r) return r < 0 ? r : 0;
   atomic_fetch_add_explicit(&nwaiters, 1, memory_order_relaxed);
-  if (until != UINT64_MAX) {
-    w.timer.arg = &w;
-    w.timer_left = 1;
-    timer_start(&w.timer, until);
-  }
-  g_park(g_commit_unlock, &e->lock, WAIT_IO);
+  if (until != UINT64_MAX) deadline_on(&d, w.call, until);
+  if (alone)
+    g_park(g_commit_unlock, &w.e->lock, WAIT_IO);
+  else
+    g_park(commit_waiter, &w, WAIT_IO);
   atomic_fetch_sub_explicit(&nwaiters, 1, memory_order_relaxed);
-  if (until != UINT64_MAX && !timer_stop(&w.timer))
-    while (atomic_load_explicit(&w.timer_left, memory_order_acquire)) g_yield(); /* pairs with deadline */
-  return w.timed_out ? -ETIMEDOUT : 0;
+  if (alone) return 0;
+  if (until != UINT64_MAX) deadline_off(&d);
+  r = how_it_ended(w.call);
+  if (r) leave_line(&w);
+  return r;
+}
+
+/* Lines up for all that is wanted; how many are, and in *r why not all: 1, -errno. */
+static size_t line_up_all(struct waiter *w, const struct netpoll_want *want, size_t n, struct netpoll_call *call, int *r) {
+  size_t k = 0;
+  *r = 0;
+  for (size_t i = 0; i < n; i++)
+    for (int dir = 0; dir < 2; dir++) {
+      if (!want[i].dir[dir]) continue;
+      w[k] = (struct waiter){.e = entry_of(want[i].fd, true), .call = call};
+      *r = w[k].e ? line_up(&w[k], want[i].fd, dir, want[i].seen[dir]) : -ENOMEM;
+      if (*r == -EPERM)
+        *r = 0; /* it has no poll of its own: what it is not now it won't become */
+      else if (*r)
+        return k;
+      else
+        run_unlock(&w[k++].e->lock);
+    }
+  return k;
+}
+
+static int wait_in(struct waiter *w, const struct netpoll_want *want, size_t n, uint64_t until, struct netpoll_call *call) {
+  struct deadline d;
+  int r;
+  call->g = g_self();
+  size_t k = line_up_all(w, want, n, call, &r);
+  if (r == 0) {
+    if (k) atomic_fetch_add_explicit(&nwaiters, 1, memory_order_relaxed);
+    if (until != UINT64_MAX) deadline_on(&d, call, until);
+    g_park(commit_call, call, WAIT_POLL);
+    if (until != UINT64_MAX) deadline_off(&d);
+    if (k) atomic_fetch_sub_explicit(&nwaiters, 1, memory_order_relaxed);
+  }
+  for (size_t i = 0; i < k; i++) leave_line(&w[i]);
+  return r < 0 ? r : r ? 0 : how_it_ended(call);
+}
+
+int netpoll_wait_any(const struct netpoll_want *want, size_t n, uint64_t until, struct netpoll_call *call) {
+  struct netpoll_call own = {0};
+  struct waiter few[FEW];
+  int r = netpoll_open();
+  if (r < 0) return r;
+  if (!call) call = &own;
+  if (2 * n <= FEW) return wait_in(few, want, n, until, call);
+  struct waiter *w = malloc(2 * n * sizeof *w);
+  if (!w) return -ENOMEM;
+  r = wait_in(w, want, n, until, call);
+  free(w);
+  return r;
 }
 
 /* --- descriptors come and go --- */
@@ -250,12 +388,11 @@ static void reset(struct entry *e, bool trusted) {
   run_lock(&e->lock);
   wake_line(e, NETPOLL_READ, &woken);
   wake_line(e, NETPOLL_WRITE, &woken);
-  e->ready[0] = e->ready[1] = false;
   e->registered = false;
   e->trusted = trusted;
   e->tcp = TCP_UNKNOWN;
-  e->ended = false;
-  atomic_store_explicit(&e->drained, false, memory_order_relaxed);
+  atomic_store_explicit(&e->ended, false, memory_order_relaxed);
+  atomic_store_explicit(&e->drained, 0, memory_order_relaxed);
   atomic_store_explicit(&e->plain, false, memory_order_relaxed);
   run_unlock(&e->lock);
   struct g *g;
@@ -293,22 +430,55 @@ static bool is_tcp(struct entry *e, int fd) {
   return e->tcp == TCP_YES;
 }
 
-void netpoll_set_drained(int fd) {
+/* What comes later makes an edge that is not among those seen, so two that read the same socket can't fool each other. */
+void netpoll_set_drained(int fd, uint32_t seen) {
   struct entry *e = entry_of(fd, false);
   if (!e || !e->registered || !atomic_load_explicit(&e->plain, memory_order_relaxed) || !is_tcp(e, fd)) return;
-  atomic_store_explicit(&e->drained, true, memory_order_relaxed);
+  if (atomic_load_explicit(&e->ended, memory_order_relaxed)) return; /* netpoll_edges has acquired it, or `seen` is old */
+  atomic_store_explicit(&e->drained, DRAINED + seen, memory_order_relaxed);
 }
 
-bool netpoll_take_drained(int fd) {
+bool netpoll_drained(int fd, uint32_t seen) {
   struct entry *e = entry_of(fd, false);
-  if (!e || !atomic_load_explicit(&e->drained, memory_order_relaxed)) return false;
-  atomic_store_explicit(&e->drained, false, memory_order_relaxed);
-  if (!atomic_load_explicit(&e->plain, memory_order_relaxed)) return false;
-  run_lock(&e->lock);
-  bool more = !e->ended;
-  run_unlock(&e->lock);
-  return more;
+  return e && atomic_load_explicit(&e->drained, memory_order_relaxed) == DRAINED + seen &&
+         atomic_load_explicit(&e->plain, memory_order_relaxed);
 }
+
+/* --- O_NONBLOCK, lent for a moment --- */
+
+bool netpoll_lend(int fd) {
+  struct entry *e = entry_of(fd, false);
+  if (!e || !e->trusted || !is_tcp(e, fd)) return false;
+  run_lock(&e->lock);
+  bool lent = e->trusted && !e->lent;
+  if (lent && !atomic_load_explicit(&e->plain, memory_order_relaxed)) {
+    long fl = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
+    lent = fl >= 0 && !(fl & O_NONBLOCK);
+  }
+  if (lent) e->lent = true;
+  run_unlock(&e->lock);
+  return lent;
+}
+
+void netpoll_give_back(int fd) {
+  struct entry *e = entry_of(fd, false);
+  run_lock(&e->lock);
+  e->lent = false;
+  run_unlock(&e->lock);
+}
+
+bool netpoll_hold_flags(int fd) {
+  struct entry *e = entry_of(fd, false);
+  if (!e || !e->trusted) return false;
+  for (;;) {
+    run_lock(&e->lock);
+    if (!e->lent) return true;
+    run_unlock(&e->lock);
+    raw_syscall1(SYS_sched_yield, 0);
+  }
+}
+
+void netpoll_drop_flags(int fd) { run_unlock(&entry_of(fd, false)->lock); }
 
 /* The instance is the parent's too. */
 void netpoll_fork_child(void) {

@@ -3,15 +3,37 @@
 #define RATION_CORE_NETPOLL_H
 /* Parking a light G until a descriptor is ready; netpoll.c says how. */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum netpoll_dir { NETPOLL_READ, NETPOLL_WRITE };
 
+/* The edges that fd has had: to be noted before a look or a try, so that a wait after it misses none. */
+uint32_t netpoll_edges(int fd, enum netpoll_dir dir);
+
+/* A wait that others may end.  Zeros at first; one for each wait. */
+struct netpoll_call {
+  struct g *g;
+  _Atomic uint32_t state;
+};
+/* Ends it, also before it has begun: it returns -ECANCELED, if nothing else was first.  Any thread. */
+void netpoll_stop(struct netpoll_call *call);
+
 /*
- * Parks the calling light G until fd may be read or written, somebody closes it, or `until` (CLOCK_MONOTONIC ns; UINT64_MAX: for ever).
- * 0: try again (may be early); -ETIMEDOUT; -EPERM: no such descriptor can be waited for (a regular file); other -errno of epoll_ctl.
+ * Parks the calling light G until fd has an edge that is not among those seen (it may be read or written, or somebody closes it), or
+ * until `until` (CLOCK_MONOTONIC ns; UINT64_MAX: for ever).  call: null if nobody is to end it.
+ * 0: try again (may be early); -ETIMEDOUT; -ECANCELED; -EPERM: no such descriptor can be waited for (a regular file); other -errno of
+ * epoll_ctl.
  */
-int netpoll_wait(int fd, enum netpoll_dir dir, uint64_t until);
+int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call);
+
+/* The same for several, in one or both directions: until one of them has an edge.  What can't be waited for is left out. */
+struct netpoll_want {
+  int fd;
+  bool dir[2];
+  uint32_t seen[2];
+};
+int netpoll_wait_any(const struct netpoll_want *want, size_t n, uint64_t until, struct netpoll_call *call);
 
 /* What was known of fd is no longer true: it was just made (fresh), or is about to be closed. Waiters are woken. */
 void netpoll_fresh(int fd);
@@ -23,10 +45,19 @@ void netpoll_changed(int fd);
 bool netpoll_plain(int fd);
 
 /*
- * A read from a TCP socket that got less than it asked for has emptied it; whatever comes later makes an edge.  So the next read need not try
- * before it waits.  set: after such a read; take: true once, if the poller knows the descriptor.
+ * A read from a TCP socket that got less than it asked for has emptied it; whatever comes later makes an edge.  So the next read need
+ * not try before it waits.  seen: the edges before that read; and now.
  */
-void netpoll_set_drained(int fd);
-bool netpoll_take_drained(int fd);
+void netpoll_set_drained(int fd, uint32_t seen);
+bool netpoll_drained(int fd, uint32_t seen);
+
+/*
+ * A TCP socket that our wrappers made, and that is not O_NONBLOCK, may be made so for a moment (connect).  False: not this one.
+ * What the program asks and says of its flags in between is to wait: true: it is held, drop it after.
+ */
+bool netpoll_lend(int fd);
+void netpoll_give_back(int fd);
+bool netpoll_hold_flags(int fd);
+void netpoll_drop_flags(int fd);
 
 #endif

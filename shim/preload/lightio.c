@@ -32,7 +32,7 @@
 
 static __attribute__((noinline)) void set_errno(int e) { errno = e; }
 
-static ssize_t result(long r) {
+ssize_t lightio_result(long r) {
   if (r >= 0) return r;
   set_errno((int)-r);
   return -1;
@@ -66,16 +66,23 @@ static uint64_t socket_deadline(int fd, enum netpoll_dir dir) {
 static long poll_one(int fd, short events) {
   struct pollfd p = {.fd = fd, .events = events};
   struct timespec none = {0, 0};
-  return raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0);
+  long r;
+  do r = raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0);
+  while (r == -EINTR); /* ours: no handler of the program runs here, and it looks for signals also where it need not wait */
+  return r;
 }
 
 /* What one call needs to remember over its parks. */
 struct op {
   int fd;
   enum netpoll_dir dir;
-  bool asked; /* deadline is known */
+  uint32_t seen; /* edges before the last try */
+  bool asked;    /* deadline is known */
   uint64_t deadline;
 };
+
+/* Before each try. */
+static inline void op_look(struct op *op) { op->seen = netpoll_edges(op->fd, op->dir); }
 
 /* After -EAGAIN. 0: try again; else the call's result: -EAGAIN; -EPERM: call it as it is. */
 static int op_wait(struct op *op) {
@@ -85,17 +92,18 @@ static int op_wait(struct op *op) {
     op->deadline = plain ? UINT64_MAX : socket_deadline(op->fd, op->dir);
     op->asked = true;
   }
-  int r = netpoll_wait(op->fd, op->dir, op->deadline);
+  int r = netpoll_wait(op->fd, op->dir, op->seen, op->deadline, NULL);
   return r == -ETIMEDOUT ? -EAGAIN : r == 0 ? 0 : -EPERM;
 }
 
-#define POLL_LOOP(op, attempt, blocking)                \
-  for (;;) {                                            \
-    long r_ = (attempt);                                \
-    if (r_ != -EAGAIN) return result(r_);               \
-    int w_ = op_wait(&(op));                            \
-    if (w_ == -EPERM) return result(BRACKET(blocking)); \
-    if (w_ < 0) return result(w_);                      \
+#define POLL_LOOP(op, attempt, blocking)                        \
+  for (;;) {                                                    \
+    op_look(&(op));                                             \
+    long r_ = (attempt);                                        \
+    if (r_ != -EAGAIN) return lightio_result(r_);               \
+    int w_ = op_wait(&(op));                                    \
+    if (w_ == -EPERM) return lightio_result(BRACKET(blocking)); \
+    if (w_ < 0) return lightio_result(w_);                      \
   }
 
 static size_t iov_bytes(const struct iovec *v, int n) {
@@ -122,14 +130,11 @@ static long try_read(int fd, void *buf, size_t n) {
   return try_readv(fd, &v, 1);
 }
 
-/* As try_read, but what is known to be empty is waited for first: step 1 is left out. */
+/* As try_read, but what is known to be empty is not tried: step 1 is left out. */
 static long try_first(struct op *op, void *buf, size_t n) {
-  if (n && netpoll_take_drained(op->fd)) {
-    int w = op_wait(op);
-    if (w != 0 && w != -EPERM) return w;
-  }
+  if (n && netpoll_drained(op->fd, op->seen)) return -EAGAIN;
   long r = try_read(op->fd, buf, n);
-  if (r > 0 && (size_t)r < n) netpoll_set_drained(op->fd);
+  if (r > 0 && (size_t)r < n) netpoll_set_drained(op->fd, op->seen);
   return r;
 }
 
@@ -146,8 +151,8 @@ ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
 ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from, socklen_t *len) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE))
-    return result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
-  if (flags & MSG_WAITALL) return result(BRACKET(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len)));
+    return lightio_result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
+  if (flags & MSG_WAITALL) return lightio_result(BRACKET(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len)));
   if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
   POLL_LOOP(op, raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
             raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
@@ -155,8 +160,8 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
 
 ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
-  if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
-  if (flags & MSG_WAITALL) return result(BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags)));
+  if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return lightio_result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
+  if (flags & MSG_WAITALL) return lightio_result(BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags)));
   POLL_LOOP(op, raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT), raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
 }
 
@@ -197,6 +202,7 @@ static ssize_t write_whole(struct out *o) {
   struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
   size_t done = 0;
   for (;;) {
+    op_look(&op);
     long r = o->attempt(o, done, false);
     bool last = false;
     if (r == -EAGAIN) {
@@ -205,7 +211,7 @@ static ssize_t write_whole(struct out *o) {
       last = true;
       r = w == -EPERM ? o->attempt(o, done, true) : w;
     }
-    if (r < 0) return done ? (ssize_t)done : result(r);
+    if (r < 0) return done ? (ssize_t)done : lightio_result(r);
     done += (size_t)r;
     if (last || r == 0 || done >= o->all || (!op.asked && nonblocking(o->fd))) return (ssize_t)done;
   }
@@ -230,7 +236,7 @@ ssize_t lightio_write(int fd, const void *buf, size_t n) {
 
 ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to, socklen_t len) {
   struct out o = {.fd = fd, .flags = flags, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .to = to, .tolen = len};
-  if (flags & MSG_DONTWAIT) return result(raw_syscall6(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)len));
+  if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall6(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)len));
   return write_whole(&o);
 }
 
@@ -262,7 +268,7 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
   struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg};
-  if (flags & MSG_DONTWAIT) return result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
+  if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
   o.all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen);
   return write_whole(&o);
 }
@@ -272,47 +278,20 @@ ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   for (;;) {
+    op_look(&op);
     if (poll_one(fd, POLLIN) == 0) {
       int w = op_wait(&op);
       if (w == 0) continue;
-      if (w != -EPERM) return (int)result(w);
+      if (w != -EPERM) return (int)lightio_result(w);
     }
     /* Ready, or not to be waited for; should another process be faster, this blocks in the bracket. */
     long r = BRACKET(raw_syscall4(SYS_accept4, fd, (long)from, (long)len, flags));
     if (r >= 0) netpoll_fresh((int)r);
     if (r >= 0 && !(flags & SOCK_NONBLOCK)) netpoll_set_plain((int)r);
-    return (int)result(r);
+    return (int)lightio_result(r);
   }
 }
 
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
-  return (int)result(BRACKET(raw_syscall3(SYS_connect, fd, (long)to, (long)len)));
-}
-
-/* --- waiting for descriptors --- */
-
-int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until) {
-  struct timespec none = {0, 0};
-  for (;;) {
-    long r = raw_syscall5(SYS_ppoll, (long)fds, (long)n, (long)&none, 0, 0);
-    if (r != 0 || (until != UINT64_MAX && sys_now() >= until)) return (int)result(r);
-    bool in = n == 1 && (fds->events & ~(POLLIN | POLLRDNORM | POLLRDHUP)) == 0,
-         out = n == 1 && (fds->events & ~(POLLOUT | POLLWRNORM)) == 0;
-    int w = n == 0 || (n == 1 && fds->fd < 0) ? (g_sleep_until(until), 0)
-            : in || out                       ? netpoll_wait(fds->fd, in ? NETPOLL_READ : NETPOLL_WRITE, until)
-                                              : -EPERM;
-    if (w != 0 && w != -ETIMEDOUT) break;
-  }
-  uint64_t now = sys_now(), left = until > now ? until - now : 0;
-  struct timespec ts = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
-  return (int)result(BRACKET(raw_syscall5(SYS_ppoll, (long)fds, (long)n, until == UINT64_MAX ? 0 : (long)&ts, 0, 0)));
-}
-
-int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until) {
-  for (;;) {
-    long r = raw_syscall6(SYS_epoll_pwait, ep, (long)ev, n, 0, 0, 8);
-    if (r != 0 || (until != UINT64_MAX && sys_now() >= until)) return (int)result(r);
-    int w = netpoll_wait(ep, NETPOLL_READ, until);
-    if (w != 0 && w != -ETIMEDOUT) return (int)result(w);
-  }
+  return (int)lightio_result(BRACKET(raw_syscall3(SYS_connect, fd, (long)to, (long)len)));
 }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include "core/carrier.h"
@@ -18,6 +19,8 @@ static inline bool light_running(void) {
 /* What is left of v after `done` bytes, in `left`; how many. */
 #define IOV_COPY 16
 int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]);
+/* A system call's result as libc returns it, with errno of the M that the G is on by now. */
+ssize_t lightio_result(long r);
 
 ssize_t lightio_read(int fd, void *buf, size_t n);
 ssize_t lightio_write(int fd, const void *buf, size_t n);
@@ -30,6 +33,8 @@ ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags);
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags);
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len);
 int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until);
+/* n: 0 to FD_SETSIZE. */
+int lightio_select(int n, fd_set *r, fd_set *w, fd_set *e, uint64_t until);
 int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until);
 
 #endif

@@ -43,6 +43,17 @@ static uint64_t deadline_ts(const struct timespec *ts) {
 
 static bool is_none(const struct timespec *ts) { return ts && ts->tv_sec == 0 && ts->tv_nsec == 0; }
 
+/*
+ * A light G that may park.  No handler of the program runs on a carrier, so a mask says nothing there, unless it opens what the program's
+ * threads block: then the call is made with it, and blocks the M.
+ */
+static bool parks(const sigset_t *mask, const struct timespec *timeout) {
+  uint64_t w = 0;
+  if (!light_running() || is_none(timeout) || (timeout && !call_valid(timeout))) return false;
+  if (mask) memcpy(&w, mask, sizeof w);
+  return !mask || (light.mask & ~w) == 0;
+}
+
 /* After an EINTR that was ours: the same call until `deadline`. */
 static int ppoll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask, struct signal_mark *mark) {
   CALL_UNWINDS;
@@ -81,6 +92,7 @@ EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size) {
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask) {
+  if (parks(mask, timeout)) return lightio_ppoll(fds, n, deadline_ts(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
   struct signal_scope scope;
@@ -140,12 +152,22 @@ static bool tv_none(const struct timeval *tv) { return tv && tv->tv_sec == 0 && 
 
 static bool tv_valid(const struct timeval *tv) { return !tv || (tv->tv_sec >= 0 && tv->tv_usec >= 0); }
 
+/* As the kernel's, it says in tv what was left. */
+static int light_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv, uint64_t deadline) {
+  int found = lightio_select(n, r, w, e, deadline);
+  if (!tv) return found;
+  struct timespec left = call_left(deadline);
+  *tv = (struct timeval){left.tv_sec, left.tv_nsec / 1000};
+  return found;
+}
+
 EXPORT int select(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restrict e, struct timeval *restrict tv) {
   if (tv_none(tv)) return REAL(select)(n, r, w, e, tv);
   CALL_UNWINDS;
   struct signal_mark mark = signal_mark();
   bool bounded = tv && tv_valid(tv);
   uint64_t deadline = bounded ? call_deadline((uint64_t)tv->tv_sec, (uint64_t)tv->tv_usec * 1000) : UINT64_MAX;
+  if (light_running() && tv_valid(tv) && n >= 0 && n <= FD_SETSIZE) return light_select(n, r, w, e, tv, deadline);
   bool look = gate_contended() && tv_valid(tv);
   for (;;) {
     int found = look ? select_look(n, r, w, e, NULL) : -2;
@@ -167,6 +189,7 @@ int __select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv) CALL_AL
 
 EXPORT int pselect(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restrict e, const struct timespec *restrict timeout,
                    const sigset_t *restrict mask) {
+  if (parks(mask, timeout) && n >= 0 && n <= FD_SETSIZE) return lightio_select(n, r, w, e, deadline_ts(timeout));
   CALL_UNWINDS;
   struct signal_mark mark = signal_mark();
   uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
@@ -235,6 +258,7 @@ EXPORT int epoll_wait(int ep, struct epoll_event *ev, int n, int timeout) {
 }
 
 EXPORT int epoll_pwait(int ep, struct epoll_event *ev, int n, int timeout, const sigset_t *mask) {
+  if (timeout != 0 && parks(mask, NULL)) return lightio_epoll_wait(ep, ev, n, deadline_ms(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = timeout == 0 ? 0 : deadline_ms(timeout);
   struct signal_scope scope;
@@ -253,6 +277,7 @@ EXPORT int epoll_pwait(int ep, struct epoll_event *ev, int n, int timeout, const
 }
 
 EXPORT int epoll_pwait2(int ep, struct epoll_event *ev, int n, const struct timespec *timeout, const sigset_t *mask) {
+  if (parks(mask, timeout)) return lightio_epoll_wait(ep, ev, n, deadline_ts(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
   struct signal_scope scope;

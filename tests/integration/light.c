@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -431,6 +432,181 @@ static int poll_and_epoll_park(void) {
   return 0;
 }
 
+static int threads(void) {
+  int n = 0;
+  DIR *d = opendir("/proc/self/task");
+  MUST(d);
+  for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+  closedir(d);
+  return n;
+}
+
+/* The two ends of a TCP connection, made by our wrappers: what is known of those is more than of others. */
+static void connects(void *arg) {
+  int *fd = arg;
+  *fd = socket(AF_INET, SOCK_STREAM, 0);
+  MUST(connect(*fd, (struct sockaddr *)&server_at, sizeof server_at) == 0);
+  add_one(NULL);
+}
+static void tcp_pair(int s[2]) {
+  long n = atomic_load(&count);
+  int l = listener(&server_at);
+  ration_go(connects, &s[0]);
+  MUST((s[1] = accept(l, NULL, NULL)) >= 0);
+  until(n + 1);
+  close(l);
+}
+
+static struct ration_chan *next;
+static void says_when_asked(void *arg) {
+  int fd = (int)(long)arg;
+  while (ration_chan_recv(next, NULL)) MUST(write(fd, "hello", 5) == 5);
+}
+/* A read that got less than it asked for has emptied the socket; poll was told of what came then, the read after it finds that. */
+static int a_read_after_poll_finds_what_came(void) {
+  int s[2];
+  char buf[100];
+  tcp_pair(s);
+  next = ration_chan_new(0, 0);
+  ration_go(says_when_asked, (void *)(long)s[1]);
+  for (int i = 0; i < 300; i++) {
+    struct pollfd f[2] = {{.fd = s[0], .events = POLLIN}, {.fd = s[1], .events = POLLIN}};
+    ration_chan_send(next, NULL);
+    if (i % 3) MUST(poll(f, i % 3, -1) == 1 && f[0].revents == POLLIN);
+    MUST(read(s[0], buf, sizeof buf) == 5);
+  }
+  return 0;
+}
+
+/* Two that poll and one that reads, on the same socket. */
+static struct ration_chan *seen_it;
+static void polls_on(void *arg) {
+  struct pollfd f[2] = {{.fd = (int)(long)arg, .events = POLLIN}, {.fd = -1}};
+  MUST(poll(f, 2, -1) == 1 && f[0].revents == POLLIN && f[1].revents == 0);
+  ration_chan_send(seen_it, NULL);
+}
+static int all_that_wait_for_a_descriptor_are_told(void) {
+  int s[2];
+  char buf[100];
+  tcp_pair(s);
+  seen_it = ration_chan_new(0, 0);
+  for (int i = 0; i < 100; i++) {
+    for (int k = 0; k < 3; k++) ration_go(polls_on, (void *)(long)s[0]);
+    if (i % 2) ration_sleep(RATION_MS / 4);
+    MUST(write(s[1], "hello", 5) == 5);
+    for (int k = 0; k < 3; k++) ration_chan_recv(seen_it, NULL);
+    MUST(read(s[0], buf, sizeof buf) == 5);
+  }
+  return 0;
+}
+
+#define MANY 100
+static int many[MANY][4]; /* two pipes each */
+static void waits_for_two(void *arg) {
+  long i = (long)arg;
+  int *p = many[i], a = p[0], b = p[2], top = (a > b ? a : b) + 1;
+  struct timespec minute = {60, 0};
+  struct timeval tv = {60, 0};
+  sigset_t empty;
+  fd_set in, out;
+  sigemptyset(&empty);
+  FD_ZERO(&in);
+  FD_ZERO(&out);
+  FD_SET(a, &in);
+  FD_SET(b, &in);
+  struct pollfd f[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
+  atomic_fetch_add(&order, 1);
+  switch (i % 4) {
+    case 0:
+      MUST(poll(f, 2, -1) == 1 && f[0].revents == 0 && f[1].revents == POLLIN);
+      break;
+    case 1:
+      MUST(ppoll(f, 2, &minute, &empty) == 1 && f[0].revents == 0 && f[1].revents == POLLIN);
+      break;
+    case 2:
+      MUST(select(top, &in, &out, NULL, &tv) == 1 && FD_ISSET(b, &in) && !FD_ISSET(a, &in));
+      MUST(tv.tv_sec < 60 && tv.tv_sec >= 0); /* what was left */
+      break;
+    case 3:
+      MUST(pselect(top, &in, NULL, &out, NULL, &empty) == 1 && FD_ISSET(b, &in) && !FD_ISSET(a, &in));
+      break;
+  }
+  add_one(NULL);
+}
+static int those_that_wait_for_several_hold_no_thread(void) {
+  struct rlimit lim = {4096, 4096};
+  setrlimit(RLIMIT_NOFILE, &lim);
+  for (long i = 0; i < MANY; i++) {
+    MUST(pipe(many[i]) == 0 && pipe(&many[i][2]) == 0);
+    ration_go(waits_for_two, (void *)i);
+  }
+  while (atomic_load(&order) < MANY) ration_sleep(RATION_MS);
+  ration_sleep(20 * RATION_MS);
+  MUST(atomic_load(&count) == 0 && threads() < MANY / 2);
+  for (int i = 0; i < MANY; i++) MUST(write(many[i][3], "x", 1) == 1);
+  until(MANY);
+  return 0;
+}
+
+static void closes_late(void *arg) {
+  ration_sleep(20 * RATION_MS);
+  close((int)(long)arg);
+}
+static int polls_say_what_they_ever_said(void) {
+  int p[2], s[2], n = 0;
+  char name[] = "/tmp/ration-light-XXXXXX", c;
+  int file = mkstemp(name);
+  struct pollfd f[40];
+  struct timespec ms = {0, 1000000};
+  struct timeval tv = {0, 1000};
+  fd_set in, out;
+  MUST(file >= 0 && unlink(name) == 0 && pipe(p) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+  /* A regular file is ready, but has nothing urgent; nor has anybody who asks for nothing. */
+  f[0] = (struct pollfd){.fd = p[0], .events = POLLIN};
+  f[1] = (struct pollfd){.fd = file, .events = POLLIN | POLLOUT};
+  MUST(poll(f, 2, -1) == 1 && f[0].revents == 0 && f[1].revents == (POLLIN | POLLOUT));
+  f[1].events = POLLPRI;
+  MUST(poll(f, 2, 1) == 0 && poll(&f[1], 1, 1) == 0 && poll(NULL, 0, 1) == 0);
+  f[1] = (struct pollfd){.fd = s[0], .events = 0};
+  ration_go(poke, (void *)(long)s[1]);
+  MUST(poll(f, 2, 50) == 0);
+  MUST(read(s[0], &c, 1) == 1);
+  /* Many, the last is ready. */
+  for (n = 0; n < 39; n++) f[n] = (struct pollfd){.fd = n % 3 ? p[0] : -1, .events = POLLIN};
+  f[39] = (struct pollfd){.fd = s[0], .events = POLLIN | POLLOUT};
+  MUST(poll(f, 40, -1) == 1 && f[39].revents == POLLOUT);
+  f[39].events = POLLIN;
+  ration_go(poke, (void *)(long)s[1]);
+  MUST(poll(f, 40, -1) == 1 && f[39].revents == POLLIN);
+  /* What is wrong is said at once. */
+  int gone = dup(p[0]);
+  close(gone);
+  f[0].fd = gone;
+  MUST(poll(f, 1, -1) == 1 && f[0].revents == POLLNVAL);
+  ms.tv_nsec = -1;
+  MUST(ppoll(f, 1, &ms, NULL) == -1 && errno == EINVAL);
+  FD_ZERO(&in);
+  FD_SET(gone, &in);
+  MUST(select(gone + 1, &in, NULL, NULL, NULL) == -1 && errno == EBADF && FD_ISSET(gone, &in));
+  MUST(select(-1, &in, NULL, NULL, NULL) == -1 && errno == EINVAL);
+  FD_ZERO(&in);
+  FD_ZERO(&out);
+  FD_SET(p[0], &in);
+  FD_SET(s[0], &out);
+  MUST(select(FD_SETSIZE, &in, &out, NULL, NULL) == 1 && !FD_ISSET(p[0], &in) && FD_ISSET(s[0], &out));
+  FD_SET(p[0], &in);
+  MUST(select(p[0] + 1, &in, NULL, NULL, &tv) == 0 && !FD_ISSET(p[0], &in) && tv.tv_sec == 0 && tv.tv_usec == 0);
+  /* The other end goes. */
+  ration_go(closes_late, (void *)(long)s[1]);
+  MUST(read(s[0], &c, 1) == 1);
+  f[1] = (struct pollfd){.fd = s[0], .events = 0};
+  f[0] = (struct pollfd){.fd = p[0], .events = POLLIN};
+  MUST(poll(f, 2, -1) == 1 && f[1].revents == POLLHUP);
+  struct epoll_event got;
+  MUST(epoll_pwait(p[0], &got, 1, -1, NULL) == -1 && errno == EINVAL);
+  return 0;
+}
+
 /* A number that is used again is another descriptor, also when nobody told us of the closing. */
 static int a_descriptor_used_again_is_waited_for(void) {
   for (int i = 0; i < 20; i++) {
@@ -778,6 +954,10 @@ static const struct check {
     C(the_programs_nonblocking_is_kept),
     C(a_sockets_timeout_is_kept),
     C(poll_and_epoll_park),
+    C(a_read_after_poll_finds_what_came),
+    C(all_that_wait_for_a_descriptor_are_told),
+    C(those_that_wait_for_several_hold_no_thread),
+    C(polls_say_what_they_ever_said),
     C(a_descriptor_used_again_is_waited_for),
     C(a_blocked_thread_leaves_its_p),
     C(a_thread_blocked_by_hand_leaves_its_p),

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waiting for descriptors in a light G: poll, select, epoll_wait.
+ *
+ *   note the edges of all that is asked for; ask the kernel, with no timeout
+ *   nothing there: park until one of them has another edge, or the time is over; again
+ *
+ * A descriptor that epoll refuses (a regular file) has no poll of its own: it is ready at the first look, or never will be.  An epoll
+ * instance is waited for as any other descriptor.  Where the netpoller can't (out of memory or watches) the call is made as it is, in
+ * the bracket.
+ *
+ * Rejected: an epoll instance for each waiting call.  Three system calls more to make and drop it, and one for each descriptor at
+ * each call; the netpoller's registrations stay.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core/gate.h"
+#include "core/netpoll.h"
+#include "core/sys.h"
+#include "preload/lightio.h"
+
+#define FEW 8
+
+static const struct timespec none;
+
+static bool is_over(uint64_t until) { return until != UINT64_MAX && sys_now() >= until; }
+
+static struct timespec left_of(uint64_t until) {
+  uint64_t now = sys_now(), left = until > now ? until - now : 0;
+  return (struct timespec){(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+}
+
+static bool reads(short events) { return events == 0 || (events & ~(POLLOUT | POLLWRNORM | POLLWRBAND)); }
+static bool writes(short events) { return events & (POLLOUT | POLLWRNORM | POLLWRBAND); }
+
+static void note_edges(struct netpoll_want *want, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    for (int dir = 0; dir < 2; dir++) want[i].seen[dir] = netpoll_edges(want[i].fd, dir);
+}
+
+static int park_for(const struct netpoll_want *want, size_t n, uint64_t until) {
+  if (n == 1 && !(want->dir[0] && want->dir[1])) {
+    enum netpoll_dir dir = want->dir[NETPOLL_READ] ? NETPOLL_READ : NETPOLL_WRITE;
+    int r = netpoll_wait(want->fd, dir, want->seen[dir], until, NULL);
+    if (r != -EPERM) return r;
+  }
+  return netpoll_wait_any(want, n, until, NULL);
+}
+
+/* Looks until something is there, or the time is over: what look says.  -EPERM: it can't be waited for. */
+static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, long (*look)(void *), void *arg) {
+  bool closed = false;
+  for (;;) {
+    note_edges(want, n);
+    long r = look(arg);
+    if (r == -EINTR) continue; /* ours, as in poll_one */
+    if (r != 0 || is_over(until)) return r;
+    int w = park_for(want, n, until);
+    if (w == -EBADF && !closed)
+      closed = true; /* just now: the look says it better; but select does not see numbers above the table's end */
+    else if (w != 0 && w != -ETIMEDOUT)
+      return -EPERM;
+  }
+}
+
+/* --- poll --- */
+
+struct poll_call {
+  struct pollfd *fds;
+  nfds_t n;
+};
+
+static long poll_look(void *arg) {
+  struct poll_call *p = arg;
+  return raw_syscall5(SYS_ppoll, (long)p->fds, (long)p->n, (long)&none, 0, 0);
+}
+
+static long poll_until(struct poll_call *p, struct netpoll_want *want, uint64_t until) {
+  size_t k = 0;
+  for (nfds_t i = 0; i < p->n; i++)
+    if (p->fds[i].fd >= 0)
+      want[k++] = (struct netpoll_want){.fd = p->fds[i].fd, .dir = {reads(p->fds[i].events), writes(p->fds[i].events)}};
+  return look_and_park(want, k, until, poll_look, p);
+}
+
+int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until) {
+  struct poll_call p = {fds, n};
+  struct netpoll_want few[FEW], *want = few;
+  long r = 0;
+  if (n > FEW) { /* also: an n that is too large, or fds that are not there, are found by the kernel */
+    r = poll_look(&p);
+    if (r != 0 && r != -EINTR) return (int)lightio_result(r);
+    want = malloc(n * sizeof *want);
+  }
+  r = want ? poll_until(&p, want, until) : -EPERM;
+  if (want != few) free(want);
+  if (r != -EPERM) return (int)lightio_result(r);
+  struct timespec ts = left_of(until);
+  gate_enter();
+  r = raw_syscall5(SYS_ppoll, (long)fds, (long)n, until == UINT64_MAX ? 0 : (long)&ts, 0, 0);
+  gate_exit();
+  return (int)lightio_result(r);
+}
+
+/* --- select: what it finds, it writes over what it was asked --- */
+
+struct select_call {
+  int n;
+  size_t bytes;
+  fd_set *at[3];   /* read, write, exceptional; null: not wanted */
+  fd_set asked[3]; /* as they were */
+};
+
+static long select_look(void *arg) {
+  struct select_call *s = arg;
+  for (int i = 0; i < 3; i++)
+    if (s->at[i]) memcpy(s->at[i], &s->asked[i], s->bytes);
+  return raw_syscall6(SYS_pselect6, s->n, (long)s->at[0], (long)s->at[1], (long)s->at[2], (long)&none, 0);
+}
+
+static bool asks(const struct select_call *s, int set, int fd) { return s->at[set] && FD_ISSET(fd, &s->asked[set]); }
+
+static size_t select_wants(const struct select_call *s, struct netpoll_want *want) {
+  size_t k = 0;
+  for (int fd = 0; fd < s->n; fd++) {
+    bool in = asks(s, 0, fd) || asks(s, 2, fd), out = asks(s, 1, fd);
+    if (!in && !out) continue;
+    if (want) want[k] = (struct netpoll_want){.fd = fd, .dir = {in, out}};
+    k++;
+  }
+  return k;
+}
+
+int lightio_select(int n, fd_set *r, fd_set *w, fd_set *e, uint64_t until) {
+  struct select_call s = {.n = n, .bytes = ((size_t)n + __NFDBITS - 1) / __NFDBITS * sizeof(__fd_mask), .at = {r, w, e}};
+  for (int i = 0; i < 3; i++)
+    if (s.at[i]) memcpy(&s.asked[i], s.at[i], s.bytes);
+  struct netpoll_want few[FEW], *want = few;
+  size_t k = select_wants(&s, NULL);
+  if (k > FEW) want = malloc(k * sizeof *want);
+  long found = -EPERM;
+  if (want) {
+    select_wants(&s, want);
+    found = look_and_park(want, k, until, select_look, &s);
+  }
+  if (want != few) free(want);
+  if (found != -EPERM) return (int)lightio_result(found);
+  struct timespec ts = left_of(until);
+  for (int i = 0; i < 3; i++)
+    if (s.at[i]) memcpy(s.at[i], &s.asked[i], s.bytes);
+  gate_enter();
+  found = raw_syscall6(SYS_pselect6, n, (long)r, (long)w, (long)e, until == UINT64_MAX ? 0 : (long)&ts, 0);
+  gate_exit();
+  return (int)lightio_result(found);
+}
+
+/* --- epoll --- */
+
+struct epoll_call {
+  int ep, n;
+  struct epoll_event *ev;
+};
+
+static long epoll_look(void *arg) {
+  struct epoll_call *e = arg;
+  return raw_syscall6(SYS_epoll_pwait, e->ep, (long)e->ev, e->n, 0, 0, 8);
+}
+
+int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until) {
+  struct epoll_call e = {ep, n, ev};
+  struct netpoll_want want = {.fd = ep, .dir = {true, false}};
+  long r = look_and_park(&want, 1, until, epoll_look, &e);
+  if (r != -EPERM) return (int)lightio_result(r);
+  uint64_t left = until == UINT64_MAX ? 0 : (uint64_t)left_of(until).tv_sec * 1000 + (uint64_t)left_of(until).tv_nsec / 1000000;
+  gate_enter();
+  r = raw_syscall6(SYS_epoll_pwait, ep, (long)ev, n, until == UINT64_MAX ? -1 : left < INT32_MAX ? (long)left : INT32_MAX, 0, 8);
+  gate_exit();
+  return (int)lightio_result(r);
+}
