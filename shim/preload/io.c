@@ -205,14 +205,24 @@ EXPORT int setsockopt(int fd, int level, int what, const void *value, socklen_t 
   return REAL(setsockopt)(fd, level, what, value, len);
 }
 
+/* A call that reads or sets O_NONBLOCK: not while it is lent to a connect. */
+#define FLAGS(fd, call)                  \
+  ({                                     \
+    bool held_ = netpoll_hold_flags(fd); \
+    int flags_ = (call);                 \
+    if (held_) netpoll_drop_flags(fd);   \
+    flags_;                              \
+  })
+
 /* Only to see FIONBIO. */
 EXPORT int ioctl(int fd, unsigned long what, ...) {
   va_list ap;
   va_start(ap, what);
   void *arg = va_arg(ap, void *);
   va_end(ap);
-  if (what == FIONBIO) netpoll_changed(fd);
-  return REAL(ioctl)(fd, what, arg);
+  if (what != FIONBIO) return REAL(ioctl)(fd, what, arg);
+  netpoll_changed(fd);
+  return FLAGS(fd, REAL(ioctl)(fd, what, arg));
 }
 
 /* libc's other names of some of them, which programs bind now and then. */
@@ -295,6 +305,7 @@ EXPORT int fcntl(int fd, int cmd, ...) {
   void *arg = va_arg(ap, void *);
   va_end(ap);
   if (cmd == F_SETFL || cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) netpoll_changed(fd);
+  if (cmd == F_GETFL || cmd == F_SETFL) return FLAGS(fd, REAL(fcntl)(fd, cmd, arg));
   if (!lock_waits(cmd)) return REAL(fcntl)(fd, cmd, arg);
   return CALL(int, REAL(fcntl)(fd, cmd, arg));
 }
@@ -306,6 +317,7 @@ EXPORT int fcntl64(int fd, int cmd, ...) {
   void *arg = va_arg(ap, void *);
   va_end(ap);
   if (cmd == F_SETFL || cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) netpoll_changed(fd);
+  if (cmd == F_GETFL || cmd == F_SETFL) return FLAGS(fd, REAL(fcntl64)(fd, cmd, arg));
   if (!lock_waits(cmd)) return REAL(fcntl64)(fd, cmd, arg);
   return CALL(int, REAL(fcntl64)(fd, cmd, arg));
 }

@@ -13,7 +13,7 @@
  * descriptor returns when all of them are written, or with what was written before an error (write_whole).  SO_RCVTIMEO and
  * SO_SNDTIMEO are kept by asking for them at a first park (netpoll_plain: where that is not needed).
  *
- * connect is called in the bracket.  A call that parked may come back on another M: errno is set at the very end, by functions
+ * A call that parked may come back on another M: errno is set at the very end, by functions
  * that are not inlined (the address of errno is one of the M's).
  */
 #include "preload/lightio.h"
@@ -21,6 +21,7 @@
 #include <limits.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
@@ -48,7 +49,9 @@ ssize_t lightio_result(long r) {
   })
 
 static bool nonblocking(int fd) {
+  bool held = netpoll_hold_flags(fd);
   long fl = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
+  if (held) netpoll_drop_flags(fd);
   return fl >= 0 && (fl & O_NONBLOCK);
 }
 
@@ -292,6 +295,46 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
   }
 }
 
+/*
+ * connect has no flag for one call.  So a TCP socket is made O_NONBLOCK for the time of the system call that begins it (some 20 us, which
+ * do not wait for anything), the G parks until poll says that it is decided, and the same call once more, blocking, fetches how:
+ * the socket is left as a blocking connect leaves it, also after a failure.
+ *
+ * Seen of that: nothing in this process, where wrappers that read or set the flag wait for the end of it (netpoll_lend); a process
+ * that shares the socket may see O_NONBLOCK in that moment, and lose a change of it that it makes then.  Operations on a socket that is
+ * not connected don't depend on it.
+ * Only for sockets that our wrappers made.  Others, and other kinds, connect in the bracket: it blocks the M where it waits.  UDP never
+ * does, and where a Unix socket waits (for a place in the backlog) there is nothing to poll.
+ *
+ * Rejected: SO_SNDTIMEO of 1 us: as visible, for a whole tick, which blocks the M.  sendto(MSG_FASTOPEN | MSG_DONTWAIT) is
+ * exact in this process, but the peer and what is between see another SYN.  io_uring's connect takes the flag from the call: right, but
+ * forbidden in many containers, so it could only come on top.
+ */
+static long begin_connect(int fd, const struct sockaddr *to, socklen_t len, bool *begun) {
+  int on = 1, off = 0;
+  *begun = netpoll_lend(fd);
+  if (!*begun) return BRACKET(raw_syscall3(SYS_connect, fd, (long)to, (long)len));
+  return BRACKET(({
+    raw_syscall3(SYS_ioctl, fd, FIONBIO, (long)&on);
+    long r = raw_syscall3(SYS_connect, fd, (long)to, (long)len);
+    raw_syscall3(SYS_ioctl, fd, FIONBIO, (long)&off);
+    netpoll_give_back(fd);
+    r;
+  }));
+}
+
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
+  struct op op = {.fd = fd, .dir = NETPOLL_WRITE};
+  bool begun;
+  long first = begin_connect(fd, to, len, &begun);
+  if (!begun || (first != -EINPROGRESS && first != -EALREADY)) return (int)lightio_result(first);
+  for (;;) {
+    op_look(&op);
+    if (poll_one(fd, POLLOUT) != 0) break;
+    int w = op_wait(&op);
+    if (w == -EPERM) break;
+    if (w == -EAGAIN) return (int)lightio_result(first); /* SO_SNDTIMEO is over */
+    if (w < 0) return (int)lightio_result(w);
+  }
   return (int)lightio_result(BRACKET(raw_syscall3(SYS_connect, fd, (long)to, (long)len)));
 }

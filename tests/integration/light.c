@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -607,6 +608,123 @@ static int polls_say_what_they_ever_said(void) {
   return 0;
 }
 
+/* --- connect --- */
+
+/* A listener whose queue is full: connecting to it takes until there is room. */
+static int full_listener(int taken[2]) {
+  int l = listener(&server_at);
+  MUST(listen(l, 0) == 0);
+  for (int i = 0; i < 2; i++) {
+    taken[i] = socket(AF_INET, SOCK_STREAM, 0);
+    MUST(fcntl(taken[i], F_SETFL, O_NONBLOCK) == 0);
+    MUST(connect(taken[i], (struct sockaddr *)&server_at, sizeof server_at) == -1 && errno == EINPROGRESS);
+    if (i == 0) {
+      struct pollfd f = {.fd = taken[0], .events = POLLOUT};
+      MUST(poll(&f, 1, -1) == 1);
+    }
+  }
+  return l;
+}
+static void connects_late(void *arg) {
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  (void)arg;
+  atomic_fetch_add(&order, 1);
+  MUST(connect(fd, (struct sockaddr *)&server_at, sizeof server_at) == 0);
+  MUST((fcntl(fd, F_GETFL) & O_NONBLOCK) == 0);
+  MUST(connect(fd, (struct sockaddr *)&server_at, sizeof server_at) == -1 && errno == EISCONN);
+  MUST(write(fd, "x", 1) == 1);
+  close(fd);
+  add_one(NULL);
+}
+static int those_that_connect_hold_no_thread(void) {
+  int taken[2], l = full_listener(taken);
+  for (int i = 0; i < MANY; i++) ration_go(connects_late, NULL);
+  while (atomic_load(&order) < MANY) ration_sleep(RATION_MS);
+  ration_sleep(20 * RATION_MS);
+  MUST(atomic_load(&count) == 0 && threads() < MANY / 2);
+  MUST(listen(l, 1000) == 0);
+  until(MANY);
+  return 0;
+}
+
+static int connect_says_what_it_ever_said(void) {
+  int taken[2], l = full_listener(taken);
+  struct sockaddr *at = (struct sockaddr *)&server_at;
+  struct timeval tv = {0, 50000};
+  int fd = socket(AF_INET, SOCK_STREAM, 0), err = 1;
+  socklen_t len = sizeof err;
+  MUST(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv) == 0);
+  MUST(connect(fd, at, sizeof server_at) == -1 && errno == EINPROGRESS);
+  MUST(connect(fd, at, sizeof server_at) == -1 && errno == EALREADY);
+  MUST((fcntl(fd, F_GETFL) & O_NONBLOCK) == 0);
+  close(fd);
+  close(l);
+  /* Refused: the error is taken, and the same socket may be tried again. */
+  fd = socket(AF_INET, SOCK_STREAM, 0);
+  for (int i = 0; i < 3; i++) MUST(connect(fd, at, sizeof server_at) == -1 && errno == ECONNREFUSED);
+  MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err == 0);
+  l = listener(&server_at);
+  MUST(connect(fd, at, sizeof server_at) == 0);
+  MUST(connect(fd, at, sizeof server_at) == -1 && errno == EISCONN);
+  fd = socket(AF_INET, SOCK_STREAM, 0);
+  MUST(connect(fd, at, 3) == -1 && errno == EINVAL);
+  MUST(connect(1000, at, sizeof server_at) == -1 && errno == EBADF);
+  int udp = socket(AF_INET, SOCK_DGRAM, 0);
+  MUST(connect(udp, at, sizeof server_at) == 0 && connect(udp, at, sizeof server_at) == 0);
+  return 0;
+}
+
+/* Nobody in the process sees the flag that connect borrows, nor loses one of its own. */
+static _Atomic int looked_at; /* -1: no more; 0: none */
+static void *looks_at_flags(void *arg) {
+  (void)arg;
+  for (int fd; (fd = atomic_load(&looked_at)) >= 0;) {
+    if (fd == 0) {
+      sched_yield();
+      continue;
+    }
+    for (int i = 0; i < 100; i++) MUST(fcntl(fd, F_GETFL) == O_RDWR);
+    MUST(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    for (int i = 0; i < 100; i++) MUST(fcntl(fd, F_GETFL) == (O_RDWR | O_NONBLOCK));
+    atomic_store(&looked_at, 0);
+  }
+  return NULL;
+}
+static int the_flag_that_connect_borrows_is_not_seen(void) {
+  pthread_t t;
+  int fd = 0;
+  close(listener(&server_at)); /* refused, each time anew */
+  MUST(pthread_create(&t, NULL, looks_at_flags, NULL) == 0);
+  for (int i = 0; i < 50; i++, close(fd)) {
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    atomic_store(&looked_at, fd);
+    while (atomic_load(&looked_at))
+      MUST(connect(fd, (struct sockaddr *)&server_at, sizeof server_at) == -1 && (errno == ECONNREFUSED || errno == EINPROGRESS));
+  }
+  atomic_store(&looked_at, -1);
+  pthread_join(t, NULL);
+  return 0;
+}
+
+static struct sockaddr_un unix_at = {.sun_family = AF_UNIX};
+static void connects_unix(void *arg) {
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  (void)arg;
+  atomic_fetch_add(&order, 1);
+  MUST(connect(fd, (struct sockaddr *)&unix_at, sizeof(sa_family_t) + 20) == 0);
+  add_one(NULL);
+}
+static int a_full_unix_listener_holds_up_its_own_g(void) {
+  int l = socket(AF_UNIX, SOCK_STREAM, 0);
+  snprintf(unix_at.sun_path + 1, 19, "ration-%d", (int)getpid());
+  MUST(bind(l, (struct sockaddr *)&unix_at, sizeof(sa_family_t) + 20) == 0 && listen(l, 0) == 0);
+  for (int i = 0; i < 5; i++) ration_go(connects_unix, NULL);
+  while (atomic_load(&order) < 5) ration_sleep(RATION_MS);
+  for (int i = 0; i < 5; i++) MUST(accept(l, NULL, NULL) >= 0);
+  until(5);
+  return 0;
+}
+
 /* A number that is used again is another descriptor, also when nobody told us of the closing. */
 static int a_descriptor_used_again_is_waited_for(void) {
   for (int i = 0; i < 20; i++) {
@@ -958,6 +1076,10 @@ static const struct check {
     C(all_that_wait_for_a_descriptor_are_told),
     C(those_that_wait_for_several_hold_no_thread),
     C(polls_say_what_they_ever_said),
+    C(those_that_connect_hold_no_thread),
+    C(connect_says_what_it_ever_said),
+    C(the_flag_that_connect_borrows_is_not_seen),
+    C(a_full_unix_listener_holds_up_its_own_g),
     C(a_descriptor_used_again_is_waited_for),
     C(a_blocked_thread_leaves_its_p),
     C(a_thread_blocked_by_hand_leaves_its_p),
