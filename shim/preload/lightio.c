@@ -65,14 +65,14 @@ static uint64_t socket_deadline(int fd, enum netpoll_dir dir) {
   return sys_now() + (uint64_t)tv.tv_sec * 1000000000u + (uint64_t)tv.tv_usec * 1000u;
 }
 
-/* What poll says of one descriptor, without waiting: 0: it would block. */
+/* What poll says of one descriptor, without waiting: 0: it would block; else its revents, or -errno. */
 static long poll_one(int fd, short events) {
   struct pollfd p = {.fd = fd, .events = events};
   struct timespec none = {0, 0};
   long r;
   do r = raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&none, 0, 0);
   while (r == -EINTR); /* ours: no handler of the program runs here, and it looks for signals also where it need not wait */
-  return r;
+  return r > 0 ? p.revents : r;
 }
 
 /* What one call needs to remember over its parks. */
@@ -109,10 +109,22 @@ static int op_wait(struct op *op) {
     if (w_ < 0) return lightio_result(w_);                      \
   }
 
+/* --- pieces --- */
+
 static size_t iov_bytes(const struct iovec *v, int n) {
   size_t sum = 0;
   for (int i = 0; i < n; i++) sum += v[i].iov_len;
   return sum;
+}
+
+int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]) {
+  int k = 0;
+  for (int i = 0; i < n && k < IOV_COPY; i++) {
+    size_t skip = done < v[i].iov_len ? done : v[i].iov_len;
+    done -= skip;
+    if (skip < v[i].iov_len) left[k++] = (struct iovec){(char *)v[i].iov_base + skip, v[i].iov_len - skip};
+  }
+  return k;
 }
 
 /* --- reading --- */
@@ -151,10 +163,56 @@ ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
   POLL_LOOP(op, try_readv(fd, v, n), raw_syscall3(SYS_readv, fd, (long)v, n));
 }
 
+static bool is_stream(int fd) {
+  int type = 0;
+  socklen_t len = sizeof type;
+  return raw_syscall5(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, (long)&type, (long)&len) == 0 && type == SOCK_STREAM;
+}
+
+static bool bytes_there(int fd) {
+  int n = 0;
+  return raw_syscall3(SYS_ioctl, fd, FIONREAD, (long)&n) == 0 && n > 0;
+}
+
+/*
+ * MSG_WAITALL: until the buffers are full, the stream ends, or an error: which is left for the next call if something was received.
+ * Looking ahead (MSG_PEEK) can't be done in parts, and what comes with a part (names, control messages) not be put together.
+ */
+static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
+  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  struct iovec left[IOV_COPY];
+  struct msghdr m = *msg;
+  size_t all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen), done = 0;
+  if ((flags & (MSG_PEEK | MSG_OOB | MSG_TRUNC)) || m.msg_name || m.msg_control || !is_stream(fd))
+    return lightio_result(BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags)));
+  for (;;) {
+    op_look(&op);
+    long ev = done ? poll_one(fd, POLLIN) : POLLIN;
+    if (done && (ev & POLLERR) && !bytes_there(fd)) return (ssize_t)done;
+    long r = ev ? raw_syscall3(SYS_recvmsg, fd, (long)&m, flags | MSG_DONTWAIT) : -EAGAIN;
+    bool over = r != -EAGAIN && (r <= 0 || done + (size_t)r >= all);
+    if (r == -EAGAIN) {
+      int w = op_wait(&op);
+      if (w == 0) continue;
+      r = w == -EPERM ? BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)&m, flags)) : w;
+      over = true;
+    }
+    if (r > 0) done += (size_t)r;
+    if (over) {
+      msg->msg_flags = m.msg_flags;
+      msg->msg_controllen = 0;
+      return r < 0 && !done ? lightio_result(r) : (ssize_t)done;
+    }
+    m.msg_iov = left;
+    m.msg_iovlen = (size_t)iov_after(msg->msg_iov, (int)msg->msg_iovlen, done, left);
+  }
+}
+
 ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from, socklen_t *len) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE))
     return lightio_result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
+  if ((flags & MSG_WAITALL) && !from) return recv_all(fd, &(struct msghdr){.msg_iov = &(struct iovec){buf, n}, .msg_iovlen = 1}, flags);
   if (flags & MSG_WAITALL) return lightio_result(BRACKET(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len)));
   if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
   POLL_LOOP(op, raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
@@ -164,21 +222,11 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
 ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return lightio_result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
-  if (flags & MSG_WAITALL) return lightio_result(BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags)));
+  if (flags & MSG_WAITALL) return recv_all(fd, msg, flags);
   POLL_LOOP(op, raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT), raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
 }
 
 /* --- writing: all of it --- */
-
-int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]) {
-  int k = 0;
-  for (int i = 0; i < n && k < IOV_COPY; i++) {
-    size_t skip = done < v[i].iov_len ? done : v[i].iov_len;
-    done -= skip;
-    if (skip < v[i].iov_len) left[k++] = (struct iovec){(char *)v[i].iov_base + skip, v[i].iov_len - skip};
-  }
-  return k;
-}
 
 static long try_writev(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);

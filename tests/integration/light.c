@@ -608,6 +608,56 @@ static int polls_say_what_they_ever_said(void) {
   return 0;
 }
 
+static void sends_bits(void *arg) {
+  int fd = (int)(long)arg;
+  for (int i = 0; i < 10; i++) {
+    MUST(write(fd, "0123456789", 10) == 10);
+    ration_sleep(RATION_MS);
+  }
+  add_one(NULL);
+}
+static void waits_for_all(void *arg) {
+  char buf[100];
+  int fd = (int)(long)arg;
+  atomic_fetch_add(&order, 1);
+  MUST(recv(fd, buf, 100, MSG_WAITALL) == 100 && memcmp(buf + 90, "0123456789", 10) == 0);
+  add_one(NULL);
+}
+static int those_that_wait_for_all_hold_no_thread(void) {
+  int s[MANY][2], t[2], u[2];
+  char buf[100], tail[50];
+  for (int i = 0; i < MANY; i++) {
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s[i]) == 0);
+    ration_go(waits_for_all, (void *)(long)s[i][0]);
+  }
+  while (atomic_load(&order) < MANY) ration_sleep(RATION_MS);
+  ration_sleep(20 * RATION_MS);
+  MUST(threads() < MANY / 2);
+  for (int i = 0; i < MANY; i++) ration_go(sends_bits, (void *)(long)s[i][1]);
+  until(2 * MANY);
+  /* Into pieces, TCP; then the end of the stream, what came before an error, a message, and one that does not wait. */
+  tcp_pair(t);
+  struct iovec v[2] = {{buf, 60}, {tail, 40}};
+  struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+  ration_go(sends_bits, (void *)(long)t[1]);
+  MUST(recvmsg(t[0], &m, MSG_WAITALL) == 100 && memcmp(buf + 50, "0123456789", 10) == 0 && memcmp(tail + 30, "0123456789", 10) == 0);
+  MUST(write(t[1], "end", 3) == 3);
+  setsockopt(t[1], SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+  ration_go(closes_late, (void *)(long)t[1]);
+  MUST(recv(t[0], buf, 100, MSG_WAITALL) == 3);
+  MUST(recv(t[0], buf, 100, 0) == -1 && errno == ECONNRESET);
+  MUST(write(s[0][1], "end", 3) == 3);
+  MUST(fcntl(s[0][0], F_SETFL, O_NONBLOCK) == 0);
+  MUST(recv(s[0][0], buf, 100, MSG_WAITALL) == 3);
+  MUST(recv(s[0][0], buf, 100, MSG_WAITALL) == -1 && errno == EAGAIN);
+  MUST(write(s[1][1], "end", 3) == 3);
+  ration_go(closes_late, (void *)(long)s[1][1]);
+  MUST(recv(s[1][0], buf, 100, MSG_WAITALL) == 3 && recv(s[1][0], buf, 100, MSG_WAITALL) == 0);
+  MUST(socketpair(AF_UNIX, SOCK_DGRAM, 0, u) == 0 && write(u[1], "one", 3) == 3);
+  MUST(recv(u[0], buf, 100, MSG_WAITALL) == 3);
+  return 0;
+}
+
 /* --- connect --- */
 
 /* A listener whose queue is full: connecting to it takes until there is room. */
@@ -1076,6 +1126,7 @@ static const struct check {
     C(all_that_wait_for_a_descriptor_are_told),
     C(those_that_wait_for_several_hold_no_thread),
     C(polls_say_what_they_ever_said),
+    C(those_that_wait_for_all_hold_no_thread),
     C(those_that_connect_hold_no_thread),
     C(connect_says_what_it_ever_said),
     C(the_flag_that_connect_borrows_is_not_seen),
