@@ -86,6 +86,7 @@ struct g {
   uint32_t stack_bytes;
   uint32_t locked; /* ration_lock_os_thread, nested */
   int saved_errno;
+  bool in_libcall; /* inside of a long call into libc: what that calls must not park (preload/lightio.c) */
   _Atomic uint32_t wake;        /* of a G that is a thread: futex, 1: readied */
   uint64_t created_by;          /* id */
   const void *waiting_on;       /* the channel, mutex, ...; for dumps and leak checks */

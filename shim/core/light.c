@@ -312,6 +312,7 @@ static void prepare(struct g *g, ration_fn *fn, void *arg, const char *name) {
   g->lockedm = NULL;
   g->locked = 0;
   g->saved_errno = 0;
+  g->in_libcall = false;
   g->trimmed = false;
   g->hands_over = false;
   g->readied = G_READIED_NONE;

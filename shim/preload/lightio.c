@@ -26,6 +26,7 @@
 #include "core/netpoll.h"
 #include "core/sys.h"
 #include "preload/lightdisk.h"
+#include "ration/g.h"
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
@@ -47,6 +48,18 @@ ssize_t lightio_result(long r) {
     gate_exit();            \
     bracket_;               \
   })
+
+void libcall_begin(enum wait_reason why) {
+  ration_lock_os_thread(); /* a wrapped call inside ends in a gate_exit, which may find no P */
+  carrier_now()->g->in_libcall = true;
+  gate_enter_blocking(why);
+}
+
+void libcall_end(void) {
+  gate_exit();
+  carrier_now()->g->in_libcall = false;
+  ration_unlock_os_thread();
+}
 
 static bool nonblocking(int fd) {
   bool held = netpoll_hold_flags(fd);

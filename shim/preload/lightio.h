@@ -13,12 +13,19 @@
 /* The caller is a light G that may park. */
 static inline bool light_running(void) {
   struct carrier *c = carrier_now();
-  return __builtin_expect(c != NULL, 0) && c->g && c->m->locks == 0;
+  return __builtin_expect(c != NULL, 0) && c->g && c->m->locks == 0 && !c->g->in_libcall;
 }
 
 /* What is left of v after `done` bytes, in `left`; how many. */
 #define IOV_COPY 16
 int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_COPY]);
+/*
+ * Around a call of a light G into libc that will wait, perhaps in wrapped calls of its own (plugins of the resolver): the P's queue
+ * goes to another M, the G keeps its thread, and nothing parks in between.
+ */
+void libcall_begin(enum wait_reason why);
+void libcall_end(void);
+
 /* A system call's result as libc returns it, with errno of the M that the G is on by now. */
 ssize_t lightio_result(long r);
 

@@ -8,9 +8,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <resolv.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -658,6 +660,77 @@ static int those_that_wait_for_all_hold_no_thread(void) {
   return 0;
 }
 
+/* --- names --- */
+
+static _Atomic int asked;
+static void nameserver(void *arg) {
+  unsigned char q[512];
+  struct sockaddr_in from;
+  socklen_t len;
+  ssize_t n;
+  while (len = sizeof from, (n = recvfrom((int)(long)arg, q, sizeof q, 0, (struct sockaddr *)&from, &len)) > 12) {
+    atomic_fetch_add(&asked, 1);
+    q[2] |= 0x80;                              /* an answer */
+    q[3] = (unsigned char)((q[3] & 0xf0) | 3); /* no such name */
+    sendto((int)(long)arg, q, (size_t)n, 0, (struct sockaddr *)&from, len);
+  }
+}
+static void resolves(void *arg) {
+  struct sockaddr_in *at = arg;
+  struct addrinfo *found = NULL;
+  ration_lock_os_thread(); /* _res is the thread's */
+  MUST(res_init() == 0);
+  _res.nscount = 1;
+  _res.nsaddr_list[0] = *at;
+  int r = getaddrinfo("nobody.ration.invalid.", NULL, NULL, &found);
+  if (atomic_load(&asked)) MUST(r == EAI_NONAME);
+  MUST(r != 0 && !found);
+  MUST(getaddrinfo("127.0.0.1", "80", NULL, &found) == 0 && found);
+  freeaddrinfo(found);
+  char host[100], service[10];
+  MUST(getnameinfo((struct sockaddr *)at, sizeof *at, host, sizeof host, service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV) == 0);
+  MUST(strcmp(host, "127.0.0.1") == 0);
+  add_one(NULL);
+}
+/* With one P: who answers runs while the resolver waits. */
+static int others_run_while_one_resolves(void) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct ration_attr big = {.stack = 1 << 20};
+  socklen_t n = sizeof at;
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  MUST(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && getsockname(fd, (struct sockaddr *)&at, &n) == 0);
+  ration_go(nameserver, (void *)(long)fd);
+  for (int i = 0; i < 5; i++) MUST(ration_go_attr(resolves, &at, &big) == 0);
+  until(5);
+  return 0;
+}
+
+static void waits_for_child(void *arg) {
+  int p[2], status;
+  char c;
+  MUST(pipe(p) == 0);
+  pid_t pid = fork();
+  if (pid == 0) {
+    close(p[1]);
+    _exit(read(p[0], &c, 1) == 1 ? 5 : 1);
+  }
+  if ((long)arg % 2) {
+    siginfo_t si;
+    ration_go(poke, (void *)(long)p[1]);
+    MUST(waitid(P_PID, (id_t)pid, &si, WEXITED) == 0 && si.si_status == 5);
+  } else {
+    ration_go(poke, (void *)(long)p[1]);
+    MUST(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5);
+  }
+  add_one(NULL);
+}
+/* More than there are Ps wait for children that only others can end. */
+static int others_run_while_some_wait_for_children(void) {
+  for (long i = 0; i < 6; i++) ration_go(waits_for_child, (void *)i);
+  until(6);
+  return 0;
+}
+
 /* --- connect --- */
 
 /* A listener whose queue is full: connecting to it takes until there is room. */
@@ -1127,6 +1200,8 @@ static const struct check {
     C(those_that_wait_for_several_hold_no_thread),
     C(polls_say_what_they_ever_said),
     C(those_that_wait_for_all_hold_no_thread),
+    C(others_run_while_one_resolves),
+    C(others_run_while_some_wait_for_children),
     C(those_that_connect_hold_no_thread),
     C(connect_says_what_it_ever_said),
     C(the_flag_that_connect_borrows_is_not_seen),
