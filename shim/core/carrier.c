@@ -527,8 +527,10 @@ static enum bed lie_down(struct carrier *c) {
     atomic_store_explicit(&light.idle, c, memory_order_relaxed);
     light.nidle++;
   }
-  bool dead = __atomic_load_n(&light.in_main, __ATOMIC_RELAXED) && !polls && !light.poller && all_idle() && light.global.len == 0 &&
-              light.nidle + light.nwired == light.ncarriers && sched.nms == light.ncarriers + 1 && netpoll_waiters() == 0;
+  /* births: pairs with come_alive in preload/thread.c, the new M is counted before it is no birth any more */
+  bool dead = __atomic_load_n(&light.in_main, __ATOMIC_RELAXED) && atomic_load_explicit(&light.births, memory_order_acquire) == 0 &&
+              !polls && !light.poller && all_idle() && light.global.len == 0 && light.nidle + light.nwired == light.ncarriers &&
+              sched.nms == light.ncarriers + 1 && netpoll_waiters() == 0;
   light_drop();
   if (dead && nothing_runs()) report_deadlock();
   /*
@@ -617,18 +619,19 @@ static struct g *find(struct carrier *c) {
 
 /* --- the thread --- */
 
-static void block_signals(void) {
-  /* Signals of the program go to its own threads; a G's stack is small.  Faults, SIGURG and glibc's own (32, 33) come through. */
-  static const int open[] = {SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, 32, 33};
+uint64_t carrier_sigmask(void) {
+  /* Signals of the program go to its own threads; a G's stack is small.  Faults, SIGURG and glibc's own (32, 33) come through.
+   * The kernel blocks SIGKILL and SIGSTOP in no mask, nor says so. */
+  static const int open[] = {SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, 32, 33, SIGKILL, SIGSTOP};
   uint64_t mask = ~(uint64_t)0;
   for (size_t i = 0; i < sizeof open / sizeof *open; i++) mask &= ~((uint64_t)1 << (open[i] - 1));
-  sys_sigmask(mask);
+  return mask;
 }
 
 static void *carrier_main(void *arg) {
   struct carrier *c = arg;
   prctl(PR_SET_NAME, "ration-carrier");
-  block_signals();
+  sys_sigmask(carrier_sigmask());
   c->errno_at = &errno;
   c->m = m_self ? m_self : &c->no_m;
   c->m->carrier = c;

@@ -101,8 +101,9 @@ struct light {
   _Atomic int64_t ngs_outside; /* born outside of any P, minus died there */
   _Atomic uint64_t now;        /* coarse; the monitor's */
   struct g *main_g;
-  uint64_t mask; /* of the thread that started all this: what a forked child gets instead of a carrier's */
-  bool in_main;  /* ration_main runs the program */
+  uint64_t mask;           /* of the thread that started all this: what a forked child gets instead of a carrier's */
+  bool in_main;            /* ration_main runs the program */
+  _Atomic uint32_t births; /* threads that are made and are no Ms yet: somebody who may ready a G */
 };
 extern struct light light;
 
@@ -163,7 +164,8 @@ void light_put(struct carrier *c, struct g *g, bool next);
 void light_put_global(struct g *g);
 
 /* --- carrier.c --- */
-void carrier_wakep(void); /* somebody made a G runnable: see to it that an idle P finds it */
+uint64_t carrier_sigmask(void); /* what a carrier blocks */
+void carrier_wakep(void);       /* somebody made a G runnable: see to it that an idle P finds it */
 static inline void carrier_wake_idle(void) {
   if (atomic_load_explicit(&light.idle_pqs, memory_order_relaxed) && atomic_load_explicit(&light.nspinning, memory_order_relaxed) == 0)
     carrier_wakep();

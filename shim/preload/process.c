@@ -18,7 +18,8 @@
  * and TLS, so it borrows the parent's M and G as well, and gives all back by exec or _exit.  What would
  * harm the parent (giving up its P for an exec, changing its shadow mask) is asked of process_in_vfork_child() first.
  *
- * exec and spawn: the new program inherits mask and dispositions, so they are made what our program thinks they are.
+ * exec and spawn: the new program inherits mask and dispositions, so they are made what our program thinks they are.  In a light G
+ * that is not the mask of the carrier but light.mask.
  *
  * Not wrapped: _exit, quick_exit, abort: the daemon sees the hang-up.
  */
@@ -27,6 +28,8 @@
 #include "preload/call.h"
 
 #include <grp.h>
+#include <pthread.h>
+#include <string.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <spawn.h>
@@ -36,8 +39,11 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <unistd.h>
+#include "core/carrier.h"
 #include "core/sched.h"
 #include "core/sys.h"
+#include "preload/lightio.h"
+#include "sync/lot.h"
 
 typedef void fork_hook(void);
 
@@ -164,9 +170,15 @@ int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...) CALL_ALIA
 /* --- exec --- */
 
 #define EXEC_GATE 0x100u
+#define EXEC_MASK 0x200u
 
 unsigned process_exec_begin(void) {
-  unsigned what = signal_exec_begin();
+  unsigned what = 0;
+  if (signal_carriers_mask()) {
+    what = EXEC_MASK;
+    sys_sigmask(light.mask);
+  }
+  what |= signal_exec_begin();
   if (process_in_vfork_child()) return what;
   gate_exec_prepare();
   return what | EXEC_GATE;
@@ -174,7 +186,8 @@ unsigned process_exec_begin(void) {
 
 void process_exec_failed(unsigned what) {
   if (what & EXEC_GATE) gate_exec_failed();
-  signal_exec_failed(what);
+  signal_exec_failed(what & ~(EXEC_GATE | EXEC_MASK));
+  if (what & EXEC_MASK) sys_sigmask(carrier_sigmask());
 }
 
 #define EXEC(call)                         \
@@ -232,6 +245,25 @@ EXPORT int execle(const char *path, const char *arg, ...) {
 
 /* --- spawn: the child inherits the mask of this thread, and the parent waits until it has exec'ed --- */
 
+/* For a light G: the child gets the program's mask, not the carrier's, unless the caller names one. */
+static const posix_spawnattr_t *spawn_attr(const posix_spawnattr_t *attr, posix_spawnattr_t *ours) {
+  short flags = 0;
+  sigset_t mask;
+  if (!signal_carriers_mask()) return attr;
+  if (attr) {
+    *ours = *attr; /* plain data in glibc, also what has no getter everywhere (cgroup) */
+    posix_spawnattr_getflags(attr, &flags);
+  } else {
+    posix_spawnattr_init(ours);
+  }
+  if (flags & POSIX_SPAWN_SETSIGMASK) return attr;
+  sigemptyset(&mask);
+  memcpy(&mask, &light.mask, sizeof light.mask);
+  posix_spawnattr_setsigmask(ours, &mask);
+  posix_spawnattr_setflags(ours, (short)(flags | POSIX_SPAWN_SETSIGMASK));
+  return ours;
+}
+
 #define SPAWN(type, enter, call)             \
   ({                                         \
     bool opened_ = signal_spawn_begin();     \
@@ -242,16 +274,71 @@ EXPORT int execle(const char *path, const char *arg, ...) {
 
 EXPORT int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict acts,
                        const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]) {
-  return SPAWN(int, gate_enter(), REAL(posix_spawn)(pid, path, acts, attr, argv, envp));
+  posix_spawnattr_t ours;
+  return SPAWN(int, gate_enter(), REAL(posix_spawn)(pid, path, acts, spawn_attr(attr, &ours), argv, envp));
 }
 
 EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict acts,
                         const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]) {
-  return SPAWN(int, gate_enter(), REAL(posix_spawnp)(pid, file, acts, attr, argv, envp));
+  posix_spawnattr_t ours;
+  return SPAWN(int, gate_enter(), REAL(posix_spawnp)(pid, file, acts, spawn_attr(attr, &ours), argv, envp));
 }
 
-EXPORT int system(const char *command) { return SPAWN(int, gate_enter_blocking(WAIT_CHILD), REAL(system)(command)); }
-EXPORT FILE *popen(const char *command, const char *mode) { return SPAWN(FILE *, gate_enter(), REAL(popen)(command, mode)); }
+/*
+ * system and popen spawn inside of libc, with the mask of the thread.  For a light G they do so in a thread of their own: it has the
+ * program's mask, and handlers that come meanwhile run on a stack that is made for them.  The G parks.
+ * Rejected: opening the carrier's mask for the call.  A handler might run on the G's small stack, and system takes as long as its command.
+ */
+struct errand {
+  struct note done;
+  const char *command, *mode; /* mode null: system */
+  int status, err;
+  FILE *f;
+};
+
+static void *run_errand(void *arg) {
+  struct errand *e = arg;
+  if (e->mode)
+    e->f = popen(e->command, e->mode);
+  else
+    e->status = system(e->command);
+  e->err = errno;
+  note_set(&e->done, false);
+  return NULL;
+}
+
+/* errno is that of the M which the G is on by now. */
+static __attribute__((noinline)) void take_errno(const struct errand *e) { errno = e->err; }
+
+/* False: not in a light G, or there is no thread to be had. */
+static bool send_errand(struct errand *e) {
+  pthread_t t;
+  pthread_attr_t attr;
+  if (!light_running() || !signal_carriers_mask()) return false;
+  int saved = errno;
+  pthread_attr_init(&attr);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  int r = pthread_create(&t, &attr, run_errand, e);
+  pthread_attr_destroy(&attr);
+  errno = saved;
+  if (r != 0) return false;
+  note_wait(&e->done, NULL, WAIT_CHILD);
+  take_errno(e);
+  return true;
+}
+
+EXPORT int system(const char *command) {
+  struct errand e = {.command = command};
+  if (command && send_errand(&e)) return e.status;
+  return SPAWN(int, gate_enter_blocking(WAIT_CHILD), REAL(system)(command));
+}
+
+EXPORT FILE *popen(const char *command, const char *mode) {
+  struct errand e = {.command = command, .mode = mode};
+  if (send_errand(&e)) return e.f;
+  return SPAWN(FILE *, gate_enter(), REAL(popen)(command, mode));
+}
+
 EXPORT int pclose(FILE *f) { return CALL_ONCE_BLOCKING(int, WAIT_CHILD, REAL(pclose)(f)); }
 
 /* --- credentials: glibc changes those of its threads, and waits for them --- */

@@ -48,6 +48,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <ucontext.h>
+#include "core/carrier.h"
 #include "core/preempt.h"
 #include "core/sys.h"
 #include "preload/process.h"
@@ -455,6 +456,13 @@ void signal_born(void) {
   if (!(now & URG_BIT)) return;
   signal_tls.blocked = true;
   real_urg(false);
+}
+
+bool signal_carriers_mask(void) {
+  uint64_t now = 0;
+  if (!carrier_now()) return false;
+  raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&now, sizeof now);
+  return now == carrier_sigmask();
 }
 
 unsigned signal_exec_begin(void) {

@@ -62,6 +62,9 @@ void signal_exec_failed(unsigned what);
 bool signal_spawn_begin(void);
 void signal_spawn_end(bool was);
 
+/* A light G asks, and has left the mask of its carrier as it is: what it begins (a thread, a program) is to have light.mask instead. */
+bool signal_carriers_mask(void);
+
 /* A call that waits with a mask of its own (ppoll, sigsuspend): `mask` is the
  * program's, the result is what to pass on (null stays null).  Make the call, then end. */
 struct signal_scope {

@@ -13,13 +13,15 @@
 #include <sys/mman.h>
 #include <threads.h>
 #include "client/env.h"
+#include "core/carrier.h"
 #include "core/sched.h"
 #include "preload/real.h"
 #include "preload/signal.h"
 
 #define REAL_THREAD(X)                                                                     \
   X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *)) \
-  X(int, thrd_create, (thrd_t *, thrd_start_t, void *))
+  X(int, thrd_create, (thrd_t *, thrd_start_t, void *))                                    \
+  X(int, pthread_attr_getsigmask_np, (const pthread_attr_t *, sigset_t *))
 REAL_DEFINE(REAL_THREAD)
 
 /* What the new thread needs to know; from a free list of our own, for malloc may be the caller. */
@@ -30,6 +32,7 @@ struct birth {
   void *arg;
   struct m *m;
   struct fair fair;
+  bool by_g; /* it would inherit a carrier's mask */
 };
 
 static struct lock births_lock; /* guards free_births */
@@ -92,9 +95,11 @@ static void at_end(void *value) {
 static struct birth come_alive(struct birth *given) {
   struct birth b = *given;
   birth_put(given);
+  if (b.by_g) sys_sigmask(light.mask);
   signal_born();
   if (have_key) pthread_setspecific(end_key, (void *)1);
   m_start(b.m, &b.fair);
+  atomic_fetch_sub_explicit(&light.births, 1, memory_order_release); /* pairs with lie_down in core/carrier.c */
   return b;
 }
 
@@ -117,7 +122,9 @@ static struct birth *birth_make(void) {
     birth_put(b);
     return NULL;
   }
+  atomic_fetch_add_explicit(&light.births, 1, memory_order_relaxed); /* a G that parks after this takes it along */
   b->fair = (struct fair){0};
+  b->by_g = false;
   if (m_self) {
     sched_lock();
     sched_charge(m_self, sched_hooks.now());
@@ -130,6 +137,13 @@ static struct birth *birth_make(void) {
 static void birth_undo(struct birth *b) {
   m_free(b->m);
   birth_put(b);
+  atomic_fetch_sub_explicit(&light.births, 1, memory_order_relaxed);
+}
+
+/* The attributes name a mask for the thread (glibc 2.32). */
+static bool has_mask(const pthread_attr_t *attr) {
+  sigset_t set;
+  return attr && REAL_HAS(pthread_attr_getsigmask_np) && REAL(pthread_attr_getsigmask_np)(attr, &set) == 0;
 }
 
 EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
@@ -137,6 +151,7 @@ EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
   b->fn = fn;
   b->arg = arg;
+  b->by_g = signal_carriers_mask() && !has_mask(attr);
   bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
   signal_spawn_end(opened);
@@ -149,6 +164,7 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   if (!b) return REAL(thrd_create)(t, fn, arg);
   b->cfn = fn;
   b->arg = arg;
+  b->by_g = signal_carriers_mask();
   bool opened = signal_spawn_begin();
   int r = REAL(thrd_create)(t, start_thrd, b);
   signal_spawn_end(opened);

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <resolv.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -731,6 +732,66 @@ static int others_run_while_some_wait_for_children(void) {
   return 0;
 }
 
+/* --- what a G begins has the program's mask, not the carrier's --- */
+
+/* A program that says by its status whether it blocks nothing.  (Not a shell: some open the mask themselves.) */
+#define SHOWS_MASK "grep", "-q", "^SigBlk:[[:space:]]*0000000000000000$", "/proc/self/status"
+static void *a_thread_of_a_g(void *arg) {
+  sigset_t now;
+  MUST(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0 && !sigismember(&now, SIGTERM) && !sigismember(&now, SIGINT));
+  return arg;
+}
+static bool spawned_well(const posix_spawnattr_t *attr) {
+  pid_t pid;
+  int status;
+  const char *argv[] = {SHOWS_MASK, NULL};
+  MUST(posix_spawnp(&pid, "grep", NULL, attr, (char *const *)(uintptr_t)argv, environ) == 0);
+  MUST(waitpid(pid, &status, 0) == pid);
+  return status == 0;
+}
+static int what_a_g_begins_has_the_programs_mask(void) {
+  sigset_t mine, now;
+  pthread_t t;
+  int status;
+  MUST(pthread_sigmask(SIG_BLOCK, NULL, &mine) == 0 && sigismember(&mine, SIGTERM)); /* a carrier's */
+  posix_spawnattr_t attr;
+  posix_spawnattr_init(&attr);
+  MUST(spawned_well(NULL) && spawned_well(&attr));
+  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP);
+  MUST(spawned_well(&attr));
+  sigset_t usr1;
+  sigemptyset(&usr1);
+  sigaddset(&usr1, SIGUSR1);
+  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+  posix_spawnattr_setsigmask(&attr, &usr1);
+  MUST(!spawned_well(&attr)); /* the caller's own counts */
+  MUST(system("grep -q '^SigBlk:[[:space:]]*0000000000000000$' /proc/self/status") == 0);
+  MUST(WEXITSTATUS(system("exit 7")) == 7 && system(NULL) != 0);
+  FILE *f = popen("echo well", "r");
+  char line[20] = "";
+  MUST(f && fgets(line, sizeof line, f) && strcmp(line, "well\n") == 0 && pclose(f) == 0);
+  errno = 0;
+  MUST(!popen("true", "nonsense") && errno == EINVAL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    execlp("grep", SHOWS_MASK, NULL);
+    _exit(1);
+  }
+  MUST(waitpid(pid, &status, 0) == pid && status == 0);
+  pid = vfork();
+  if (pid == 0) {
+    execlp("grep", SHOWS_MASK, NULL);
+    _exit(1);
+  }
+  MUST(waitpid(pid, &status, 0) == pid && status == 0);
+  MUST(execl("/nowhere/at/all", "x", NULL) == -1 && errno == ENOENT);
+  MUST(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0 && memcmp(&mine, &now, 8) == 0);
+  MUST(pthread_create(&t, NULL, a_thread_of_a_g, NULL) == 0);
+  pthread_join(t, NULL);
+  execlp("grep", SHOWS_MASK, NULL);
+  return 1;
+}
+
 /* --- connect --- */
 
 /* A listener whose queue is full: connecting to it takes until there is room. */
@@ -1202,6 +1263,7 @@ static const struct check {
     C(those_that_wait_for_all_hold_no_thread),
     C(others_run_while_one_resolves),
     C(others_run_while_some_wait_for_children),
+    C(what_a_g_begins_has_the_programs_mask),
     C(those_that_connect_hold_no_thread),
     C(connect_says_what_it_ever_said),
     C(the_flag_that_connect_borrows_is_not_seen),
@@ -1268,7 +1330,12 @@ int main(int argc, char **argv) {
   }
   for (size_t i = 0; i < n && argc >= 2; i++) {
     chosen = &checks[i];
-    if (argc == 3 && strcmp(argv[2], chosen->name) == 0) return ration_main(argc, argv, prog);
+    if (argc == 3 && strcmp(argv[2], chosen->name) == 0) {
+      sigset_t empty;
+      sigemptyset(&empty);
+      sigprocmask(SIG_SETMASK, &empty, NULL); /* whoever runs the tests may have another */
+      return ration_main(argc, argv, prog);
+    }
     if (argc == 2 && strcmp(argv[1], chosen->name) == 0) return judge(chosen, argc, argv);
   }
   fprintf(stderr, "usage: light list | light NAME\n");
