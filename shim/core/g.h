@@ -57,6 +57,7 @@ struct fair {
 };
 
 struct m;
+struct ration_context;
 struct g {
   struct g *next, *prev; /* in a gqueue, or the free list */
   uint64_t id;
@@ -86,14 +87,15 @@ struct g {
   uint32_t stack_bytes;
   uint32_t locked; /* ration_lock_os_thread, nested */
   int saved_errno;
-  bool in_libcall; /* inside of a long call into libc: what that calls must not park (preload/lightio.c) */
-  _Atomic uint32_t wake;        /* of a G that is a thread: futex, 1: readied */
-  uint64_t created_by;          /* id */
-  const void *waiting_on;       /* the channel, mutex, ...; for dumps and leak checks */
-  const void *selects;          /* the select that it is parked in; for leak checks */
-  void *wait;                   /* of shim/sync, while it is parked: what it waits with */
-  _Atomic uint32_t select_done; /* of select: 0 armed, 1 someone has won */
-  struct fiber fiber;           /* what sanitizers know it by */
+  bool in_libcall;               /* inside of a long call into libc: what that calls must not park (preload/lightio.c) */
+  _Atomic uint32_t wake;         /* of a G that is a thread: futex, 1: readied */
+  uint64_t created_by;           /* id */
+  const void *waiting_on;        /* the channel, mutex, ...; for dumps and leak checks */
+  const void *selects;           /* the select that it is parked in; for leak checks */
+  void *wait;                    /* of shim/sync, while it is parked: what it waits with */
+  _Atomic uint32_t select_done;  /* of select: 0 armed, 1 someone has won */
+  struct ration_context *io_ctx; /* [own] ends its waits for descriptors; a reference.  Null: none */
+  struct fiber fiber;            /* what sanitizers know it by */
   char name[24];
 };
 

@@ -280,7 +280,11 @@ bool g_yield(void) {
 
 /* --- birth and death --- */
 
+/* shim/sync's: drops the reference to the context that g has bound. */
+void sync_g_unbinds(struct g *g) __attribute__((weak));
+
 static _Noreturn void end_g(void) {
+  if (__builtin_expect(carrier_now()->g->io_ctx != NULL, 0)) sync_g_unbinds(carrier_now()->g);
   struct carrier *c = carrier_now();
   carrier_hold(c);
   struct g *g = c->g;
@@ -313,6 +317,7 @@ static void prepare(struct g *g, ration_fn *fn, void *arg, const char *name) {
   g->locked = 0;
   g->saved_errno = 0;
   g->in_libcall = false;
+  g->io_ctx = NULL;
   g->trimmed = false;
   g->hands_over = false;
   g->readied = G_READIED_NONE;

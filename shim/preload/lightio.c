@@ -22,11 +22,13 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
 #include "preload/lightdisk.h"
 #include "ration/g.h"
+#include "sync/context.h"
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
@@ -88,6 +90,54 @@ static long poll_one(int fd, short events) {
   return r > 0 ? p.revents : r;
 }
 
+/* --- the context of a G --- */
+
+/*
+ * Its hook is in the frame of each wait, so that binding costs nothing but when a G waits.
+ *
+ *   the G      hook_add: 0; netpoll_wait(call); hook_remove: true, or false: waits until left is 0
+ *   ctx ends   takes the hook out; netpoll_stop(call); left = 0
+ *
+ * Whether the end comes before the G has parked, while it does, or after, is all the same to netpoll_stop.
+ */
+struct bound {
+  struct netpoll_call call;
+  struct context_hook hook;
+  _Atomic uint32_t left; /* 1: bound_ended has not finished */
+};
+
+static void bound_ended(struct context_hook *h, int err) {
+  struct bound *b = h->arg;
+  (void)err;
+  netpoll_stop(&b->call);
+  atomic_store_explicit(&b->left, 0, memory_order_release); /* pairs with park_bound: b may go after this */
+}
+
+/* dir < 0: any of n; else want is one descriptor in this direction. */
+static __attribute__((noinline)) int park_bound(const struct netpoll_want *want, size_t n, int dir, uint64_t until) {
+  struct bound b = {.hook = {.fn = bound_ended}, .left = 1};
+  b.hook.arg = &b;
+  if (context_hook_add(g_self()->io_ctx, &b.hook)) return -ECANCELED;
+  int r =
+      dir < 0 ? netpoll_wait_any(want, n, until, &b.call) : netpoll_wait(want->fd, (enum netpoll_dir)dir, want->seen[dir], until, &b.call);
+  if (!context_hook_remove(&b.hook))
+    while (atomic_load_explicit(&b.left, memory_order_acquire)) g_yield(); /* pairs with bound_ended */
+  return r;
+}
+
+int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until) {
+  if (__builtin_expect(!carrier_now()->g->io_ctx, 1)) return netpoll_wait(fd, dir, seen, until, NULL);
+  struct netpoll_want want = {.fd = fd};
+  want.seen[dir] = seen;
+  return park_bound(&want, 1, (int)dir, until);
+}
+
+int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until) {
+  return carrier_now()->g->io_ctx ? park_bound(want, n, -1, until) : netpoll_wait_any(want, n, until, NULL);
+}
+
+int lightio_over(void) { return context_err(carrier_now()->g->io_ctx); }
+
 /* What one call needs to remember over its parks. */
 struct op {
   int fd;
@@ -97,10 +147,22 @@ struct op {
   uint64_t deadline;
 };
 
-/* Before each try. */
-static inline void op_look(struct op *op) { op->seen = netpoll_edges(op->fd, op->dir); }
+static bool is_file(int fd) {
+  struct stat st;
+  return raw_syscall2(SYS_fstat, fd, (long)&st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
+}
 
-/* After -EAGAIN. 0: try again; else the call's result: -EAGAIN; -EPERM: call it as it is. */
+/* Before each try.  0, or the error of the G's context, which is over. */
+static inline int op_look(struct op *op) {
+  if (__builtin_expect(carrier_now()->g->io_ctx != NULL, 0)) {
+    int err = lightio_over();
+    if (err && !is_file(op->fd)) return err;
+  }
+  op->seen = netpoll_edges(op->fd, op->dir);
+  return 0;
+}
+
+/* After -EAGAIN. 0: try again; else the call's result: -EAGAIN, or the context's error; -EPERM: call it as it is. */
 static int op_wait(struct op *op) {
   if (!op->asked) {
     bool plain = netpoll_plain(op->fd);
@@ -108,13 +170,14 @@ static int op_wait(struct op *op) {
     op->deadline = plain ? UINT64_MAX : socket_deadline(op->fd, op->dir);
     op->asked = true;
   }
-  int r = netpoll_wait(op->fd, op->dir, op->seen, op->deadline, NULL);
-  return r == -ETIMEDOUT ? -EAGAIN : r == 0 ? 0 : -EPERM;
+  int r = lightio_park(op->fd, op->dir, op->seen, op->deadline);
+  return r == -ETIMEDOUT ? -EAGAIN : r == -ECANCELED ? lightio_over() : r == 0 ? 0 : -EPERM;
 }
 
 #define POLL_LOOP(op, attempt, blocking)                        \
   for (;;) {                                                    \
-    op_look(&(op));                                             \
+    int over_ = op_look(&(op));                                 \
+    if (over_) return lightio_result(over_);                    \
     long r_ = (attempt);                                        \
     if (r_ != -EAGAIN) return lightio_result(r_);               \
     int w_ = op_wait(&(op));                                    \
@@ -199,10 +262,10 @@ static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
   if ((flags & (MSG_PEEK | MSG_OOB | MSG_TRUNC)) || m.msg_name || m.msg_control || !is_stream(fd))
     return lightio_result(BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags)));
   for (;;) {
-    op_look(&op);
+    int ended = op_look(&op);
     long ev = done ? poll_one(fd, POLLIN) : POLLIN;
     if (done && (ev & POLLERR) && !bytes_there(fd)) return (ssize_t)done;
-    long r = ev ? raw_syscall3(SYS_recvmsg, fd, (long)&m, flags | MSG_DONTWAIT) : -EAGAIN;
+    long r = ended ? ended : ev ? raw_syscall3(SYS_recvmsg, fd, (long)&m, flags | MSG_DONTWAIT) : -EAGAIN;
     bool over = r != -EAGAIN && (r <= 0 || done + (size_t)r >= all);
     if (r == -EAGAIN) {
       int w = op_wait(&op);
@@ -266,8 +329,8 @@ static ssize_t write_whole(struct out *o) {
   struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
   size_t done = 0;
   for (;;) {
-    op_look(&op);
-    long r = o->attempt(o, done, false);
+    int over = op_look(&op);
+    long r = over ? over : o->attempt(o, done, false);
     bool last = false;
     if (r == -EAGAIN) {
       int w = op_wait(&op);
@@ -342,7 +405,8 @@ ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   for (;;) {
-    op_look(&op);
+    int over = op_look(&op);
+    if (over) return (int)lightio_result(over);
     if (poll_one(fd, POLLIN) == 0) {
       int w = op_wait(&op);
       if (w == 0) continue;
@@ -387,10 +451,13 @@ static long begin_connect(int fd, const struct sockaddr *to, socklen_t len, bool
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
   struct op op = {.fd = fd, .dir = NETPOLL_WRITE};
   bool begun;
+  int over = op_look(&op);
+  if (over) return (int)lightio_result(over);
   long first = begin_connect(fd, to, len, &begun);
   if (!begun || (first != -EINPROGRESS && first != -EALREADY)) return (int)lightio_result(first);
   for (;;) {
-    op_look(&op);
+    over = op_look(&op);
+    if (over) return (int)lightio_result(over);
     if (poll_one(fd, POLLOUT) != 0) break;
     int w = op_wait(&op);
     if (w == -EPERM) break;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include "core/carrier.h"
+#include "core/netpoll.h"
 
 /* The caller is a light G that may park. */
 static inline bool light_running(void) {
@@ -25,6 +26,14 @@ int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_C
  */
 void libcall_begin(enum wait_reason why);
 void libcall_end(void);
+
+/*
+ * netpoll_wait and netpoll_wait_any for the calling G, whose context ends them too: -ECANCELED; then lightio_over says how.
+ */
+int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until);
+int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
+/* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
+int lightio_over(void);
 
 /* A system call's result as libc returns it, with errno of the M that the G is on by now. */
 ssize_t lightio_result(long r);

@@ -42,16 +42,18 @@ static void note_edges(struct netpoll_want *want, size_t n) {
 static int park_for(const struct netpoll_want *want, size_t n, uint64_t until) {
   if (n == 1 && !(want->dir[0] && want->dir[1])) {
     enum netpoll_dir dir = want->dir[NETPOLL_READ] ? NETPOLL_READ : NETPOLL_WRITE;
-    int r = netpoll_wait(want->fd, dir, want->seen[dir], until, NULL);
+    int r = lightio_park(want->fd, dir, want->seen[dir], until);
     if (r != -EPERM) return r;
   }
-  return netpoll_wait_any(want, n, until, NULL);
+  return lightio_park_any(want, n, until);
 }
 
 /* Looks until something is there, or the time is over: what look says.  -EPERM: it can't be waited for. */
 static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, long (*look)(void *), void *arg) {
   bool closed = false;
   for (;;) {
+    int over = lightio_over();
+    if (over) return over;
     note_edges(want, n);
     long r = look(arg);
     if (r == -EINTR) continue; /* ours, as in poll_one */
@@ -59,7 +61,7 @@ static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, l
     int w = park_for(want, n, until);
     if (w == -EBADF && !closed)
       closed = true; /* just now: the look says it better; but select does not see numbers above the table's end */
-    else if (w != 0 && w != -ETIMEDOUT)
+    else if (w != 0 && w != -ETIMEDOUT && w != -ECANCELED)
       return -EPERM;
   }
 }
@@ -87,7 +89,8 @@ static long poll_until(struct poll_call *p, struct netpoll_want *want, uint64_t 
 int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until) {
   struct poll_call p = {fds, n};
   struct netpoll_want few[FEW], *want = few;
-  long r = 0;
+  long r = lightio_over();
+  if (r != 0) return (int)lightio_result(r);
   if (n > FEW) { /* also: an n that is too large, or fds that are not there, are found by the kernel */
     r = poll_look(&p);
     if (r != 0 && r != -EINTR) return (int)lightio_result(r);

@@ -292,6 +292,27 @@ struct ration_context *ration_context_without_cancel(struct ration_context *pare
   return c;
 }
 
+/* --- bound to the calls of a G: preload/lightio.c asks --- */
+
+static int bind_io(struct g *g, struct ration_context *ctx) {
+  struct ration_context *was = g->io_ctx;
+  g->io_ctx = ctx == &background ? NULL : ration_context_ref(ctx);
+  ration_context_unref(was); /* may park: the last */
+  return 0;
+}
+
+int ration_io_context(struct ration_context *ctx) {
+  struct g *g = g_self();
+  return g->kind == G_LIGHT ? bind_io(g, ctx) : -EINVAL;
+}
+
+struct ration_context *ration_io_context_bound(void) {
+  struct g *g = g_self();
+  return g->kind == G_LIGHT ? g->io_ctx : NULL;
+}
+
+void sync_g_unbinds(struct g *g) { bind_io(g, NULL); }
+
 /* --- asking --- */
 
 int ration_context_err(const struct ration_context *ctx) { return context_err(ctx); }

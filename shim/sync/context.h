@@ -19,6 +19,9 @@ struct context_hook {
 int context_hook_add(struct ration_context *ctx, struct context_hook *h);
 /* True: fn has not been called and won't be.  False: it has been or is being. */
 bool context_hook_remove(struct context_hook *h);
+struct g;
+/* g ends. */
+void sync_g_unbinds(struct g *g);
 /* As ration_context_err; null: 0. */
 int context_err(const struct ration_context *ctx);
 

@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <ration/context.h>
 #include <ration/ration.h>
 #include "../bench/raw_read.h"
 
@@ -909,6 +910,185 @@ static int a_full_unix_listener_holds_up_its_own_g(void) {
   return 0;
 }
 
+/* --- contexts that end waits --- */
+
+static struct ration_context *ctx;
+static int pipes[3][2], tcp_fds[2], full_pipe[2], ep_fd, quiet;
+static long call_that_waits(int which) {
+  char buf[100] = "";
+  struct epoll_event ev;
+  struct pollfd f[3];
+  fd_set in;
+  FD_ZERO(&in);
+  for (int i = 0; i < 3; i++) {
+    f[i] = (struct pollfd){.fd = pipes[i][0], .events = POLLIN};
+    FD_SET(pipes[i][0], &in);
+  }
+  struct iovec v = {buf, sizeof buf};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  struct timespec minute = {60, 0};
+  int fd;
+  long r;
+  switch (which) {
+    case 0:
+      return read(pipes[0][0], buf, sizeof buf);
+    case 1:
+      return recv(tcp_fds[0], buf, sizeof buf, 0);
+    case 2:
+      return recv(tcp_fds[0], buf, sizeof buf, MSG_WAITALL);
+    case 3:
+      return recvmsg(tcp_fds[0], &m, 0);
+    case 4:
+      return accept(quiet, NULL, NULL);
+    case 5:
+      fd = socket(AF_INET, SOCK_STREAM, 0);
+      r = connect(fd, (struct sockaddr *)&server_at, sizeof server_at);
+      return close(fd), r;
+    case 6:
+      return poll(f, 3, -1);
+    case 7:
+      return poll(f, 1, 60000);
+    case 8:
+      return ppoll(NULL, 0, &minute, NULL);
+    case 9:
+      return select(FD_SETSIZE, &in, NULL, NULL, NULL);
+    case 10:
+      return epoll_wait(ep_fd, &ev, 1, -1);
+    case 11:
+      return write(full_pipe[1], buf, sizeof buf);
+    case 12:
+      return readv(pipes[1][0], &v, 1);
+    default:
+      return 0;
+  }
+}
+#define CALLS_THAT_WAIT 13
+static void prepare_calls(void) {
+  static char big[70000];
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int taken[2];
+  for (int i = 0; i < 3; i++) MUST(pipe(pipes[i]) == 0);
+  tcp_pair(tcp_fds);
+  quiet = listener(&at);
+  full_listener(taken);
+  MUST(pipe(full_pipe) == 0 && fcntl(full_pipe[1], F_SETFL, O_NONBLOCK) == 0);
+  while (write(full_pipe[1], big, sizeof big) > 0) continue;
+  MUST(fcntl(full_pipe[1], F_SETFL, 0) == 0);
+  struct epoll_event ev = {.events = EPOLLIN};
+  MUST((ep_fd = epoll_create1(0)) >= 0 && epoll_ctl(ep_fd, EPOLL_CTL_ADD, pipes[2][0], &ev) == 0);
+  atomic_store(&count, 0);
+}
+static void waits_with_context(void *arg) {
+  long which = (long)arg / 2;
+  bool timed = (long)arg % 2;
+  struct ration_context *own = timed ? ration_context_with_timeout(ctx, 30 * RATION_MS) : ration_context_ref(ctx);
+  MUST(ration_io_context_bound() == NULL);
+  MUST(ration_io_context(own) == 0 && ration_io_context_bound() == own);
+  ration_context_unref(own); /* the G has a reference */
+  atomic_fetch_add(&order, 1);
+  errno = 0;
+  MUST(call_that_waits((int)which) == -1);
+  MUST(errno == (timed ? ETIMEDOUT : ECANCELED));
+  MUST(call_that_waits((int)which) == -1); /* at once, the second time */
+  MUST(errno == (timed ? ETIMEDOUT : ECANCELED));
+  add_one(NULL);
+}
+static int a_bound_context_ends_each_wait(void) {
+  prepare_calls();
+  ctx = ration_context_with_cancel(NULL);
+  for (long i = 0; i < 2 * CALLS_THAT_WAIT; i++) ration_go(waits_with_context, (void *)i);
+  until(CALLS_THAT_WAIT);
+  while (atomic_load(&order) < 2 * CALLS_THAT_WAIT) ration_sleep(RATION_MS);
+  ration_sleep(5 * RATION_MS);
+  MUST(atomic_load(&count) == CALLS_THAT_WAIT);
+  ration_context_cancel(ctx);
+  until(2 * CALLS_THAT_WAIT);
+  ration_context_unref(ctx);
+  return 0;
+}
+
+static void has_none(void *arg) {
+  MUST(ration_io_context_bound() == NULL);
+  add_one(arg);
+}
+static void *no_g(void *arg) {
+  MUST(ration_io_context(ctx) == -EINVAL && ration_io_context_bound() == NULL);
+  return arg;
+}
+static int what_has_ended_fails_at_once(void) {
+  int p[2], s[2];
+  char c, name[] = "/tmp/ration-light-XXXXXX";
+  pthread_t t;
+  struct pollfd f[20];
+  ctx = ration_context_with_timeout(NULL, 0);
+  MUST(pipe(p) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+  for (int i = 0; i < 20; i++) f[i] = (struct pollfd){.fd = p[0], .events = POLLIN};
+  MUST(write(p[1], "abc", 3) == 3 && write(s[1], "abc", 3) == 3);
+  MUST(ration_io_context(ctx) == 0);
+  ration_go(has_none, NULL);
+  until(1);
+  MUST(read(p[0], &c, 1) == -1 && errno == ETIMEDOUT);
+  MUST(write(p[1], "x", 1) == -1 && errno == ETIMEDOUT);
+  MUST(poll(f, 1, -1) == -1 && errno == ETIMEDOUT);
+  MUST(poll(f, 20, 1000) == -1 && errno == ETIMEDOUT);
+  /* What does not wait is as ever; so are files. */
+  MUST(poll(f, 1, 0) == 1);
+  MUST(recv(s[0], &c, 1, MSG_DONTWAIT) == 1 && c == 'a');
+  int file = mkstemp(name);
+  MUST(file >= 0 && unlink(name) == 0 && write(file, "f", 1) == 1 && lseek(file, 0, SEEK_SET) == 0 && read(file, &c, 1) == 1);
+  /* Bound no more, or to one that goes on. */
+  MUST(ration_io_context(NULL) == 0 && ration_io_context_bound() == NULL);
+  MUST(read(p[0], &c, 1) == 1 && c == 'a');
+  struct ration_context *next_ctx = ration_context_with_timeout(NULL, 60 * RATION_SECOND);
+  MUST(ration_io_context(next_ctx) == 0 && read(p[0], &c, 1) == 1 && c == 'b');
+  MUST(ration_io_context(ration_context_background()) == 0 && read(p[0], &c, 1) == 1 && c == 'c');
+  MUST(pthread_create(&t, NULL, no_g, NULL) == 0 && pthread_join(t, NULL) == 0);
+  ration_context_unref(next_ctx);
+  ration_context_unref(ctx);
+  return 0;
+}
+
+/* Cancel, data and deadline at the same moment: the G returns once, and no byte is lost. */
+static struct ration_chan *rounds;
+static void reads_with_context(void *arg) {
+  struct ration_context *c;
+  struct pollfd f[2] = {{.fd = pipes[0][0], .events = POLLIN}, {.fd = pipes[1][0], .events = POLLIN}};
+  char b;
+  (void)arg;
+  for (int i = 0; ration_chan_recv(rounds, &c); i++) {
+    MUST(ration_io_context(c) == 0);
+    long r = i % 2 ? poll(f, 2, 1 + i % 3) : read(pipes[0][0], &b, 1);
+    MUST(r == 1 || (r == 0 && i % 2) || (r == -1 && (errno == ECANCELED || errno == ETIMEDOUT)));
+    MUST(ration_io_context(NULL) == 0);
+    if (i % 2 || r != 1) MUST(read(pipes[0][0], &b, 1) == 1);
+    ration_context_unref(c);
+    add_one(NULL);
+  }
+}
+static void cancels(void *arg) {
+  ration_context_cancel(arg);
+  ration_context_unref(arg);
+}
+static void writes_one(void *arg) {
+  (void)arg;
+  MUST(write(pipes[0][1], "x", 1) == 1);
+}
+static int an_end_and_data_at_once_lose_nothing(void) {
+  MUST(pipe(pipes[0]) == 0 && pipe(pipes[1]) == 0);
+  rounds = ration_chan_new(sizeof(struct ration_context *), 0);
+  ration_go(reads_with_context, NULL);
+  for (int i = 0; i < 500; i++) {
+    struct ration_context *c = i % 3 ? ration_context_with_cancel(NULL) : ration_context_with_timeout(NULL, (i % 7) * 10 * RATION_US);
+    ration_context_ref(c);
+    ration_chan_send(rounds, &c);
+    if (i % 5 == 0) ration_yield();
+    ration_go(i % 2 ? cancels : writes_one, c);
+    ration_go(i % 2 ? writes_one : cancels, c);
+    until(i + 1);
+  }
+  return 0;
+}
+
 /* A number that is used again is another descriptor, also when nobody told us of the closing. */
 static int a_descriptor_used_again_is_waited_for(void) {
   for (int i = 0; i < 20; i++) {
@@ -1268,6 +1448,9 @@ static const struct check {
     C(connect_says_what_it_ever_said),
     C(the_flag_that_connect_borrows_is_not_seen),
     C(a_full_unix_listener_holds_up_its_own_g),
+    C(a_bound_context_ends_each_wait),
+    C(what_has_ended_fails_at_once),
+    C(an_end_and_data_at_once_lose_nothing),
     C(a_descriptor_used_again_is_waited_for),
     C(a_blocked_thread_leaves_its_p),
     C(a_thread_blocked_by_hand_leaves_its_p),

@@ -65,6 +65,19 @@ RATION_API int ration_context_wait(struct ration_context *ctx);
 /* Waits for d.  0; the error of ctx, if it ends before. */
 RATION_API int ration_context_sleep(struct ration_context *ctx, ration_ns d);
 
+/*
+ * Binds ctx to the waits for descriptors of the calling G, until another is bound, null is, or the G ends; its children have none.  Go's
+ * SetDeadline, but for the G and not for the descriptor.  From then on read, write, recv, send, accept, connect, poll, select, epoll_wait
+ * and their kin return -1 when ctx has ended, with ETIMEDOUT or ECANCELED in errno: at once if it ended before, also where there would
+ * be data; else as soon as it ends.  A write that has written something says how much.  A connect goes on in the kernel: close the socket.
+ *
+ * Not concerned: regular files, calls that don't wait (MSG_DONTWAIT, a timeout of 0), sleeps (ration_context_sleep), and what holds its
+ * thread while it waits (man/ration_context.3).  The G holds a reference while ctx is bound.  0; -EINVAL: the caller is no light G.
+ */
+RATION_API int ration_io_context(struct ration_context *ctx);
+/* What is bound to the calling G, or null.  No reference of the caller's: take one to bind it again later. */
+RATION_API struct ration_context *ration_io_context_bound(void);
+
 /* One more reference; returns ctx.  Null: nothing. */
 RATION_API struct ration_context *ration_context_ref(struct ration_context *ctx);
 /*
