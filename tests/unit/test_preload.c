@@ -88,6 +88,10 @@ void netpoll_fresh(int fd) { (void)fd; }
 void netpoll_forget(int fd) { (void)fd; }
 void netpoll_set_plain(int fd) { (void)fd; }
 void netpoll_changed(int fd) { (void)fd; }
+bool netpoll_hold_flags(int fd) { return (void)fd, false; }
+void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
+struct light light;
+uint64_t carrier_sigmask(void) { return (uint64_t)not_here(); }
 #define NOT_HERE(type, name, ...) \
   type name(__VA_ARGS__) { return (type)not_here(); }
 NOT_HERE(ssize_t, lightio_read, int fd __attribute__((unused)), void *b __attribute__((unused)), size_t n __attribute__((unused)))
@@ -119,6 +123,8 @@ NOT_HERE(int, lightio_accept4, int fd __attribute__((unused)), struct sockaddr *
 NOT_HERE(int, lightio_connect, int fd __attribute__((unused)), const struct sockaddr *a __attribute__((unused)),
          socklen_t l __attribute__((unused)))
 NOT_HERE(int, lightio_ppoll, struct pollfd *f __attribute__((unused)), nfds_t n __attribute__((unused)), uint64_t u __attribute__((unused)))
+NOT_HERE(int, lightio_select, int n __attribute__((unused)), fd_set *r __attribute__((unused)), fd_set *w __attribute__((unused)),
+         fd_set *e __attribute__((unused)), uint64_t u __attribute__((unused)))
 NOT_HERE(int, lightio_epoll_wait, int ep __attribute__((unused)), struct epoll_event *e __attribute__((unused)),
          int n __attribute__((unused)), uint64_t u __attribute__((unused)))
 
