@@ -284,7 +284,6 @@ bool g_yield(void) {
 void sync_g_unbinds(struct g *g) __attribute__((weak));
 
 static _Noreturn void end_g(void) {
-  if (__builtin_expect(carrier_now()->g->io_ctx != NULL, 0)) sync_g_unbinds(carrier_now()->g);
   struct carrier *c = carrier_now();
   carrier_hold(c);
   struct g *g = c->g;
@@ -304,6 +303,7 @@ static void g_begin(void) {
   light_arrive();
   struct g *g = carrier_now()->g;
   g->fn(g->arg);
+  if (__builtin_expect(g->io_ctx != NULL, 0)) sync_g_unbinds(g);
   end_g();
 }
 
@@ -417,7 +417,8 @@ void ration_exit(void) {
     g_park(NULL, NULL, WAIT_NONE);
     __builtin_unreachable();
   }
-  if (sync_g_exits) sync_g_exits(c->g);
+  if (c->g->io_ctx) sync_g_unbinds(c->g);
+  if (sync_g_exits) sync_g_exits(carrier_now()->g);
   end_g();
 }
 

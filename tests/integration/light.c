@@ -832,6 +832,14 @@ static int those_that_connect_hold_no_thread(void) {
   return 0;
 }
 
+/* An address that refuses, and that nobody else gets meanwhile (nor we ourselves as the port to connect from). */
+static int refuse(struct sockaddr_in *at) {
+  socklen_t n = sizeof *at;
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  *at = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  MUST(bind(fd, (struct sockaddr *)at, sizeof *at) == 0 && getsockname(fd, (struct sockaddr *)at, &n) == 0);
+  return fd;
+}
 static int connect_says_what_it_ever_said(void) {
   int taken[2], l = full_listener(taken);
   struct sockaddr *at = (struct sockaddr *)&server_at;
@@ -845,6 +853,7 @@ static int connect_says_what_it_ever_said(void) {
   close(fd);
   close(l);
   /* Refused: the error is taken, and the same socket may be tried again. */
+  refuse(&server_at);
   fd = socket(AF_INET, SOCK_STREAM, 0);
   for (int i = 0; i < 3; i++) MUST(connect(fd, at, sizeof server_at) == -1 && errno == ECONNREFUSED);
   MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err == 0);
@@ -878,7 +887,7 @@ static void *looks_at_flags(void *arg) {
 static int the_flag_that_connect_borrows_is_not_seen(void) {
   pthread_t t;
   int fd = 0;
-  close(listener(&server_at)); /* refused, each time anew */
+  refuse(&server_at);
   MUST(pthread_create(&t, NULL, looks_at_flags, NULL) == 0);
   for (int i = 0; i < 50; i++, close(fd)) {
     fd = socket(AF_INET, SOCK_STREAM, 0);
