@@ -144,8 +144,12 @@ int service_start(struct service *svc, const char *name, void (*fn)(void), const
   raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
   struct start *s = (struct start *)(at + STACK_BYTES - sizeof(struct start));
   bool same = nfds == SERVICE_SAME_FILES;
-  *s = (struct start){
-      .fn = fn, .nfds = same ? 0 : nfds < FDS_MOST ? nfds : FDS_MOST, .same_files = same, .shares_files = !same && valgrind_here()};
+  *s = (struct start){.fn = fn,
+                      .nfds = same              ? 0
+                              : nfds < FDS_MOST ? nfds
+                                                : FDS_MOST,
+                      .same_files = same,
+                      .shares_files = !same && valgrind_here()};
   for (size_t i = 0; i < sizeof s->name - 1 && name[i]; i++) s->name[i] = name[i];
   for (unsigned i = 0; i < s->nfds; i++) s->fds[i] = fds[i];
   char *top = (char *)((uintptr_t)s & ~(uintptr_t)63);
