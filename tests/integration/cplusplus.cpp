@@ -10,12 +10,12 @@
 #include <vector>
 #include <ration/ration.h>
 
-#define CHECK(what)                                              \
-  do {                                                           \
-    if (!(what)) {                                               \
+#define CHECK(what)                                                  \
+  do {                                                               \
+    if (!(what)) {                                                   \
       std::printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
-      return 1;                                                  \
-    }                                                            \
+      return 1;                                                      \
+    }                                                                \
   } while (0)
 
 struct pair {
@@ -69,7 +69,8 @@ static int locks() {
     numbers[i] = static_cast<int>(i);
     auto add = [](void *n) {
       counted here;
-      ration_once_do(&once, [](void *) { firsts++; }, nullptr);
+      ration_once_do(
+          &once, [](void *) { firsts++; }, nullptr);
       if (ration_sema_acquire(&two, 1) != 0) return;
       ration_mutex_lock(&mu);
       sum += *static_cast<int *>(n);
@@ -100,7 +101,8 @@ static int the_rest() {
 
   ration_context *ctx = ration_context_with_cancel(nullptr);
   ration_group *grp = ration_group_new(ctx);
-  CHECK(ration_group_go(grp, [](void *) -> int { return -EDOM; }, nullptr) == 0);
+  CHECK(ration_group_go(
+            grp, [](void *) -> int { return -EDOM; }, nullptr) == 0);
   CHECK(ration_group_wait(grp) == -EDOM && ration_context_cause(ration_group_context(grp)) == -EDOM);
   ration_group_free(grp);
   ration_context_cancel(ctx);
@@ -111,7 +113,9 @@ static int the_rest() {
   w.size = 2;
   ration_workers *workers = ration_workers_new(&w);
   int done = 0;
-  CHECK(ration_workers_run(workers, [](void *d) { *static_cast<int *>(d) = 1; }, &done) == 0 && done == 1);
+  CHECK(ration_workers_run(
+            workers, [](void *d) { *static_cast<int *>(d) = 1; }, &done) == 0 &&
+        done == 1);
   ration_workers_free(workers);
 
   ration_timer *t = ration_timer_new(RATION_MS);

@@ -11,6 +11,7 @@
  *
  * Promises   no G waits while the pq is idle and the carrier sleeps; the pq has one holder; nspinning counts who searches.
  *
+ * optimize: 0
  * holds:
  * finds: -DBUG=1  no fence between lying down and looking again
  * finds: -DBUG=2  the fence and the last look come before lying down: who finds no carrier to wake has left meanwhile

@@ -16,6 +16,7 @@
  * A switch between threads of one process has no fence between the sched_switch tracepoint and user
  * mode: that the BPF program clears blocked_at by an exchange is what makes the way back safe (BUG=2).
  *
+ * optimize: 0
  * holds: -DBPF=1
  * holds: -DBPF=0
  * finds: -DBPF=1 -DBUG=1  no fence between `taken = 1` and the look at blocked_at
