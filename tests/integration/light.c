@@ -1249,7 +1249,7 @@ static int cold_fd;
 static void reads_anywhere(void *arg) {
   char buf[PAGE];
   unsigned x = (unsigned)(long)arg * 7919 + 1;
-  for (int i = 0; i < 30; i++) {
+  for (int i = 0; i < 10; i++) {
     x = x * 1103515245 + 12345;
     off_t at = (off_t)((x >> 8) % (FILE_BYTES / PAGE)) * PAGE;
     MUST(pread(cold_fd, buf, sizeof buf, at) == sizeof buf);
@@ -1392,8 +1392,7 @@ static int a_forked_child_reads_files(void) {
     _exit(0);
   }
   MUST(waitpid(pid, &status, 0) == pid && status == 0);
-  atomic_store(&count, 0);
-  return uncached_files_are_read_by_many();
+  return 0;
 }
 
 /* --- the ends of programs --- */
