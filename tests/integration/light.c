@@ -1259,7 +1259,7 @@ static void reads_anywhere(void *arg) {
 }
 
 static void ticks(void *arg) {
-  while (atomic_load(&count) < READERS) atomic_fetch_add((_Atomic long *)arg, 1), ration_yield();
+  while (atomic_load(&count) < READERS) atomic_fetch_add((_Atomic long *)arg, 1), ration_sleep(100 * RATION_US);
 }
 
 /* The ring has no descriptor that the program could see. */
