@@ -43,6 +43,7 @@
 #include "core/sched.h"
 #include "core/sys.h"
 #include "preload/lightio.h"
+#include "ration/g.h"
 #include "sync/lot.h"
 
 typedef void fork_hook(void);
@@ -100,8 +101,12 @@ static void step_aside(const char *why) {
 
 /* --- fork --- */
 
-void process_fork_prepare(void) {}
-void process_fork_parent(void) {}
+/*
+ * A light G is not preempted in between: it would keep malloc's locks until it has its turn again, and a carrier that makes
+ * another one meanwhile would wait for them with the P's queue in its hands.
+ */
+void process_fork_prepare(void) { ration_lock_os_thread(); }
+void process_fork_parent(void) { ration_unlock_os_thread(); }
 
 void process_fork_child(void) {
   atomic_store_explicit(&self_pid, (pid_t)sys_getpid(), memory_order_relaxed); /* one thread yet */
