@@ -33,6 +33,7 @@
 #define GLOBAL_BATCH (RUNQ_SIZE / 2)
 #define CARRIER_STACK (256u << 10)
 #define SPIN_ROUNDS 20
+#define LATER_LOW 16u
 
 /* --- pqs --- */
 
@@ -73,6 +74,16 @@ static struct pq *idle_pq_claim(struct carrier *c) {
 static bool all_idle(void) {
   uint64_t all = light.npqs == 64 ? ~(uint64_t)0 : ((uint64_t)1 << light.npqs) - 1;
   return atomic_load_explicit(&light.idle_pqs, memory_order_relaxed) == all;
+}
+
+/*
+ * Then nobody needs to sleep in netpoll: each looks there when its queue is empty, and at every 61st dispatch.  A sleeper would be woken by each
+ * single event, and could do nothing but queue the G.  (Who blocks in a call, or goes idle, sees to it that somebody does: nobody_polls.)  Lock held.
+ */
+static bool all_run(void) {
+  for (uint32_t i = 0; i < light.npqs; i++)
+    if (GLANCE(light.pqs[i].status) != PQ_RUNNING) return false;
+  return true;
 }
 
 bool carrier_work_for(struct pq *pq) { return carrier_gs_for(pq) || GLANCE(pq->timers.first) <= sys_now(); }
@@ -126,11 +137,18 @@ void carrier_wakep(void) {
   monitor_kick();
 }
 
+static bool nobody_polls(void) { return !GLANCE(light.poller) && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX); }
+
+bool carrier_wanted(struct pq *pq) {
+  if (carrier_work_for(pq)) return true;
+  return PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL ? nobody_polls() : !GLANCE(light.poller) && netpoll_waiters();
+}
+
 void carrier_handoff(struct pq *pq) {
   bool work = carrier_work_for(pq);
   light_take();
   /* Who queued a G globally just now saw no idle pq; and somebody has to wait for timers and descriptors. */
-  if (light.global.len || (!GLANCE(light.poller) && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX))) work = true;
+  if (light.global.len || nobody_polls()) work = true;
   struct carrier *c = work ? idle_carrier_take() : NULL;
   bool polls = c && c == light.poller;
   if (c)
@@ -223,9 +241,9 @@ void carrier_gate_enter(struct m *m) {
   struct pq *pq = c->pq;
   if (!pq) return;
   OWN_ADD(c->syscalls, 1);
-  bool wait = carrier_gs_for(pq);
+  bool gs = carrier_gs_for(pq), unpolled = !GLANCE(light.poller) && (netpoll_waiters() || GLANCE(pq->timers.first) != UINT64_MAX);
   atomic_store_explicit(&pq->status, PQ_CALL_OF(c), memory_order_release); /* pairs with the CAS in carrier_retake */
-  if (wait) monitor_syscall();
+  if (gs || unpolled) monitor_syscall(gs);
 }
 
 void carrier_gate_block(struct m *m) {
@@ -370,17 +388,21 @@ static struct g *later_pop(struct pq *pq) {
   return oldest;
 }
 
+/* The queue is never quite empty (two that yield): a spawner goes on when it is nearly so, or has waited for a slice. */
+static struct g *later_turn(struct pq *pq) {
+  if (!pq->later.len || GLANCE(pq->tick) / LIGHT_TICK % 2) return NULL;
+  return runq_len(&pq->runq) <= LATER_LOW || GLANCE(light.now) - pq->oldest_at >= LIGHT_SLICE_NS ? later_pop(pq) : NULL;
+}
+
 static struct g *find_own(struct carrier *c) {
   struct pq *pq = c->pq;
+  struct g *g;
   bool inherit;
   run_timers(&pq->timers);
   OWN_ADD(pq->tick, 1); /* or a P that comes by here alone, with preempted Gs, serves the global queue for ever */
-  if (GLANCE(pq->tick) % LIGHT_TICK == 0) {
-    struct g *g = global_get(c, 1);
-    if (g) return g;
-    if ((g = poll_now(c))) return g;
-  }
-  struct g *g = runq_get(&pq->runq, &inherit);
+  if (GLANCE(pq->tick) % LIGHT_TICK == 0 && ((g = later_turn(pq)) || (g = global_get(c, 1)) || (g = poll_now(c)))) return g;
+  if (netpoll_overdue() && (g = poll_now(c))) return g;
+  g = runq_get(&pq->runq, &inherit);
   return g ? g : later_pop(pq);
 }
 
@@ -468,7 +490,7 @@ static void go_idle(struct carrier *c) {
   if (anything()) pq_again(c); /* at a glance; lie_down looks for good */
 }
 
-static void make_spare(void);
+static bool make_spare(struct carrier *c);
 
 /* A new carrier is on its own now, or could not be made. */
 static void carrier_born(void) {
@@ -519,7 +541,7 @@ enum bed { BED_NONE, BED_LIST, BED_NETPOLL };
 static enum bed lie_down(struct carrier *c) {
   netpoll_open();
   light_take();
-  bool polls = !light.poller && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX);
+  bool polls = nobody_polls() && !all_run();
   if (polls) {
     atomic_store_explicit(&light.poller, c, memory_order_relaxed);
   } else {
@@ -555,15 +577,25 @@ static struct pq *pq_from_call(void) {
   return NULL;
 }
 
+/* No P is idle: those who have one run these, while we wait for a P of the pool. */
+static void leave_to_others(struct gqueue *list) {
+  struct g *g;
+  light_take();
+  while ((g = gqueue_pop(list))) light_global_push(g);
+  light_drop();
+  carrier_wake_global();
+}
+
 static void poll_and_come_back(struct carrier *c) {
   struct gqueue list = {0};
   netpoll(timers_first_of_all(), &list);
+  if (list.len && !GLANCE(light.idle_pqs)) leave_to_others(&list);
   gate_exit();
   carrier_hold(c);
   light_take();
   atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
   bool given = c->pq != NULL;
-  if (!given && !idle_pq_claim(c) && (list.len || timers_first_of_all() <= sys_now())) {
+  if (!given && !idle_pq_claim(c) && (list.len || light.global.len || timers_first_of_all() <= sys_now())) {
     struct pq *pq = pq_from_call();
     if (pq) pq_give(pq, c);
   }
@@ -604,6 +636,7 @@ static struct g *find(struct carrier *c) {
       idle_wait(c);
       continue;
     }
+    if (!GLANCE(light.idle) && make_spare(c)) continue; /* the pq may be lost by now */
     struct g *g = find_own(c);
     if (!g) g = find_elsewhere(c);
     if (!g) {
@@ -611,7 +644,6 @@ static struct g *find(struct carrier *c) {
       continue;
     }
     if (c->spinning) end_spinning(c);
-    if (!GLANCE(light.idle)) make_spare();
     if (!g->lockedm || g->lockedm == c->m) return g;
     carrier_run_wired(c, g);
   }
@@ -684,13 +716,20 @@ static int make_carrier(void) {
   return -r;
 }
 
-/* On a carrier's own stack, held. */
-static void make_spare(void) {
+/*
+ * On c's own stack, held, without a G in hand.  Not held meanwhile: pthread_create allocates, and who has the allocator's lock may be a G that was
+ * preempted and waits for this very pq; it can be taken away then, like that of anyone who blocks outside of a wrapper.
+ */
+static bool make_spare(struct carrier *c) {
   light_take();
   bool make = !light.idle && light.nborn == 0;
   light.nborn += make;
   light_drop();
-  if (make && make_carrier() < 0) carrier_born();
+  if (!make) return false;
+  carrier_release(c);
+  if (make_carrier() < 0) carrier_born();
+  carrier_hold(c);
+  return true;
 }
 
 static uint32_t count_pqs(void) {

@@ -183,6 +183,8 @@ static inline bool carrier_gs_for(struct pq *pq) {
 }
 /* The same, or a timer is due. */
 bool carrier_work_for(struct pq *pq);
+/* The same, or nobody looks after descriptors and, while its carrier is in a call, timers. */
+bool carrier_wanted(struct pq *pq);
 /* pq, which c is about to lose or has lost, goes to another carrier if there is anything to do. Lock not held. */
 void carrier_handoff(struct pq *pq);
 /* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */
@@ -200,8 +202,8 @@ uint64_t timers_first_of_all(void);
 int monitor_start(void);
 void monitor_blocked(void);
 void monitor_kick(void);
-/* A carrier is about to be in a wrapped call while Gs wait for its pq. */
-void monitor_syscall(void);
+/* A carrier is about to be in a wrapped call while Gs wait for its pq, or (not gs) nobody for their descriptors and timers. */
+void monitor_syscall(bool gs);
 /* A G is in a queue: BPF shall tell of carriers that block, until the monitor finds that none waits any more. */
 void monitor_gs_queued(void);
 
@@ -216,6 +218,8 @@ int netpoll_watch_ring(int fd);
 /* Until when a carrier sleeps in netpoll; 0: none does. */
 uint64_t netpoll_sleeps_until(void);
 uint32_t netpoll_waiters(void);
+/* Gs wait, nobody sleeps there, and nobody has looked for a slice. */
+bool netpoll_overdue(void);
 void netpoll_fork_child(void);
 
 /* --- report.c --- */

@@ -40,6 +40,7 @@
 #include "core/light.h"
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -537,10 +538,16 @@ static void main_begin(void *arg) {
 
 int ration_main(int argc, char **argv, int (*main_fn)(int argc, char **argv)) {
   struct main_call m = {.argc = argc, .argv = argv, .fn = main_fn};
+  if (!main_fn) g_fatal("ration_main of nil func value");
   int r = light_start();
-  if (r < 0) return 2;
-  report_install();
-  if (ration_go_attr(main_begin, &m, &(struct ration_attr){.stack = 1u << 20, .name = "main"}) < 0) return 2;
+  if (r == 0) {
+    report_install();
+    r = ration_go_attr(main_begin, &m, &(struct ration_attr){.stack = 1u << 20, .name = "main"});
+  }
+  if (r < 0) {
+    dprintf(2, "ration: the scheduler does not start: %s\n", strerror(-r));
+    return 2;
+  }
   gate_enter_blocking(WAIT_JOIN);
   while (atomic_load_explicit(&m.done, memory_order_acquire) == 0) sys_futex_wait(&m.done, 0, SYS_FOREVER, false);
   gate_exit();

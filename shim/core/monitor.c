@@ -4,6 +4,7 @@
  *
  *   a pq whose carrier is in a wrapped call for long while Gs wait     retaken (BPF tells sooner, where it is: monitor_blocked)
  *   a G that has run for LIGHT_SLICE_NS while others wait              stopped by SIGURG; its thread keeps it (carrier_preempted)
+ *   the same while Gs wait for descriptors and nobody polls            the same: who takes its pq looks (netpoll_overdue)
  *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
  *   idle stacks                                                        trimmed, about once in five seconds
  *
@@ -37,14 +38,18 @@ void monitor_kick(void) {
   if (atomic_exchange_explicit(&asleep, 0, memory_order_relaxed) == 1) ring();
 }
 
-void monitor_syscall(void) {
-  if (sched.header && sched.bpf) return; /* monitor_blocked will come */
-  if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
-}
-
 static void tell_bpf(uint32_t gs) {
   atomic_store_explicit(&sched_gs_queued, gs, memory_order_relaxed);
   if (sched.header) SLOT_STORE(sched.header->gs, gs);
+}
+
+void monitor_syscall(bool gs) {
+  if (sched.header && sched.bpf) { /* monitor_blocked will come */
+    if (!GLANCE(sched_gs_queued)) tell_bpf(1);
+    return;
+  }
+  if (!gs) return; /* the next tick will do */
+  if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
 }
 
 void monitor_gs_queued(void) { tell_bpf(1); }
@@ -55,7 +60,7 @@ void monitor_blocked(void) {
     struct pq *pq = &light.pqs[i];
     uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with carrier_gate_enter */
     struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
-    if (st == PQ_IDLE || !c || !handoff_blocked_now(c->m) || !carrier_work_for(pq)) continue;
+    if (st == PQ_IDLE || !c || !handoff_blocked_now(c->m) || !carrier_wanted(pq)) continue;
     if (PQ_KIND(st) == PQ_SYSCALL)
       carrier_retake(pq);
     else if (st == PQ_RUNNING)
@@ -78,8 +83,8 @@ static bool look_syscall(struct pq *pq, struct carrier *c, uint64_t now) {
     pq->seen_at = now;
     return carrier_work_for(pq);
   }
-  if (!carrier_work_for(pq)) return false;
-  if (now - pq->seen_at < MONITOR_SYSCALL_NS) return true;
+  if (!carrier_wanted(pq)) return false;
+  if (now - pq->seen_at < MONITOR_SYSCALL_NS) return carrier_work_for(pq);
   carrier_retake(pq);
   return false;
 }
@@ -100,7 +105,7 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
     return 0;
   }
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
-  if (!carrier_work_for(pq)) return 0;
+  if (!carrier_wanted(pq)) return 0;
   if (blocked_outside(c)) {
     carrier_retake_running(pq, c);
     return 0;

@@ -72,8 +72,10 @@ static int epfd = -1, evfd = -1;
 static struct lock open_lock;
 static _Atomic uint32_t nwaiters;
 static _Atomic uint64_t sleeps_until;
+static _Atomic uint64_t polled_at; /* by light.now */
 
 uint32_t netpoll_waiters(void) { return atomic_load_explicit(&nwaiters, memory_order_relaxed) + uring_waiters(); }
+bool netpoll_overdue(void) { return netpoll_waiters() && !GLANCE(light.poller) && GLANCE(light.now) - GLANCE(polled_at) >= LIGHT_SLICE_NS; }
 uint64_t netpoll_sleeps_until(void) { return atomic_load_explicit(&sleeps_until, memory_order_seq_cst); }
 
 int netpoll_open(void) {
@@ -191,6 +193,7 @@ void netpoll(uint64_t until, struct gqueue *out) {
     if (until == 0) until = 1;
   }
   int n = wait_events(ev, until);
+  atomic_store_explicit(&polled_at, GLANCE(light.now), memory_order_relaxed);
   if (until) atomic_store_explicit(&sleeps_until, 0, memory_order_relaxed);
   for (int i = 0; i < n; i++) {
     if (ev[i].data.u64 == BREAK) {

@@ -162,9 +162,28 @@ static int no_spawner_waits_for_ever(void) {
   return 0;
 }
 
+/* Nor does one while the queue is never empty. */
+static void yields(void *arg) {
+  for (;;) ration_yield();
+  (void)arg;
+}
+static int a_spawner_has_its_turn(void) {
+  for (unsigned i = 0; i < 2 * ration_maxprocs(); i++) ration_go(yields, NULL);
+  for (int i = 0; i < 5000; i++) ration_go(add_one, NULL);
+  until(5000);
+  return 0;
+}
+/* The same with more of them than make a queue nearly empty. */
+static int a_spawner_has_its_turn_among_many(void) {
+  for (unsigned i = 0; i < 100 * ration_maxprocs(); i++) ration_go(yields, NULL);
+  for (int i = 0; i < 1000; i++) ration_go(add_one, NULL);
+  until(1000);
+  return 0;
+}
+
 static int yield_lets_others_run(void) {
   ration_go(add_one, NULL);
-  for (int i = 0; i < 1000 && atomic_load(&count) == 0; i++) ration_yield();
+  while (atomic_load(&count) == 0) ration_yield();
   MUST(atomic_load(&count) == 1);
   return 0;
 }
@@ -1429,6 +1448,8 @@ static const struct check {
     C(exit_ends_the_g_alone),
     C(stacks_are_as_large_as_asked),
     C(no_spawner_waits_for_ever),
+    C(a_spawner_has_its_turn),
+    C(a_spawner_has_its_turn_among_many),
     C(yield_lets_others_run),
     C(the_global_queue_has_its_turn),
     C(sleepers_wake_in_order),
