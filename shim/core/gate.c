@@ -11,6 +11,7 @@
  */
 #include "core/gate.h"
 #include "core/carrier.h"
+#include "core/preempt.h"
 #include "core/sched.h"
 #include "core/world.h"
 
@@ -272,9 +273,12 @@ bool (*gate_timer_hook)(const siginfo_t *si);
 bool gate_sigurg(const siginfo_t *si, void *uctx) {
   struct m *m = m_self;
   if (si->si_code == SI_TIMER && gate_timer_hook && gate_timer_hook(si)) return true;
-  if (!m) return si->si_code == SI_TKILL && si->si_pid == (pid_t)sys_getpid();
-  bool ours = atomic_exchange_explicit(&m->sent, 0, memory_order_acq_rel) != 0; /* pairs with preempt.c: sent before tgkill */
-  if (ours) sched_hooks.wake(&m->sent, false);
+  bool ours = preempt_sent(si);
+  if (!m) return ours;
+  if (atomic_exchange_explicit(&m->sent, 0, memory_order_acq_rel) != 0) { /* pairs with preempt.c: set before the signal is sent */
+    sched_hooks.wake(&m->sent, false);
+    ours = true;
+  }
   if (__atomic_exchange_n(&m->slot->urg, 0, __ATOMIC_ACQ_REL)) ours = true; /* pairs with BPF's store before it sends */
   if (!ours) return false;
   atomic_fetch_add_explicit(&m->urg_seq, 1, memory_order_relaxed); /* read by this thread only, in gate_urg_seq */

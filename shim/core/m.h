@@ -38,7 +38,7 @@ struct m {
   uint32_t locks;           /* [own] > 0: in scheduler code; handlers and nested wrappers stay out */
   int deferred;             /* [own] a signal of the program that came meanwhile; 0: none */
   _Atomic uint32_t park;    /* futex: 1 a P was granted, 0 not; pairs park_m with grant_p */
-  _Atomic uint32_t sent;    /* 1: a tgkill of ours is under way; the handler clears it */
+  _Atomic uint32_t sent;    /* 1: a SIGURG of ours is under way; the handler clears it */
   _Atomic uint32_t urg_seq; /* [own] SIGURGs of ours handled */
   uint32_t systick;         /* [own] +1 at each gate_enter: tells sysmon one call from the next */
   uint32_t seen_systick;    /* [lock] at sysmon's last look */

@@ -10,7 +10,7 @@
  *
  *   BPF      we set `preempt`; BPF sends the signal from an interrupt that found the thread in user
  *            mode (the tick, or at once the IPI of our membarrier call): exact (bpf/watch.bpf.c)
- *   tgkill   we set `preempt`, make every CPU pass a fence (membarrier), and signal only
+ *   queue    we set `preempt`, make every CPU pass a fence (membarrier), and signal only
  *            if the state is still M_RUN.  If the M enters a wrapper between our look and the
  *            signal's arrival, it sees `preempt`, settles, and waits for the signal (drain_signal) before it
  *            makes its call.  A raw system call that no wrapper sees is exposed for these few microseconds; Go
@@ -22,10 +22,26 @@
 
 _Atomic bool preempt_no_signals;
 
+/* What our signals carry, that no other does. */
+static const char sign;
+
+/*
+ * `sent` alone does not tell: a second request may store it while the first signal is pending, be interrupted, and send when the first's handler has
+ * taken it.  That signal would be taken for the program's, and block SIGURG for a thread that has it blocked; which then is never stopped again.
+ */
+bool preempt_sent(const siginfo_t *si) { return si->si_code == SI_QUEUE && si->si_value.sival_ptr == &sign; }
+
 static void send_sigurg(struct m *m) {
   if (atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
+  siginfo_t si;
+  __builtin_memset(&si, 0, sizeof si);
+  si.si_signo = SIGURG;
+  si.si_code = SI_QUEUE;
+  si.si_pid = (pid_t)sys_getpid();
+  si.si_value.sival_ptr = (void *)&sign;
   atomic_store_explicit(&m->sent, 1, memory_order_release); /* pairs with the exchange in gate_sigurg */
-  if (raw_syscall3(SYS_tgkill, sys_getpid(), m->tid, SIGURG) < 0) atomic_store_explicit(&m->sent, 0, memory_order_relaxed);
+  if (raw_syscall4(SYS_rt_tgsigqueueinfo, si.si_pid, m->tid, SIGURG, (long)&si) < 0)
+    atomic_store_explicit(&m->sent, 0, memory_order_relaxed);
 }
 
 static int private_barrier(void) { return (int)raw_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }
