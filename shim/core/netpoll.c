@@ -19,7 +19,7 @@
  * may still be at it.  Not where an edge ended a call in one line: that line's lock was held from lining up to the commit.
  *
  * A number is not the file behind it.  The kernel forgets a registration when the last descriptor of the file is closed; we learn of
- * that only where the closing goes through our wrappers (netpoll_forget), not from inside of libc (fclose) or raw system calls.  So only
+ * that only where the closing goes through our wrappers (netpoll_forget: close, dup2, fclose, ...), not from inside of libc or raw system calls.  So only
  * a descriptor that our wrappers saw come into being (netpoll_fresh: accept, socket, pipe) is trusted to be registered still; for others
  * each wait asks the kernel (EPOLL_CTL_MOD, which also makes it report anew).
  *
@@ -44,6 +44,7 @@
 #define BREAK UINT64_MAX /* events of what is no descriptor of the program's */
 #define RING (UINT64_MAX - 1)
 #define BOTH (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define ENDS (EPOLLHUP | EPOLLERR)
 #define FEW 16 /* so many waiters are on the stack of the call */
 
 enum { CALL_OPEN, CALL_PARKED, CALL_EDGE, CALL_TIME, CALL_STOPPED };
@@ -52,6 +53,7 @@ struct waiter {
   struct waiter *next, **at; /* in the line; at null: not in it */
   struct entry *e;
   struct netpoll_call *call;
+  uint32_t on; /* the events that are worth waking it for */
 };
 
 struct entry {
@@ -59,8 +61,9 @@ struct entry {
   bool registered, trusted;
   _Atomic bool plain; /* read without the lock: a hint that a wrapper of the same thing, or one that it waited for, has set */
   enum { TCP_UNKNOWN, TCP_YES, TCP_NO } tcp;
-  _Atomic bool ended;        /* the other side has closed: no edge need come any more.  Set before that edge is counted */
-  bool lent;                 /* its O_NONBLOCK is not the program's just now */
+  _Atomic bool ended; /* the other side has closed, or a read stops at urgent data: no edge need come.  Set before that edge is counted */
+  bool lent;          /* its O_NONBLOCK is not the program's just now */
+  bool copied;        /* by dup: its flags are seen by another number */
   _Atomic uint32_t edges[2]; /* [lock to write] */
   _Atomic uint64_t drained;  /* DRAINED + the read edges seen before the read that emptied it; else 0 */
   struct waiter *line[2];
@@ -76,7 +79,7 @@ static _Atomic uint64_t polled_at; /* by light.now */
 
 uint32_t netpoll_waiters(void) { return atomic_load_explicit(&nwaiters, memory_order_relaxed) + uring_waiters(); }
 bool netpoll_overdue(void) { return netpoll_waiters() && !GLANCE(light.poller) && GLANCE(light.now) - GLANCE(polled_at) >= LIGHT_SLICE_NS; }
-uint64_t netpoll_sleeps_until(void) { return atomic_load_explicit(&sleeps_until, memory_order_seq_cst); }
+uint64_t netpoll_sleeps_until(void) { return atomic_load_explicit(&sleeps_until, memory_order_relaxed); }
 
 int netpoll_open(void) {
   if (__atomic_load_n(&epfd, __ATOMIC_ACQUIRE) >= 0) return 0; /* pairs with the release below */
@@ -117,6 +120,8 @@ static struct entry *entry_of(int fd, bool make) {
 
 /* --- edges --- */
 
+static const uint32_t all_of[] = {[NETPOLL_READ] = EPOLLIN | EPOLLPRI | EPOLLRDHUP | ENDS, [NETPOLL_WRITE] = EPOLLOUT | ENDS};
+
 /* Takes w out of its line. Entry locked. */
 static void unline(struct waiter *w) {
   *w->at = w->next;
@@ -133,12 +138,16 @@ static struct g *end_call(struct netpoll_call *c, uint32_t how) {
   return NULL;
 }
 
-/* Everybody in the line becomes runnable. Entry locked. */
-static void wake_line(struct entry *e, enum netpoll_dir dir, struct gqueue *out) {
+/* Those in the line who wait for one of these events become runnable. Entry locked. */
+static void wake_line(struct entry *e, enum netpoll_dir dir, uint32_t events, struct gqueue *out) {
   atomic_store_explicit(&e->edges[dir], atomic_load_explicit(&e->edges[dir], memory_order_relaxed) + 1,
                         memory_order_release); /* pairs with netpoll_edges */
-  while (e->line[dir]) {
-    struct waiter *w = e->line[dir];
+  for (struct waiter **at = &e->line[dir]; *at;) {
+    struct waiter *w = *at;
+    if (!(events & w->on)) {
+      at = &w->next;
+      continue;
+    }
     unline(w);
     struct g *g = end_call(w->call, CALL_EDGE);
     if (!g) continue;
@@ -151,9 +160,10 @@ static void edge(int fd, uint32_t events, struct gqueue *out) {
   struct entry *e = entry_of(fd, false);
   if (!e) return;
   run_lock(&e->lock);
-  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) atomic_store_explicit(&e->ended, true, memory_order_relaxed); /* wake_line releases */
-  if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_READ, out);
-  if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_WRITE, out);
+  if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    atomic_store_explicit(&e->ended, true, memory_order_relaxed); /* wake_line releases */
+  if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_READ, events, out);
+  if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) wake_line(e, NETPOLL_WRITE, events, out);
   run_unlock(&e->lock);
 }
 
@@ -187,7 +197,8 @@ void netpoll(uint64_t until, struct gqueue *out) {
   struct epoll_event ev[EVENTS_MOST];
   if (netpoll_open() < 0) return;
   if (until) {
-    atomic_store_explicit(&sleeps_until, until, memory_order_seq_cst); /* pairs with timer_start: its heap, then sleeps_until */
+    atomic_store_explicit(&sleeps_until, until, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with timer_start: its heap, then sleeps_until */
     uint64_t first = timers_first_of_all();
     if (first < until) until = first;
     if (until == 0) until = 1;
@@ -312,7 +323,7 @@ static int how_it_ended(struct netpoll_call *c) {
 int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call) {
   struct netpoll_call own = {0};
   struct deadline d;
-  struct waiter w = {.e = entry_of(fd, true), .call = call ? call : &own};
+  struct waiter w = {.e = entry_of(fd, true), .call = call ? call : &own, .on = all_of[dir]};
   if (!w.e) return -ENOMEM;
   int r = netpoll_open();
   if (r < 0) return r;
@@ -342,7 +353,7 @@ static size_t line_up_all(struct waiter *w, const struct netpoll_want *want, siz
   for (size_t i = 0; i < n; i++)
     for (int dir = 0; dir < 2; dir++) {
       if (!want[i].dir[dir]) continue;
-      w[k] = (struct waiter){.e = entry_of(want[i].fd, true), .call = call};
+      w[k] = (struct waiter){.e = entry_of(want[i].fd, true), .call = call, .on = want[i].only ? want[i].only | ENDS : all_of[dir]};
       *r = w[k].e ? line_up(&w[k], want[i].fd, dir, want[i].seen[dir]) : -ENOMEM;
       if (*r == -EPERM)
         *r = 0; /* it has no poll of its own: what it is not now it won't become */
@@ -386,20 +397,49 @@ int netpoll_wait_any(const struct netpoll_want *want, size_t n, uint64_t until, 
 
 /* --- descriptors come and go --- */
 
+static void ready_all(struct gqueue *woken) {
+  struct g *g;
+  while ((g = gqueue_pop(woken))) g_ready(g, false);
+}
+
+static void wake_both(struct entry *e, struct gqueue *woken) {
+  wake_line(e, NETPOLL_READ, ~0u, woken);
+  wake_line(e, NETPOLL_WRITE, ~0u, woken);
+}
+
+/* Locks e, when its flags are the program's. */
+static void lock_own_flags(struct entry *e) {
+  for (;;) {
+    run_lock(&e->lock);
+    if (!e->lent) return;
+    run_unlock(&e->lock);
+    raw_syscall1(SYS_sched_yield, 0);
+  }
+}
+
 static void reset(struct entry *e, bool trusted) {
   struct gqueue woken = {0};
-  run_lock(&e->lock);
-  wake_line(e, NETPOLL_READ, &woken);
-  wake_line(e, NETPOLL_WRITE, &woken);
+  lock_own_flags(e);
+  wake_both(e, &woken);
   e->registered = false;
   e->trusted = trusted;
   e->tcp = TCP_UNKNOWN;
+  e->copied = false;
   atomic_store_explicit(&e->ended, false, memory_order_relaxed);
   atomic_store_explicit(&e->drained, 0, memory_order_relaxed);
   atomic_store_explicit(&e->plain, false, memory_order_relaxed);
   run_unlock(&e->lock);
-  struct g *g;
-  while ((g = gqueue_pop(&woken))) g_ready(g, false);
+  ready_all(&woken);
+}
+
+void netpoll_wake(int fd) {
+  struct gqueue woken = {0};
+  struct entry *e = entry_of(fd, false);
+  if (!e) return;
+  run_lock(&e->lock);
+  wake_both(e, &woken);
+  run_unlock(&e->lock);
+  ready_all(&woken);
 }
 
 void netpoll_fresh(int fd) {
@@ -423,6 +463,22 @@ bool netpoll_plain(int fd) {
   return e && atomic_load_explicit(&e->plain, memory_order_relaxed);
 }
 
+unsigned netpoll_numbers(void) {
+  unsigned n = CHUNKS;
+  while (n && !atomic_load_explicit(&chunks[n - 1], memory_order_relaxed)) n--;
+  return n * CHUNK;
+}
+
+void netpoll_copied(int fd) {
+  struct entry *e = entry_of(fd, false);
+  if (!e) return;
+  lock_own_flags(e);
+  e->copied = true;
+  atomic_store_explicit(&e->plain, false, memory_order_relaxed);
+  run_unlock(&e->lock);
+}
+
+/* Entry locked. */
 static bool is_tcp(struct entry *e, int fd) {
   int protocol = 0;
   socklen_t len = sizeof protocol;
@@ -436,7 +492,13 @@ static bool is_tcp(struct entry *e, int fd) {
 /* What comes later makes an edge that is not among those seen, so two that read the same socket can't fool each other. */
 void netpoll_set_drained(int fd, uint32_t seen) {
   struct entry *e = entry_of(fd, false);
-  if (!e || !e->registered || !atomic_load_explicit(&e->plain, memory_order_relaxed) || !is_tcp(e, fd)) return;
+  if (!e || !e->registered || !atomic_load_explicit(&e->plain, memory_order_relaxed)) return;
+  if (__atomic_load_n(&e->tcp, __ATOMIC_RELAXED) != TCP_YES) { /* a hint; asked for under the lock, once */
+    run_lock(&e->lock);
+    bool tcp = is_tcp(e, fd);
+    run_unlock(&e->lock);
+    if (!tcp) return;
+  }
   if (atomic_load_explicit(&e->ended, memory_order_relaxed)) return; /* netpoll_edges has acquired it, or `seen` is old */
   atomic_store_explicit(&e->drained, DRAINED + seen, memory_order_relaxed);
 }
@@ -451,9 +513,9 @@ bool netpoll_drained(int fd, uint32_t seen) {
 
 bool netpoll_lend(int fd) {
   struct entry *e = entry_of(fd, false);
-  if (!e || !e->trusted || !is_tcp(e, fd)) return false;
+  if (!e || !e->trusted) return false;
   run_lock(&e->lock);
-  bool lent = e->trusted && !e->lent;
+  bool lent = e->trusted && !e->lent && !e->copied && is_tcp(e, fd);
   if (lent && !atomic_load_explicit(&e->plain, memory_order_relaxed)) {
     long fl = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
     lent = fl >= 0 && !(fl & O_NONBLOCK);
@@ -473,12 +535,8 @@ void netpoll_give_back(int fd) {
 bool netpoll_hold_flags(int fd) {
   struct entry *e = entry_of(fd, false);
   if (!e || !e->trusted) return false;
-  for (;;) {
-    run_lock(&e->lock);
-    if (!e->lent) return true;
-    run_unlock(&e->lock);
-    raw_syscall1(SYS_sched_yield, 0);
-  }
+  lock_own_flags(e);
+  return true;
 }
 
 void netpoll_drop_flags(int fd) { run_unlock(&entry_of(fd, false)->lock); }

@@ -30,6 +30,7 @@ int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, st
 /* The same for several, in one or both directions: until one of them has an edge.  What can't be waited for is left out. */
 struct netpoll_want {
   int fd;
+  uint32_t only; /* EPOLL* bits, the only ones besides hang-up and error that are of interest; 0: all of its directions */
   bool dir[2];
   uint32_t seen[2];
 };
@@ -38,6 +39,12 @@ int netpoll_wait_any(const struct netpoll_want *want, size_t n, uint64_t until, 
 /* What was known of fd is no longer true: it was just made (fresh), or is about to be closed. Waiters are woken. */
 void netpoll_fresh(int fd);
 void netpoll_forget(int fd);
+/* It is closed by now: who came for it between netpoll_forget and that would wait for ever. */
+void netpoll_wake(int fd);
+/* Above all numbers that anything is known of. */
+unsigned netpoll_numbers(void);
+/* There is another number for the same file. */
+void netpoll_copied(int fd);
 
 /* A descriptor that our wrappers saw come into being, blocking and without timeouts, is `plain` until a wrapper sees that changed: no need to ask. */
 void netpoll_set_plain(int fd);

@@ -91,6 +91,7 @@ void timer_start(struct timer *t, uint64_t at) {
   if (first) publish_first(ts);
   run_unlock(&ts->lock);
   if (!first) return;
+  atomic_thread_fence(memory_order_seq_cst); /* the heap, then sleeps_until; pairs with netpoll */
   if (at < netpoll_sleeps_until())
     netpoll_break();
   else if (!c || !c->pq)

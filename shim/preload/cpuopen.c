@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "preload/cpufiles.h"
+#include "preload/lightio.h"
 #include "preload/real.h"
 #include "rawsys.h"
 
@@ -101,8 +102,14 @@ int __openat64_2(int dir, const char *path, int flags) { return opened(REAL(__op
 
 EXPORT FILE *fopen(const char *path, const char *mode) { return fopened(REAL(fopen)(path, mode), path); }
 EXPORT FILE *fopen64(const char *path, const char *mode) { return fopened(REAL(fopen64)(path, mode), path); }
-EXPORT FILE *freopen(const char *path, const char *mode, FILE *f) { return fopened(REAL(freopen)(path, mode, f), path); }
-EXPORT FILE *freopen64(const char *path, const char *mode, FILE *f) { return fopened(REAL(freopen64)(path, mode, f), path); }
+EXPORT FILE *freopen(const char *path, const char *mode, FILE *f) {
+  lightio_forget_stream(f);
+  return fopened(REAL(freopen)(path, mode, f), path);
+}
+EXPORT FILE *freopen64(const char *path, const char *mode, FILE *f) {
+  lightio_forget_stream(f);
+  return fopened(REAL(freopen64)(path, mode, f), path);
+}
 
 /* ---- rewinding ------------------------------------------------------------------------------------ */
 

@@ -13,9 +13,13 @@
 #include "preload/call.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <mqueue.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -31,6 +35,7 @@
 #include "core/sys.h"
 #include "preload/lightdisk.h"
 #include "preload/lightio.h"
+#include "preload/process.h"
 
 /* Name, parameters, and how to pass them on. */
 #define IO_CALLS(W)                                                                                                                    \
@@ -108,6 +113,9 @@
   X(int, fcntl, (int, int, ...))                                                              \
   X(int, fcntl64, (int, int, ...))                                                            \
   X(int, close, (int))                                                                        \
+  X(int, fclose, (FILE *))                                                                    \
+  X(int, close_range, (unsigned, unsigned, int))                                              \
+  X(void, closefrom, (int))                                                                   \
   X(ssize_t, __read_chk, (int, void *, size_t, size_t))                                       \
   X(ssize_t, read, (int, void *, size_t))                                                     \
   X(ssize_t, write, (int, const void *, size_t))                                              \
@@ -184,24 +192,67 @@ EXPORT int pipe2(int fds[2], int flags) { return fresh_pair(REAL(pipe2)(fds, fla
 
 /* A copy is a descriptor of its own to epoll. */
 EXPORT int dup(int fd) {
+  netpoll_copied(fd); /* what is set on the copy is set on this one */
   int copy = REAL(dup)(fd);
   if (copy >= 0) netpoll_forget(copy);
-  netpoll_changed(fd); /* what is set on the copy is set on this one */
   return copy;
 }
+
+/* `call` makes fd another file, or none.  Waiters are woken before, by what forgets the registration, and those who came in between after. */
+#define LOSE(type, fd, call)          \
+  ({                                  \
+    bool ours_ = owns_descriptors();  \
+    int lost_ = (fd);                 \
+    if (ours_) netpoll_forget(lost_); \
+    type lose_ = (call);              \
+    if (ours_) netpoll_wake(lost_);   \
+    lose_;                            \
+  })
+
+/* Not before there are light Gs; and the child of a vfork has a table of its own, but our memory. */
+static bool owns_descriptors(void) { return __atomic_load_n(&light.started, __ATOMIC_RELAXED) && !process_in_vfork_child(); }
+
 EXPORT int dup2(int fd, int to) {
-  netpoll_changed(fd);
-  if (fd != to) netpoll_forget(to);
-  return REAL(dup2)(fd, to);
+  if (fd == to) return REAL(dup2)(fd, to);
+  netpoll_copied(fd);
+  return LOSE(int, to, REAL(dup2)(fd, to));
 }
 EXPORT int dup3(int fd, int to, int flags) {
-  netpoll_changed(fd);
-  if (fd != to) netpoll_forget(to);
-  return REAL(dup3)(fd, to, flags);
+  if (fd == to) return REAL(dup3)(fd, to, flags);
+  netpoll_copied(fd);
+  return LOSE(int, to, REAL(dup3)(fd, to, flags));
+}
+
+void lightio_forget_stream(FILE *f) {
+  if (!owns_descriptors()) return;
+  int saved = errno, fd = fileno(f);
+  errno = saved;
+  netpoll_forget(fd);
+}
+
+/* libc closes what is under a stream by itself. */
+EXPORT int fclose(FILE *f) {
+  if (!f || !owns_descriptors()) return REAL(fclose)(f);
+  int saved = errno, fd = fileno(f);
+  errno = saved;
+  return LOSE(int, fd, REAL(fclose)(f));
+}
+
+static void forget_range(unsigned first, unsigned last) {
+  for (unsigned fd = first; fd <= last && fd < netpoll_numbers(); fd++) netpoll_forget((int)fd);
+}
+EXPORT int close_range(unsigned first, unsigned last, int flags) {
+  if (owns_descriptors() && !(flags & CLOSE_RANGE_CLOEXEC)) forget_range(first, last);
+  return REAL(close_range)(first, last, flags);
+}
+EXPORT void closefrom(int first) {
+  if (owns_descriptors()) forget_range(first < 0 ? 0 : (unsigned)first, ~0u);
+  REAL(closefrom)(first);
 }
 
 EXPORT int setsockopt(int fd, int level, int what, const void *value, socklen_t len) {
-  if (level == SOL_SOCKET && (what == SO_RCVTIMEO || what == SO_SNDTIMEO)) netpoll_changed(fd);
+  if ((level == SOL_SOCKET && (what == SO_RCVTIMEO || what == SO_SNDTIMEO)) || (level == IPPROTO_TCP && what == TCP_ULP))
+    netpoll_changed(fd);
   return REAL(setsockopt)(fd, level, what, value, len);
 }
 
@@ -298,13 +349,21 @@ EXPORT int semtimedop(int id, struct sembuf *ops, size_t n, const struct timespe
 
 static bool lock_waits(int cmd) { return cmd == F_SETLKW || cmd == F_OFD_SETLKW; }
 
+static int copied(int fd, int copy) {
+  if (copy < 0) return copy;
+  netpoll_copied(fd);
+  netpoll_forget(copy);
+  return copy;
+}
+
 /* The third argument, if there is one, is an int or a pointer: as in libc it is fetched as a pointer and passed on. */
 EXPORT int fcntl(int fd, int cmd, ...) {
   va_list ap;
   va_start(ap, cmd);
   void *arg = va_arg(ap, void *);
   va_end(ap);
-  if (cmd == F_SETFL || cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) netpoll_changed(fd);
+  if (cmd == F_SETFL) netpoll_changed(fd);
+  if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) return copied(fd, REAL(fcntl)(fd, cmd, arg));
   if (cmd == F_GETFL || cmd == F_SETFL) return FLAGS(fd, REAL(fcntl)(fd, cmd, arg));
   if (!lock_waits(cmd)) return REAL(fcntl)(fd, cmd, arg);
   return CALL(int, REAL(fcntl)(fd, cmd, arg));
@@ -316,15 +375,13 @@ EXPORT int fcntl64(int fd, int cmd, ...) {
   va_start(ap, cmd);
   void *arg = va_arg(ap, void *);
   va_end(ap);
-  if (cmd == F_SETFL || cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) netpoll_changed(fd);
+  if (cmd == F_SETFL) netpoll_changed(fd);
+  if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) return copied(fd, REAL(fcntl64)(fd, cmd, arg));
   if (cmd == F_GETFL || cmd == F_SETFL) return FLAGS(fd, REAL(fcntl64)(fd, cmd, arg));
   if (!lock_waits(cmd)) return REAL(fcntl64)(fd, cmd, arg);
   return CALL(int, REAL(fcntl64)(fd, cmd, arg));
 }
 
 /* It may block (SO_LINGER, NFS).  Never made twice: after EINTR the descriptor is gone. */
-EXPORT int close(int fd) {
-  netpoll_forget(fd);
-  return CALL_ONCE(int, REAL(close)(fd));
-}
+EXPORT int close(int fd) { return LOSE(int, fd, CALL_ONCE(int, REAL(close)(fd))); }
 int __close(int fd) CALL_ALIAS(close);

@@ -4,6 +4,7 @@
 /* What the wrappers do for a light G: it parks on the netpoller or a timer, and its M runs others. lightio.c says how. */
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -34,6 +35,9 @@ int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until);
 int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
 /* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
 int lightio_over(void);
+
+/* The file under f is about to be closed by libc. */
+void lightio_forget_stream(FILE *f);
 
 /* A system call's result as libc returns it, with errno of the M that the G is on by now. */
 ssize_t lightio_result(long r);

@@ -34,13 +34,19 @@ static struct timespec left_of(uint64_t until) {
 static bool reads(short events) { return events == 0 || (events & ~(POLLOUT | POLLWRNORM | POLLWRBAND)); }
 static bool writes(short events) { return events & (POLLOUT | POLLWRNORM | POLLWRBAND); }
 
+/* Is it for less than all that makes a descriptor readable? */
+static uint32_t only(short events) {
+  if (!reads(events) || (events & (POLLIN | POLLRDNORM | POLLRDBAND))) return 0;
+  return (uint32_t)(events & (POLLPRI | POLLRDHUP)) | (writes(events) ? EPOLLOUT : 0) | EPOLLHUP;
+}
+
 static void note_edges(struct netpoll_want *want, size_t n) {
   for (size_t i = 0; i < n; i++)
     for (int dir = 0; dir < 2; dir++) want[i].seen[dir] = netpoll_edges(want[i].fd, dir);
 }
 
 static int park_for(const struct netpoll_want *want, size_t n, uint64_t until) {
-  if (n == 1 && !(want->dir[0] && want->dir[1])) {
+  if (n == 1 && !want->only && !(want->dir[0] && want->dir[1])) {
     enum netpoll_dir dir = want->dir[NETPOLL_READ] ? NETPOLL_READ : NETPOLL_WRITE;
     int r = lightio_park(want->fd, dir, want->seen[dir], until);
     if (r != -EPERM) return r;
@@ -82,7 +88,8 @@ static long poll_until(struct poll_call *p, struct netpoll_want *want, uint64_t 
   size_t k = 0;
   for (nfds_t i = 0; i < p->n; i++)
     if (p->fds[i].fd >= 0)
-      want[k++] = (struct netpoll_want){.fd = p->fds[i].fd, .dir = {reads(p->fds[i].events), writes(p->fds[i].events)}};
+      want[k++] = (struct netpoll_want){
+          .fd = p->fds[i].fd, .only = only(p->fds[i].events), .dir = {reads(p->fds[i].events), writes(p->fds[i].events)}};
   return look_and_park(want, k, until, poll_look, p);
 }
 
@@ -129,7 +136,8 @@ static size_t select_wants(const struct select_call *s, struct netpoll_want *wan
   for (int fd = 0; fd < s->n; fd++) {
     bool in = asks(s, 0, fd) || asks(s, 2, fd), out = asks(s, 1, fd);
     if (!in && !out) continue;
-    if (want) want[k] = (struct netpoll_want){.fd = fd, .dir = {in, out}};
+    if (want)
+      want[k] = (struct netpoll_want){.fd = fd, .only = in && !asks(s, 0, fd) ? EPOLLPRI | (out ? EPOLLOUT : 0u) : 0, .dir = {in, out}};
     k++;
   }
   return k;

@@ -87,6 +87,9 @@ void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }
 void netpoll_forget(int fd) { (void)fd; }
 void netpoll_set_plain(int fd) { (void)fd; }
+void netpoll_copied(int fd) { (void)fd; }
+void netpoll_wake(int fd) { (void)fd, not_here(); }
+unsigned netpoll_numbers(void) { return 0; }
 void netpoll_changed(int fd) { (void)fd; }
 bool netpoll_hold_flags(int fd) { return (void)fd, false; }
 void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
