@@ -19,7 +19,6 @@
 #include <linux/io_uring.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "core/gate.h"
 #include "core/sys.h"
 #include "core/uring.h"
 #include "preload/lightio.h"
@@ -30,14 +29,6 @@
 #define RW_MOST 0x7ffff000u /* the kernel's MAX_RW_COUNT */
 #define WASTE (16u << 10)
 #define WARM_IOVS 64
-
-/* In the bracket.  A function of its own: the M before a park is not the one after it. */
-static __attribute__((noinline)) long bracketed(long nr, long a0, long a1, long a2, long a3, long a4, long a5) {
-  gate_enter();
-  long r = raw_syscall6(nr, a0, a1, a2, a3, a4, a5);
-  gate_exit();
-  return r;
-}
 
 static __attribute__((noinline)) bool done(long r, ssize_t *out) {
   *out = r < 0 ? -1 : r;
@@ -88,7 +79,7 @@ bool lightdisk_preadv(int fd, const struct iovec *v, int n, off64_t at, ssize_t 
   }
   if (!is_file(fd, &st)) return false;
   long r = ring_vec(IORING_OP_READV, fd, v, n, at);
-  if (!all_of(fd, v, n, at, r)) r = bracketed(SYS_preadv, fd, (long)v, n, at, 0, 0);
+  if (!all_of(fd, v, n, at, r)) r = BRACKET(SYS_preadv, fd, v, n, at);
   return done(r, out);
 }
 
@@ -101,7 +92,7 @@ bool lightdisk_pwritev(int fd, const struct iovec *v, int n, off64_t at, ssize_t
   struct stat st;
   if (at < 0 || !uring_usable() || !has_flag(fd, O_DIRECT | O_DSYNC) || !is_file(fd, &st)) return false; /* O_SYNC has O_DSYNC's bit */
   long r = ring_vec(IORING_OP_WRITEV, fd, v, n, at);
-  if (r < 0) r = bracketed(SYS_pwritev, fd, (long)v, n, at, 0, 0);
+  if (r < 0) r = BRACKET(SYS_pwritev, fd, v, n, at);
   return done(r, out);
 }
 
@@ -116,7 +107,7 @@ bool lightdisk_fsync(int fd, bool data_only, ssize_t *out) {
   struct uring_op op = {.opcode = IORING_OP_FSYNC, .fd = fd, .flags = data_only ? IORING_FSYNC_DATASYNC : 0};
   if (!uring_usable()) return false;
   long r = uring_do(&op);
-  if (r == URING_NO) r = bracketed(data_only ? SYS_fdatasync : SYS_fsync, fd, 0, 0, 0, 0, 0);
+  if (r == URING_NO) r = BRACKET(data_only ? SYS_fdatasync : SYS_fsync, fd);
   return done(r, out);
 }
 
@@ -124,7 +115,7 @@ bool lightdisk_sync_range(int fd, off64_t at, off64_t n, unsigned flags, ssize_t
   struct uring_op op = {.opcode = IORING_OP_SYNC_FILE_RANGE, .fd = fd, .off = (uint64_t)at, .len = (uint32_t)n, .flags = flags};
   if (at < 0 || n < 0 || n > UINT32_MAX || !uring_usable()) return false;
   long r = uring_do(&op);
-  if (r == URING_NO) r = bracketed(SYS_sync_file_range, fd, at, n, flags, 0, 0);
+  if (r == URING_NO) r = BRACKET(SYS_sync_file_range, fd, at, n, flags);
   return done(r, out);
 }
 
@@ -144,7 +135,7 @@ static void warm(int fd, off64_t at, size_t n) {
 
 /* Before a read of n bytes at the position.  False: it is at the end of the file. */
 static bool prepare(int fd, size_t n) {
-  long at = bracketed(SYS_lseek, fd, 0, SEEK_CUR, 0, 0, 0); /* it waits for the position's lock */
+  long at = BRACKET(SYS_lseek, fd, 0, SEEK_CUR); /* it waits for the position's lock */
   if (at < 0) return true;
   if (ends_there(fd, at)) return false;
   warm(fd, at, n);
@@ -159,7 +150,7 @@ long lightdisk_read_on(int fd, const struct iovec *v, int n, long tried) {
   long r = tried == -EAGAIN ? 0 : tried;
   while (have < want && prepare(fd, want - have)) {
     int k = iov_after(v, n, have, left);
-    r = bracketed(SYS_readv, fd, (long)left, k, 0, 0, 0);
+    r = BRACKET(SYS_readv, fd, left, k);
     if (r <= 0) break;
     have += (size_t)r;
   }

@@ -42,14 +42,12 @@ ssize_t lightio_result(long r) {
   return -1;
 }
 
-/* The call as it is, in the bracket. */
-#define BRACKET(call)       \
-  ({                        \
-    gate_enter();           \
-    long bracket_ = (call); \
-    gate_exit();            \
-    bracket_;               \
-  })
+__attribute__((noinline)) long bracketed(long nr, long a0, long a1, long a2, long a3, long a4, long a5) {
+  gate_enter();
+  long r = raw_syscall6(nr, a0, a1, a2, a3, a4, a5);
+  gate_exit();
+  return r;
+}
 
 void libcall_begin(enum wait_reason why) {
   ration_lock_os_thread(); /* a wrapped call inside ends in a gate_exit, which may find no P */
@@ -181,7 +179,7 @@ static int op_wait(struct op *op) {
     long r_ = (attempt);                                        \
     if (r_ != -EAGAIN) return lightio_result(r_);               \
     int w_ = op_wait(&(op));                                    \
-    if (w_ == -EPERM) return lightio_result(BRACKET(blocking)); \
+    if (w_ == -EPERM) return lightio_result(blocking); \
     if (w_ < 0) return lightio_result(w_);                      \
   }
 
@@ -211,7 +209,7 @@ static long try_readv(int fd, const struct iovec *v, int n) {
   if (r == -EAGAIN || (r > 0 && (size_t)r < iov_bytes(v, n))) return lightdisk_read_on(fd, v, n, r);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
   if (poll_one(fd, POLLIN) == 0) return -EAGAIN;
-  return BRACKET(raw_syscall3(SYS_readv, fd, (long)v, n));
+  return BRACKET(SYS_readv, fd, v, n);
 }
 
 static long try_read(int fd, void *buf, size_t n) {
@@ -231,12 +229,12 @@ static long try_first(struct op *op, void *buf, size_t n) {
 
 ssize_t lightio_read(int fd, void *buf, size_t n) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
-  POLL_LOOP(op, try_first(&op, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
+  POLL_LOOP(op, try_first(&op, buf, n), BRACKET(SYS_read, fd, buf, n));
 }
 
 ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
-  POLL_LOOP(op, try_readv(fd, v, n), raw_syscall3(SYS_readv, fd, (long)v, n));
+  POLL_LOOP(op, try_readv(fd, v, n), BRACKET(SYS_readv, fd, v, n));
 }
 
 static bool is_stream(int fd) {
@@ -260,7 +258,7 @@ static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
   struct msghdr m = *msg;
   size_t all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen), done = 0;
   if ((flags & (MSG_PEEK | MSG_OOB | MSG_TRUNC)) || m.msg_name || m.msg_control || !is_stream(fd))
-    return lightio_result(BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags)));
+    return lightio_result(BRACKET(SYS_recvmsg, fd, msg, flags));
   for (;;) {
     int ended = op_look(&op);
     long ev = done ? poll_one(fd, POLLIN) : POLLIN;
@@ -270,7 +268,7 @@ static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
     if (r == -EAGAIN) {
       int w = op_wait(&op);
       if (w == 0) continue;
-      r = w == -EPERM ? BRACKET(raw_syscall3(SYS_recvmsg, fd, (long)&m, flags)) : w;
+      r = w == -EPERM ? BRACKET(SYS_recvmsg, fd, &m, flags) : w;
       over = true;
     }
     if (r > 0) done += (size_t)r;
@@ -289,17 +287,17 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE))
     return lightio_result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
   if ((flags & MSG_WAITALL) && !from) return recv_all(fd, &(struct msghdr){.msg_iov = &(struct iovec){buf, n}, .msg_iovlen = 1}, flags);
-  if (flags & MSG_WAITALL) return lightio_result(BRACKET(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len)));
-  if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n), raw_syscall3(SYS_read, fd, (long)buf, (long)n));
+  if (flags & MSG_WAITALL) return lightio_result(BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
+  if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n), BRACKET(SYS_read, fd, buf, n));
   POLL_LOOP(op, raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
-            raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
+            BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
 }
 
 ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return lightio_result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
   if (flags & MSG_WAITALL) return recv_all(fd, msg, flags);
-  POLL_LOOP(op, raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT), raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
+  POLL_LOOP(op, raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT), BRACKET(SYS_recvmsg, fd, msg, flags));
 }
 
 /* --- writing: all of it --- */
@@ -308,7 +306,7 @@ static long try_writev(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
   if (poll_one(fd, POLLOUT) == 0) return -EAGAIN;
-  return BRACKET(raw_syscall3(SYS_writev, fd, (long)v, n));
+  return BRACKET(SYS_writev, fd, v, n);
 }
 
 /* One writing call.  `attempt` writes what is left after `done` bytes: as a try, or (block) as it is, in the bracket. */
@@ -347,13 +345,13 @@ static ssize_t write_whole(struct out *o) {
 static long attempt_buf(struct out *o, size_t done, bool block) {
   struct iovec v = {(char *)(uintptr_t)o->buf + done, o->all - done};
   if (o->socket && block)
-    return BRACKET(raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, o->flags, (long)o->to, (long)o->tolen));
+    return BRACKET(SYS_sendto, o->fd, v.iov_base, v.iov_len, o->flags, o->to, o->tolen);
   if (o->socket) {
     long r = raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, o->flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
     if (r != -ENOTSOCK || o->flags) return r;
     o->socket = false;
   }
-  return block ? BRACKET(raw_syscall3(SYS_write, o->fd, (long)v.iov_base, (long)v.iov_len)) : try_writev(o->fd, &v, 1);
+  return block ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(o->fd, &v, 1);
 }
 
 ssize_t lightio_write(int fd, const void *buf, size_t n) {
@@ -371,7 +369,7 @@ static long attempt_iov(struct out *o, size_t done, bool block) {
   struct iovec left[IOV_COPY];
   const struct iovec *v = done ? left : o->v;
   int n = done ? iov_after(o->v, o->n, done, left) : o->n;
-  return block ? BRACKET(raw_syscall3(SYS_writev, o->fd, (long)v, n)) : try_writev(o->fd, v, n);
+  return block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(o->fd, v, n);
 }
 
 ssize_t lightio_writev(int fd, const struct iovec *v, int n) {
@@ -389,7 +387,7 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
     m.msg_control = NULL; /* went with the first bytes */
     m.msg_controllen = 0;
   }
-  if (block) return BRACKET(raw_syscall3(SYS_sendmsg, o->fd, (long)&m, o->flags));
+  if (block) return BRACKET(SYS_sendmsg, o->fd, &m, o->flags);
   return raw_syscall3(SYS_sendmsg, o->fd, (long)&m, o->flags | MSG_DONTWAIT);
 }
 
@@ -413,7 +411,7 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
       if (w != -EPERM) return (int)lightio_result(w);
     }
     /* Ready, or not to be waited for; should another process be faster, this blocks in the bracket. */
-    long r = BRACKET(raw_syscall4(SYS_accept4, fd, (long)from, (long)len, flags));
+    long r = BRACKET(SYS_accept4, fd, from, len, flags);
     if (r >= 0) netpoll_fresh((int)r);
     if (r >= 0 && !(flags & SOCK_NONBLOCK)) netpoll_set_plain((int)r);
     return (int)lightio_result(r);
@@ -435,17 +433,18 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
  * exact in this process, but the peer and what is between see another SYN.  io_uring's connect takes the flag from the call: right, but
  * forbidden in many containers, so it could only come on top.
  */
-static long begin_connect(int fd, const struct sockaddr *to, socklen_t len, bool *begun) {
+static __attribute__((noinline)) long begin_connect(int fd, const struct sockaddr *to, socklen_t len, bool *begun) {
   int on = 1, off = 0;
+  gate_enter(); /* before the lending: it may have to wait for a P, and so long nobody is to wait for the flags */
   *begun = netpoll_lend(fd);
-  if (!*begun) return BRACKET(raw_syscall3(SYS_connect, fd, (long)to, (long)len));
-  return BRACKET(({
-    raw_syscall3(SYS_ioctl, fd, FIONBIO, (long)&on);
-    long r = raw_syscall3(SYS_connect, fd, (long)to, (long)len);
+  if (*begun) raw_syscall3(SYS_ioctl, fd, FIONBIO, (long)&on);
+  long r = raw_syscall3(SYS_connect, fd, (long)to, (long)len);
+  if (*begun) {
     raw_syscall3(SYS_ioctl, fd, FIONBIO, (long)&off);
     netpoll_give_back(fd);
-    r;
-  }));
+  }
+  gate_exit();
+  return r;
 }
 
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
@@ -464,5 +463,5 @@ int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
     if (w == -EAGAIN) return (int)lightio_result(first); /* SO_SNDTIMEO is over */
     if (w < 0) return (int)lightio_result(w);
   }
-  return (int)lightio_result(BRACKET(raw_syscall3(SYS_connect, fd, (long)to, (long)len)));
+  return (int)lightio_result(BRACKET(SYS_connect, fd, to, len));
 }

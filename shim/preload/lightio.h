@@ -38,6 +38,13 @@ int lightio_over(void);
 
 /* The file under f is about to be closed by libc. */
 void lightio_forget_stream(FILE *f);
+/*
+ * A system call in the bracket; the G may come back on another M.  Not inline: aarch64's compilers keep the thread pointer over
+ * all of a function, and the next bracket in it would be the old M's.
+ */
+long bracketed(long nr, long a0, long a1, long a2, long a3, long a4, long a5);
+#define BRACKET(...) BRACKET_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+#define BRACKET_(nr, a0, a1, a2, a3, a4, a5, ...) bracketed(nr, (long)(a0), (long)(a1), (long)(a2), (long)(a3), (long)(a4), (long)(a5))
 
 /* A system call's result as libc returns it, with errno of the M that the G is on by now. */
 ssize_t lightio_result(long r);

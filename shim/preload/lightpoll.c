@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
 #include "preload/lightio.h"
@@ -29,6 +28,13 @@ static bool is_over(uint64_t until) { return until != UINT64_MAX && sys_now() >=
 static struct timespec left_of(uint64_t until) {
   uint64_t now = sys_now(), left = until > now ? until - now : 0;
   return (struct timespec){(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+}
+
+/* As epoll_wait wants it, and not before the time. */
+static int ms_left(uint64_t until) {
+  struct timespec ts = left_of(until);
+  uint64_t ms = (uint64_t)ts.tv_sec * 1000 + ((uint64_t)ts.tv_nsec + 999999) / 1000000;
+  return until == UINT64_MAX ? -1 : ms < INT32_MAX ? (int)ms : INT32_MAX;
 }
 
 static bool reads(short events) { return events == 0 || (events & ~(POLLOUT | POLLWRNORM | POLLWRBAND)); }
@@ -107,10 +113,7 @@ int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until) {
   if (want != few) free(want);
   if (r != -EPERM) return (int)lightio_result(r);
   struct timespec ts = left_of(until);
-  gate_enter();
-  r = raw_syscall5(SYS_ppoll, (long)fds, (long)n, until == UINT64_MAX ? 0 : (long)&ts, 0, 0);
-  gate_exit();
-  return (int)lightio_result(r);
+  return (int)lightio_result(BRACKET(SYS_ppoll, fds, n, until == UINT64_MAX ? NULL : &ts));
 }
 
 /* --- select: what it finds, it writes over what it was asked --- */
@@ -122,10 +125,14 @@ struct select_call {
   fd_set asked[3]; /* as they were */
 };
 
-static long select_look(void *arg) {
-  struct select_call *s = arg;
+static void select_as_asked(struct select_call *s) {
   for (int i = 0; i < 3; i++)
     if (s->at[i]) memcpy(s->at[i], &s->asked[i], s->bytes);
+}
+
+static long select_look(void *arg) {
+  struct select_call *s = arg;
+  select_as_asked(s);
   return raw_syscall6(SYS_pselect6, s->n, (long)s->at[0], (long)s->at[1], (long)s->at[2], (long)&none, 0);
 }
 
@@ -156,14 +163,10 @@ int lightio_select(int n, fd_set *r, fd_set *w, fd_set *e, uint64_t until) {
     found = look_and_park(want, k, until, select_look, &s);
   }
   if (want != few) free(want);
+  if (found < 0) select_as_asked(&s); /* a look has emptied them; who fails leaves them as they were */
   if (found != -EPERM) return (int)lightio_result(found);
   struct timespec ts = left_of(until);
-  for (int i = 0; i < 3; i++)
-    if (s.at[i]) memcpy(s.at[i], &s.asked[i], s.bytes);
-  gate_enter();
-  found = raw_syscall6(SYS_pselect6, n, (long)r, (long)w, (long)e, until == UINT64_MAX ? 0 : (long)&ts, 0);
-  gate_exit();
-  return (int)lightio_result(found);
+  return (int)lightio_result(BRACKET(SYS_pselect6, n, r, w, e, until == UINT64_MAX ? NULL : &ts));
 }
 
 /* --- epoll --- */
@@ -183,9 +186,5 @@ int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until) {
   struct netpoll_want want = {.fd = ep, .dir = {true, false}};
   long r = look_and_park(&want, 1, until, epoll_look, &e);
   if (r != -EPERM) return (int)lightio_result(r);
-  uint64_t left = until == UINT64_MAX ? 0 : (uint64_t)left_of(until).tv_sec * 1000 + (uint64_t)left_of(until).tv_nsec / 1000000;
-  gate_enter();
-  r = raw_syscall6(SYS_epoll_pwait, ep, (long)ev, n, until == UINT64_MAX ? -1 : left < INT32_MAX ? (long)left : INT32_MAX, 0, 8);
-  gate_exit();
-  return (int)lightio_result(r);
+  return (int)lightio_result(BRACKET(SYS_epoll_pwait, ep, ev, n, ms_left(until), 0, 8));
 }
