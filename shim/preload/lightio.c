@@ -26,9 +26,11 @@
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
+#include "preload/call.h"
 #include "preload/lightdisk.h"
 #include "ration/g.h"
 #include "sync/context.h"
+#include "sync/lot.h"
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
@@ -75,7 +77,7 @@ static uint64_t socket_deadline(int fd, enum netpoll_dir dir) {
   if (raw_syscall5(SYS_getsockopt, fd, SOL_SOCKET, dir == NETPOLL_READ ? SO_RCVTIMEO : SO_SNDTIMEO, (long)&tv, (long)&len) < 0)
     return UINT64_MAX;
   if (tv.tv_sec == 0 && tv.tv_usec == 0) return UINT64_MAX;
-  return sys_now() + (uint64_t)tv.tv_sec * 1000000000u + (uint64_t)tv.tv_usec * 1000u;
+  return call_deadline((uint64_t)tv.tv_sec, (uint64_t)tv.tv_usec * 1000u);
 }
 
 /* What poll says of one descriptor, without waiting: 0: it would block; else its revents, or -errno. */
@@ -160,27 +162,32 @@ static inline int op_look(struct op *op) {
   return 0;
 }
 
+/* How long it may wait.  False: the program had set O_NONBLOCK. */
+static bool op_may_wait(struct op *op) {
+  if (op->asked) return true;
+  bool plain = netpoll_plain(op->fd);
+  if (!plain && nonblocking(op->fd)) return false;
+  op->deadline = plain ? UINT64_MAX : socket_deadline(op->fd, op->dir);
+  op->asked = true;
+  return true;
+}
+
 /* After -EAGAIN. 0: try again; else the call's result: -EAGAIN, or the context's error; -EPERM: call it as it is. */
 static int op_wait(struct op *op) {
-  if (!op->asked) {
-    bool plain = netpoll_plain(op->fd);
-    if (!plain && nonblocking(op->fd)) return -EAGAIN;
-    op->deadline = plain ? UINT64_MAX : socket_deadline(op->fd, op->dir);
-    op->asked = true;
-  }
+  if (!op_may_wait(op)) return -EAGAIN;
   int r = lightio_park(op->fd, op->dir, op->seen, op->deadline);
   return r == -ETIMEDOUT ? -EAGAIN : r == -ECANCELED ? lightio_over() : r == 0 ? 0 : -EPERM;
 }
 
-#define POLL_LOOP(op, attempt, blocking)                        \
-  for (;;) {                                                    \
-    int over_ = op_look(&(op));                                 \
-    if (over_) return lightio_result(over_);                    \
-    long r_ = (attempt);                                        \
-    if (r_ != -EAGAIN) return lightio_result(r_);               \
-    int w_ = op_wait(&(op));                                    \
+#define POLL_LOOP(op, attempt, blocking)               \
+  for (;;) {                                           \
+    int over_ = op_look(&(op));                        \
+    if (over_) return lightio_result(over_);           \
+    long r_ = (attempt);                               \
+    if (r_ != -EAGAIN) return lightio_result(r_);      \
+    int w_ = op_wait(&(op));                           \
     if (w_ == -EPERM) return lightio_result(blocking); \
-    if (w_ < 0) return lightio_result(w_);                      \
+    if (w_ < 0) return lightio_result(w_);             \
   }
 
 /* --- pieces --- */
@@ -316,7 +323,7 @@ struct out {
   long (*attempt)(struct out *o, size_t done, bool block);
   bool socket; /* as far as we know */
   const void *buf;
-  const struct sockaddr *to;
+  const void *to; /* an address that goes with it */
   socklen_t tolen;
   const struct iovec *v;
   int n;
@@ -331,7 +338,8 @@ static ssize_t write_whole(struct out *o) {
     long r = over ? over : o->attempt(o, done, false);
     bool last = false;
     if (r == -EAGAIN) {
-      int w = op_wait(&op);
+      bool peer_full = o->to && poll_one(o->fd, POLLOUT) > 0; /* of a Unix datagram's receiver no edge of ours tells */
+      int w = peer_full ? -EPERM : op_wait(&op);
       if (w == 0) continue;
       last = true;
       r = w == -EPERM ? o->attempt(o, done, true) : w;
@@ -344,8 +352,7 @@ static ssize_t write_whole(struct out *o) {
 
 static long attempt_buf(struct out *o, size_t done, bool block) {
   struct iovec v = {(char *)(uintptr_t)o->buf + done, o->all - done};
-  if (o->socket && block)
-    return BRACKET(SYS_sendto, o->fd, v.iov_base, v.iov_len, o->flags, o->to, o->tolen);
+  if (o->socket && block) return BRACKET(SYS_sendto, o->fd, v.iov_base, v.iov_len, o->flags, o->to, o->tolen);
   if (o->socket) {
     long r = raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, o->flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
     if (r != -ENOTSOCK || o->flags) return r;
@@ -392,7 +399,7 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
 }
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
-  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg};
+  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg, .to = msg->msg_name};
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
   o.all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen);
   return write_whole(&o);
@@ -400,20 +407,94 @@ ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
 
 /* --- connections --- */
 
+/*
+ * accept has no flag for one call either: poll says that somebody is there, and the call is made as it is.  So that two Gs do not both hear that
+ * of the same one, and the slower blocks, only one G at a time looks and takes: others that come meanwhile park in the lot, and look again.
+ * Should a thread or another process be faster, it blocks in the bracket all the same, and those behind it wait as well.
+ *
+ * In a child that was forked meanwhile there is nobody who would leave: slots and keys are by process.
+ */
+#define ACCEPT_SLOTS 64
+struct accepting {
+  struct accepting *next; /* [lot of key] */
+  const void *key;
+  int fd;
+  bool in;
+};
+static struct accept_slot {
+  uint32_t pid;
+  struct accepting *first;
+} accept_slots[ACCEPT_SLOTS]; /* [lot of the key] */
+
+/* False: another G is at it; then w, if there is one, is queued. */
+static bool accept_enter(struct accepting *me, struct waiter *w) {
+  struct accept_slot *s = &accept_slots[(unsigned)me->fd % ACCEPT_SLOTS];
+  uint32_t pid = sys_getpid();
+  me->key = (void *)((uintptr_t)s ^ (uintptr_t)pid << 40 ^ 1); /* odd: no address of anything that has a queue */
+  struct lot *l = lot_lock(me->key);
+  if (s->pid != pid) *s = (struct accept_slot){.pid = pid};
+  struct accepting *at = s->first;
+  while (at && at->fd != me->fd) at = at->next;
+  me->in = !at;
+  if (!at) {
+    me->next = s->first;
+    s->first = me;
+  } else if (w) {
+    *w = (struct waiter)WAITER_INIT(me->key);
+    lot_push(l, w, false);
+  }
+  lot_unlock(l);
+  return !at;
+}
+
+static void accept_leave(struct accepting *me) {
+  if (!me->in) return;
+  struct lot *l = lot_lock(me->key);
+  struct accepting **at = &accept_slots[(unsigned)me->fd % ACCEPT_SLOTS].first;
+  while (*at != me) at = &(*at)->next;
+  *at = me->next;
+  struct waiter *behind = lot_pop_all(l, me->key);
+  lot_unlock(l);
+  lot_wake_all(behind);
+}
+
+/* 0: come in, or need not; else why it waits no longer. */
+static int accept_turn(struct op *op, struct accepting *me) {
+  struct waiter w;
+  while (!accept_enter(me, NULL)) {
+    if (!op_may_wait(op)) return 0; /* nor does the call */
+    if (accept_enter(me, &w)) return 0;
+    if (lot_wait(&w, &(struct limit){op->deadline, g_self()->io_ctx}, WAIT_IO) == 0) continue;
+    int over = lightio_over();
+    return over ? over : -EAGAIN;
+  }
+  return 0;
+}
+
+/* What is known of a new connection.  It has the listener's timeouts, but not its O_NONBLOCK. */
+static void accepted(int listener, int fd, int flags) {
+  netpoll_fresh(fd);
+  if (flags & SOCK_NONBLOCK) return;
+  if (netpoll_plain(listener) || (socket_deadline(fd, NETPOLL_READ) == UINT64_MAX && socket_deadline(fd, NETPOLL_WRITE) == UINT64_MAX))
+    netpoll_set_plain(fd);
+}
+
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   for (;;) {
+    struct accepting me = {.fd = fd};
     int over = op_look(&op);
+    if (!over) over = accept_turn(&op, &me);
     if (over) return (int)lightio_result(over);
-    if (poll_one(fd, POLLIN) == 0) {
+    bool ready = poll_one(fd, POLLIN) != 0;
+    long r = ready ? BRACKET(SYS_accept4, fd, from, len, flags) : 0;
+    accept_leave(&me);
+    if (!ready) {
       int w = op_wait(&op);
       if (w == 0) continue;
-      if (w != -EPERM) return (int)lightio_result(w);
+      r = w == -EPERM ? BRACKET(SYS_accept4, fd, from, len, flags) : w;
     }
-    /* Ready, or not to be waited for; should another process be faster, this blocks in the bracket. */
-    long r = BRACKET(SYS_accept4, fd, from, len, flags);
-    if (r >= 0) netpoll_fresh((int)r);
-    if (r >= 0 && !(flags & SOCK_NONBLOCK)) netpoll_set_plain((int)r);
+    if (r >= 0) accepted(fd, (int)r, flags);
     return (int)lightio_result(r);
   }
 }
