@@ -29,23 +29,50 @@
 /* 0x1b: DW_EH_PE_pcrel | DW_EH_PE_sdata4. */
 #define CALL_UNWINDS __asm__ volatile(".cfi_personality 0x1b, ration_unwind")
 
-#define CALL_LOOP(type, enter, call)                                       \
-  ({                                                                       \
-    CALL_UNWINDS;                                                          \
-    struct signal_mark mark_ = signal_mark();                              \
-    type r_;                                                               \
-    do {                                                                   \
-      enter;                                                               \
-      r_ = (call);                                                         \
-      gate_exit();                                                         \
-    } while (__builtin_expect(r_ == (type)-1, 0) && signal_again(&mark_)); \
-    r_;                                                                    \
+/*
+ * The M of a light G may be another one after the bracket.  What is about the thread is asked before that; and whatever may come
+ * after it, in a loop, are functions that are not inlined, so that no thread pointer and no address of errno is kept over it.
+ * x86-64 reads what is the thread's through %fs each time, and has its bracket inline.
+ */
+#if defined(__aarch64__)
+#define CALL_APART __attribute__((noinline, unused))
+#else
+#define CALL_APART inline
+#endif
+static CALL_APART void call_enter(void) { gate_enter(); }
+static CALL_APART void call_enter_blocking(enum wait_reason why) { gate_enter_blocking(why); }
+static CALL_APART void call_exit(void) { gate_exit(); }
+
+/* Inside of the bracket: the call that failed is to be made again.  Moves the mark. */
+static __attribute__((noinline, unused)) bool call_interrupted(struct signal_mark *m) { return signal_again(m); }
+
+/* After the bracket: still so.  A carrier runs no handlers of the program, but its marks are not those of the one before. */
+static __attribute__((noinline, unused)) bool call_again(struct signal_mark *m) {
+  struct signal_mark now = signal_mark();
+  bool carrier = m_self && m_self->carrier, same = now.handled == m->handled;
+  *m = now;
+  return carrier || same;
+}
+
+#define CALL_LOOP(type, enter, call)                                            \
+  ({                                                                            \
+    CALL_UNWINDS;                                                               \
+    struct signal_mark mark_ = signal_mark();                                   \
+    type r_;                                                                    \
+    bool again_;                                                                \
+    do {                                                                        \
+      enter;                                                                    \
+      r_ = (call);                                                              \
+      again_ = __builtin_expect(r_ == (type)-1, 0) && call_interrupted(&mark_); \
+      call_exit();                                                              \
+    } while (__builtin_expect(again_, 0) && call_again(&mark_));                \
+    r_;                                                                         \
   })
 
 /* A call that returns -1 and errno. */
-#define CALL(type, call) CALL_LOOP(type, gate_enter(), call)
+#define CALL(type, call) CALL_LOOP(type, call_enter(), call)
 /* The same, when it is going to block for sure. */
-#define CALL_BLOCKING(type, why, call) CALL_LOOP(type, gate_enter_blocking(why), call)
+#define CALL_BLOCKING(type, why, call) CALL_LOOP(type, call_enter_blocking(why), call)
 
 /* A call that never returns EINTR, or must not be made twice. */
 #define CALL_ONCE_(type, enter, call) \
@@ -53,11 +80,11 @@
     CALL_UNWINDS;                     \
     enter;                            \
     type once_ = (call);              \
-    gate_exit();                      \
+    call_exit();                      \
     once_;                            \
   })
-#define CALL_ONCE(type, call) CALL_ONCE_(type, gate_enter(), call)
-#define CALL_ONCE_BLOCKING(type, why, call) CALL_ONCE_(type, gate_enter_blocking(why), call)
+#define CALL_ONCE(type, call) CALL_ONCE_(type, call_enter(), call)
+#define CALL_ONCE_BLOCKING(type, why, call) CALL_ONCE_(type, call_enter_blocking(why), call)
 
 /* A second name of a wrapper in the same file. */
 #if __has_attribute(copy)

@@ -429,6 +429,29 @@ static int a_sockets_timeout_is_kept(void) {
   return 0;
 }
 
+static void connects(void *arg), poke(void *arg);
+static int an_accepted_socket_has_the_listeners_timeout(void) {
+  int l = listener(&server_at), fd = 0;
+  char c;
+  struct timeval tv = {0, 50000};
+  MUST(setsockopt(l, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0);
+  MUST(accept(l, NULL, NULL) == -1 && errno == EAGAIN);
+  ration_go(connects, &fd);
+  int s = accept(l, NULL, NULL);
+  MUST(s >= 0);
+  ration_ns t = ration_now();
+  MUST(read(s, &c, 1) == -1 && errno == EAGAIN);
+  MUST(ration_now() - t >= 50 * RATION_MS);
+  until(1);
+  MUST(write(fd, "x", 1) == 1 && read(s, &c, 1) == 1);
+  /* A longer one than there are ns for. */
+  tv.tv_sec = (time_t)1 << 40;
+  MUST(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0);
+  ration_go(poke, (void *)(long)fd);
+  MUST(read(s, &c, 1) == 1);
+  return 0;
+}
+
 static void poke(void *arg) {
   ration_sleep(20 * RATION_MS);
   MUST(write((int)(long)arg, "x", 1) == 1);
@@ -938,6 +961,87 @@ static int a_full_unix_listener_holds_up_its_own_g(void) {
   return 0;
 }
 
+/* --- what poll does not tell --- */
+
+/* A datagram that goes by its address, to a receiver that is full: poll says that it can be sent. */
+#define DATAGRAMS 600
+static socklen_t unix_name(const char *what) {
+  int n = snprintf(unix_at.sun_path + 1, sizeof unix_at.sun_path - 1, "ration-%s-%d", what, (int)getpid());
+  return (socklen_t)(sizeof(sa_family_t) + 1 + (size_t)n);
+}
+static void sends_datagrams(void *arg) {
+  socklen_t len = *(socklen_t *)arg;
+  int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+  for (int i = 0; i < DATAGRAMS; i++) {
+    struct iovec v = {&i, sizeof i};
+    struct msghdr m = {.msg_name = &unix_at, .msg_namelen = len, .msg_iov = &v, .msg_iovlen = 1};
+    ssize_t n = i % 2 ? sendto(fd, &i, sizeof i, 0, (struct sockaddr *)&unix_at, len) : sendmsg(fd, &m, 0);
+    MUST(n == sizeof i);
+    atomic_store(&order, i + 1);
+  }
+  add_one(NULL);
+}
+static int a_full_receiver_gets_all_datagrams(void) {
+  socklen_t len = unix_name("dgram");
+  struct timeval tv = {0, 30000};
+  int l = socket(AF_UNIX, SOCK_DGRAM, 0), fd = socket(AF_UNIX, SOCK_DGRAM, 0), x;
+  MUST(bind(l, (struct sockaddr *)&unix_at, len) == 0);
+  ration_go(sends_datagrams, &len);
+  while (atomic_load(&order) == 0) ration_sleep(RATION_MS);
+  ration_sleep(20 * RATION_MS);
+  MUST(atomic_load(&order) < DATAGRAMS);
+  /* Who does not want to wait does not.  (Empty ones fill it up, if it is the sender's own buffer that is full.) */
+  while (sendto(fd, &x, 0, MSG_DONTWAIT, (struct sockaddr *)&unix_at, len) == 0) continue;
+  MUST(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv) == 0);
+  MUST(sendto(fd, &x, sizeof x, 0, (struct sockaddr *)&unix_at, len) == -1 && errno == EAGAIN);
+  MUST(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+  MUST(sendto(fd, &x, sizeof x, 0, (struct sockaddr *)&unix_at, len) == -1 && errno == EAGAIN);
+  for (int i = 0; i < DATAGRAMS;) {
+    ssize_t n = recv(l, &x, sizeof x, 0);
+    MUST(n == 0 || (n == sizeof x && x == i++));
+  }
+  until(1);
+  return 0;
+}
+
+/* Many that accept from one listener: each connection goes to one of them, the others hold no thread, and their context ends them. */
+static struct ration_context *accept_ctx;
+static _Atomic int accepted_n, failed_n;
+static void accepts(void *arg) {
+  MUST(ration_io_context(accept_ctx) == 0);
+  for (int fd; (fd = accept((int)(long)arg, NULL, NULL)) >= 0; close(fd)) atomic_fetch_add(&accepted_n, 1);
+  MUST(errno == ECANCELED);
+  atomic_fetch_add(&failed_n, 1);
+}
+static int those_that_accept_together_hold_no_thread(void) {
+  struct sockaddr *at = (struct sockaddr *)&server_at;
+  int l = listener(&server_at), n = 0, fd[3];
+  accept_ctx = ration_context_with_cancel(NULL);
+  for (int i = 0; i < MANY; i++) ration_go(accepts, (void *)(long)l);
+  for (int i = 0; i < 60; i++) {
+    if (i % 4 == 0) ration_sleep(RATION_MS);
+    for (int k = 0; k <= i % 3; k++, n++) {
+      fd[k] = socket(AF_INET, SOCK_STREAM, 0);
+      MUST(connect(fd[k], at, sizeof server_at) == 0);
+    }
+    for (int k = 0; k <= i % 3; k++) close(fd[k]);
+    for (int k = 0; atomic_load(&accepted_n) < n; k++) {
+      MUST(k < 10000);
+      ration_sleep(RATION_MS);
+    }
+  }
+  ration_sleep(5 * RATION_MS);
+  MUST(threads() < MANY / 2);
+  ration_context_cancel(accept_ctx);
+  for (int k = 0; atomic_load(&failed_n) < MANY; k++) {
+    MUST(k < 10000);
+    ration_sleep(RATION_MS);
+  }
+  MUST(atomic_load(&accepted_n) == n);
+  ration_context_unref(accept_ctx);
+  return 0;
+}
+
 /* --- contexts that end waits --- */
 
 static struct ration_context *ctx;
@@ -979,7 +1083,9 @@ static long call_that_waits(int which) {
     case 8:
       return ppoll(NULL, 0, &minute, NULL);
     case 9:
-      return select(FD_SETSIZE, &in, NULL, NULL, NULL);
+      r = select(FD_SETSIZE, &in, NULL, NULL, NULL);
+      for (int i = 0; i < 3; i++) MUST(FD_ISSET(pipes[i][0], &in)); /* as it was */
+      return r;
     case 10:
       return epoll_wait(ep_fd, &ev, 1, -1);
     case 11:
@@ -1464,6 +1570,7 @@ static const struct check {
     C(pieces_are_written_in_order),
     C(the_programs_nonblocking_is_kept),
     C(a_sockets_timeout_is_kept),
+    C(an_accepted_socket_has_the_listeners_timeout),
     C(poll_and_epoll_park),
     C(a_read_after_poll_finds_what_came),
     C(all_that_wait_for_a_descriptor_are_told),
@@ -1477,6 +1584,8 @@ static const struct check {
     C(connect_says_what_it_ever_said),
     C(the_flag_that_connect_borrows_is_not_seen),
     C(a_full_unix_listener_holds_up_its_own_g),
+    C(a_full_receiver_gets_all_datagrams),
+    C(those_that_accept_together_hold_no_thread),
     C(a_bound_context_ends_each_wait),
     C(what_has_ended_fails_at_once),
     C(an_end_and_data_at_once_lose_nothing),
