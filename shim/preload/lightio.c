@@ -323,12 +323,18 @@ struct out {
   long (*attempt)(struct out *o, size_t done, bool block);
   bool socket; /* as far as we know */
   const void *buf;
-  const void *to; /* an address that goes with it */
+  const struct sockaddr *to; /* an address that goes with it */
   socklen_t tolen;
   const struct iovec *v;
   int n;
   const struct msghdr *msg;
 };
+
+/*
+ * To a Unix datagram socket by its name: whether that is full, no edge of ours tells, and poll neither.  A failed try even makes an edge, as it
+ * frees what it had made; so it is not for op_wait, but the call as it is, which also knows O_NONBLOCK.
+ */
+static bool to_unix(const struct out *o) { return o->to && o->tolen >= sizeof o->to->sa_family && o->to->sa_family == AF_UNIX; }
 
 static ssize_t write_whole(struct out *o) {
   struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
@@ -338,8 +344,7 @@ static ssize_t write_whole(struct out *o) {
     long r = over ? over : o->attempt(o, done, false);
     bool last = false;
     if (r == -EAGAIN) {
-      bool peer_full = o->to && poll_one(o->fd, POLLOUT) > 0; /* of a Unix datagram's receiver no edge of ours tells */
-      int w = peer_full ? -EPERM : op_wait(&op);
+      int w = to_unix(o) ? -EPERM : op_wait(&op);
       if (w == 0) continue;
       last = true;
       r = w == -EPERM ? o->attempt(o, done, true) : w;
@@ -399,7 +404,7 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
 }
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
-  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg, .to = msg->msg_name};
+  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg, .to = msg->msg_name, .tolen = msg->msg_namelen};
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
   o.all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen);
   return write_whole(&o);
