@@ -332,7 +332,7 @@ struct out {
 
 /*
  * To a Unix datagram socket by its name: whether that is full, no edge of ours tells, and poll neither.  A failed try even makes an edge, as it
- * frees what it had made; so it is not for op_wait, but the call as it is, which also knows O_NONBLOCK.
+ * frees what it had made; so it is not for op_wait, but the call as it is, which also knows O_NONBLOCK.  No context ends that.
  */
 static bool to_unix(const struct out *o) { return o->to && o->tolen >= sizeof o->to->sa_family && o->to->sa_family == AF_UNIX; }
 
@@ -404,8 +404,10 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
 }
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
-  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg, .to = msg->msg_name, .tolen = msg->msg_namelen};
+  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg};
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
+  o.to = msg->msg_name;
+  o.tolen = msg->msg_namelen;
   o.all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen);
   return write_whole(&o);
 }
@@ -417,13 +419,15 @@ ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
  * of the same one, and the slower blocks, only one G at a time looks and takes: others that come meanwhile park in the lot, and look again.
  * Should a thread or another process be faster, it blocks in the bracket all the same, and those behind it wait as well.
  *
- * In a child that was forked meanwhile there is nobody who would leave: slots and keys are by process.
+ * In a child that was forked meanwhile there is nobody who would leave: slots and keys are by process.  Nor does one that blocks leave a listener
+ * that was closed: the number, used again, is another's by its `age`.
  */
 #define ACCEPT_SLOTS 64
 struct accepting {
   struct accepting *next; /* [lot of key] */
   const void *key;
   int fd;
+  uint32_t age; /* edges for writing: a listener has none, but when it is made and closed */
   bool in;
 };
 static struct accept_slot {
@@ -439,7 +443,7 @@ static bool accept_enter(struct accepting *me, struct waiter *w) {
   struct lot *l = lot_lock(me->key);
   if (s->pid != pid) *s = (struct accept_slot){.pid = pid};
   struct accepting *at = s->first;
-  while (at && at->fd != me->fd) at = at->next;
+  while (at && (at->fd != me->fd || at->age != me->age)) at = at->next;
   me->in = !at;
   if (!at) {
     me->next = s->first;
@@ -487,7 +491,7 @@ static void accepted(int listener, int fd, int flags) {
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   for (;;) {
-    struct accepting me = {.fd = fd};
+    struct accepting me = {.fd = fd, .age = netpoll_edges(fd, NETPOLL_WRITE)};
     int over = op_look(&op);
     if (!over) over = accept_turn(&op, &me);
     if (over) return (int)lightio_result(over);
