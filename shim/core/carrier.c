@@ -11,8 +11,9 @@
  *   RUNNING --its G was preempted, or its wired G parked--> WIRED (pq handed on; asleep on `wake`) --G scheduled--> RUNNING
  *   RUNNING --wrapped call--> SYSCALL --pq retaken meanwhile--> takes an idle pq, or queues its G and is IDLE
  *
- * There is always a spare carrier asleep besides the one in netpoll, so that threads without a TCB (monitor, poller) need not make one: a carrier that is about to
- * run a G and sees none makes one (nborn: one is on its way).  Those that a spare was woken for go through that place as well.
+ * There are always two spare carriers asleep besides the one in netpoll, so that threads without a TCB (monitor, poller) need not make one: a carrier that looks
+ * for a G and sees fewer makes one (nborn: one is on its way).  Those that a spare was woken for go through that place as well.  Two: who makes one
+ * may have to wait for a lock of a G that is to run yet, and its pq goes to the other.
  *
  * light.lock guards the idle lists and the global queue.  Taken with the M held (no preemption, no handlers); nothing is taken under it.
  */
@@ -33,6 +34,7 @@
 #define GLOBAL_BATCH (RUNQ_SIZE / 2)
 #define CARRIER_STACK (256u << 10)
 #define SPIN_ROUNDS 20
+#define SPARES 2u
 #define LATER_LOW 16u
 
 /* --- pqs --- */
@@ -69,6 +71,11 @@ static struct pq *idle_pq_claim(struct carrier *c) {
   struct pq *pq = idle_pq_take();
   if (pq) pq_give(pq, c);
   return pq;
+}
+
+/* acquire: pairs with the release in pq_give, whose carrier goes with the status. */
+static bool is_owner(const struct carrier *c, struct pq *pq) {
+  return pq && atomic_load_explicit(&pq->status, memory_order_acquire) == PQ_RUNNING && GLANCE(pq->carrier) == c;
 }
 
 static bool all_idle(void) {
@@ -156,7 +163,9 @@ void carrier_handoff(struct pq *pq) {
   else
     idle_pq_put(pq);
   light_drop();
-  if (c) rouse(c, polls);
+  if (!c) return;
+  rouse(c, polls);
+  monitor_kick();
 }
 
 /* --- wired Gs --- */
@@ -204,7 +213,7 @@ bool carrier_preempted(struct m *m, void *uctx) {
   carrier_hold(c);
   struct pq *pq = c->pq;
   /* On the way into a wrapped call or out of it the pq is for everyone to take: it may have been, and be another's. */
-  if (!pq || GLANCE(pq->status) != PQ_RUNNING || GLANCE(pq->carrier) != c) {
+  if (!is_owner(c, pq)) {
     carrier_release(c);
     return true;
   }
@@ -234,22 +243,23 @@ static bool in_g(const struct m *m) { return m->carrier->g && m->locks == 0; }
 void carrier_gate_enter(struct m *m) {
   struct carrier *c = m->carrier;
   if (!in_g(m)) return;
-  if (__builtin_expect(GLANCE(c->lost) != 0, 0)) {
-    carrier_hold(c);
-    carrier_release(c);
-  }
+  carrier_hold(c); /* or a signal takes the pq away between the look and the store */
   struct pq *pq = c->pq;
-  if (!pq) return;
+  if (!is_owner(c, pq)) { /* in a call of its own, inside of one that has lost the pq (a plugin of the resolver) */
+    carrier_release(c);
+    return;
+  }
   OWN_ADD(c->syscalls, 1);
   bool gs = carrier_gs_for(pq), unpolled = !GLANCE(light.poller) && (netpoll_waiters() || GLANCE(pq->timers.first) != UINT64_MAX);
   atomic_store_explicit(&pq->status, PQ_CALL_OF(c), memory_order_release); /* pairs with the CAS in carrier_retake */
+  carrier_release(c);
   if (gs || unpolled) monitor_syscall(gs);
 }
 
 void carrier_gate_block(struct m *m) {
-  struct pq *pq = m->carrier->pq;
   carrier_gate_enter(m);
-  if (in_g(m) && pq && carrier_work_for(pq)) carrier_retake(pq);
+  struct pq *pq = m->carrier->pq;
+  if (in_g(m) && pq && GLANCE(pq->status) == PQ_CALL_OF(m->carrier) && carrier_work_for(pq)) carrier_retake(pq);
 }
 
 void carrier_wake_global(void) {
@@ -312,16 +322,21 @@ void carrier_regain(struct carrier *c) {
 
 void carrier_gate_exit(struct m *m) {
   struct carrier *c = m->carrier;
-  struct pq *pq = c->pq;
   uint32_t in = PQ_CALL_OF(c);
-  if (!in_g(m) || !pq) return;
+  if (!in_g(m)) return;
+  carrier_hold(c);
+  struct pq *pq = c->pq;
+  if (!pq) {
+    carrier_release(c);
+    return;
+  }
   /* pairs with the CAS in carrier_retake */
   if ((atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_RUNNING, memory_order_acq_rel, memory_order_relaxed) ||
        (in == PQ_RUNNING && atomic_load_explicit(&pq->carrier, memory_order_relaxed) == c))) /* a handler inside of a call has been here */
   {
+    carrier_release(c);
     return;
   }
-  carrier_hold(c);
   c->pq = NULL;
   light_take();
   pq = idle_pq_claim(c);
@@ -400,8 +415,8 @@ static struct g *find_own(struct carrier *c) {
   bool inherit;
   run_timers(&pq->timers);
   OWN_ADD(pq->tick, 1); /* or a P that comes by here alone, with preempted Gs, serves the global queue for ever */
-  if (GLANCE(pq->tick) % LIGHT_TICK == 0 && ((g = later_turn(pq)) || (g = global_get(c, 1)) || (g = poll_now(c)))) return g;
   if (netpoll_overdue() && (g = poll_now(c))) return g;
+  if (GLANCE(pq->tick) % LIGHT_TICK == 0 && ((g = later_turn(pq)) || (g = global_get(c, 1)) || (g = poll_now(c)))) return g;
   g = runq_get(&pq->runq, &inherit);
   return g ? g : later_pop(pq);
 }
@@ -409,6 +424,13 @@ static struct g *find_own(struct carrier *c) {
 static void begin_spinning(struct carrier *c) {
   c->spinning = true;
   atomic_fetch_add_explicit(&light.nspinning, 1, memory_order_relaxed);
+}
+
+/* Without its pq: it does not look any more. */
+static void stop_spinning(struct carrier *c) {
+  if (!c->spinning) return;
+  c->spinning = false;
+  atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_release);
 }
 
 /* It has found something; it was the last that looked: another may find more. */
@@ -531,7 +553,7 @@ static bool get_up(struct carrier *c, bool polls) {
   if (polls && (given || found)) atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
   if (found && !polls) idle_list_remove(c);
   light_drop();
-  if (found) begin_spinning(c);
+  if ((given || found) && !c->spinning) begin_spinning(c);
   if (given || found) monitor_kick();
   return given || found;
 }
@@ -603,7 +625,7 @@ static void poll_and_come_back(struct carrier *c) {
   while (!c->pq && (g = gqueue_pop(&list))) light_global_push(g);
   light_drop();
   if (!c->pq) return;
-  if (!given) begin_spinning(c);
+  if (!c->spinning) begin_spinning(c); /* given or not: it was the one to poll, and end_spinning sees to another */
   for (uint32_t i = 0; i < light.npqs; i++) run_timers(&light.pqs[i].timers);
   while ((g = gqueue_pop(&list))) light_put(c, g, false);
   monitor_kick();
@@ -636,7 +658,7 @@ static struct g *find(struct carrier *c) {
       idle_wait(c);
       continue;
     }
-    if (!GLANCE(light.idle) && make_spare(c)) continue; /* the pq may be lost by now */
+    if (GLANCE(light.nidle) < SPARES && make_spare(c)) continue;
     struct g *g = find_own(c);
     if (!g) g = find_elsewhere(c);
     if (!g) {
@@ -721,15 +743,23 @@ static int make_carrier(void) {
  * preempted and waits for this very pq; it can be taken away then, like that of anyone who blocks outside of a wrapper.
  */
 static bool make_spare(struct carrier *c) {
+  static uint64_t again_at; /* [light.lock] when no thread was to be had: not before */
   light_take();
-  bool make = !light.idle && light.nborn == 0;
+  bool make = light.nidle < SPARES && light.nborn == 0 && GLANCE(light.now) >= again_at;
   light.nborn += make;
   light_drop();
   if (!make) return false;
   carrier_release(c);
-  if (make_carrier() < 0) carrier_born();
+  if (make_carrier() < 0) {
+    light_take();
+    again_at = GLANCE(light.now) + LIGHT_SLICE_NS;
+    light_drop();
+    carrier_born();
+  }
   carrier_hold(c);
-  return true;
+  if (c->pq) return false;
+  stop_spinning(c);
+  return true; /* it was lost */
 }
 
 static uint32_t count_pqs(void) {

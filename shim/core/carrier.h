@@ -88,10 +88,10 @@ struct light {
   _Atomic uint32_t nglobal; /* read without the lock */
   uint32_t npqs;
   struct pq *pqs;
-  _Atomic uint64_t idle_pqs;      /* bits; written under the lock, read without */
-  _Atomic uint32_t nspinning;     /* carriers that look for work */
-  _Atomic(struct carrier *) idle; /* [written under the lock] without pq, asleep on wake */
-  uint32_t nidle;
+  _Atomic uint64_t idle_pqs;        /* bits; written under the lock, read without */
+  _Atomic uint32_t nspinning;       /* carriers that look for work */
+  _Atomic(struct carrier *) idle;   /* [written under the lock] without pq, asleep on wake */
+  _Atomic uint32_t nidle;           /* [the same] how many */
   uint32_t nwired;                  /* carriers that wait for their wired G */
   uint32_t nborn;                   /* carriers that have been made and not yet looked around */
   _Atomic(struct carrier *) poller; /* [the same] asleep in netpoll, or null */

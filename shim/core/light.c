@@ -113,6 +113,7 @@ void light_finish_left(struct carrier *c) {
       if (c->commit && !c->commit(g, c->commit_arg)) {
         g->status = G_RUNNABLE;
         requeue(c, g, true);
+        if (!c->pq) carrier_wake_global();
       }
       break;
     case LEFT_YIELDED:
@@ -120,7 +121,10 @@ void light_finish_left(struct carrier *c) {
       carrier_wake_idle();
       break;
     case LEFT_LATER:
-      gqueue_push_front(&c->pq->later, g);
+      if (c->pq)
+        gqueue_push_front(&c->pq->later, g);
+      else
+        light_put_global(g); /* of a locked G: leave_wired has given the pq back */
       break;
     case LEFT_GLOBAL:
       light_put_global(g);
@@ -152,7 +156,7 @@ static inline struct g *next_local(struct carrier *c) {
   bool inherit;
   uint32_t tick = GLANCE(pq->tick) + 1;
   if (tick % LIGHT_TICK == 0) return NULL;
-  if (tick % 8 == 0 && GLANCE(pq->timers.first) != UINT64_MAX) return NULL;
+  if (tick % 8 == 0 && (GLANCE(pq->timers.first) != UINT64_MAX || netpoll_overdue())) return NULL;
   struct g *g = runq_get(&pq->runq, &inherit);
   if (!g) return NULL;
   if (__builtin_expect(g->lockedm != NULL, 0)) {
@@ -281,11 +285,14 @@ bool g_yield(void) {
 
 /* --- birth and death --- */
 
+/* shim/sync's: nobody waits there in the child of a fork. */
+void sync_fork_child(void) __attribute__((weak));
 /* shim/sync's: drops the reference to the context that g has bound. */
 void sync_g_unbinds(struct g *g) __attribute__((weak));
 
 static _Noreturn void end_g(void) {
   struct carrier *c = carrier_now();
+  if (!c) pthread_exit(NULL); /* it has forked, and is the child's only thread */
   carrier_hold(c);
   struct g *g = c->g;
   g->status = G_DEAD;
@@ -501,6 +508,7 @@ int ration_start(void) { return light_start(); }
  * stay in the parent; what the child spawns begins a scheduler of its own.
  */
 void light_fork_child(struct m *m) {
+  atomic_store_explicit(&light.births, 0, memory_order_relaxed);
   if (!light.started) return;
   uint64_t mask = light.mask;
   bool carried = carrier_self != NULL;
@@ -510,6 +518,8 @@ void light_fork_child(struct m *m) {
   memset(&light, 0, sizeof light);
   atomic_store_explicit(&light.next_id, id, memory_order_relaxed);
   netpoll_fork_child();
+  stack_fork_child();
+  if (sync_fork_child) sync_fork_child();
   if (carried) sys_sigmask(mask);
 }
 
@@ -530,6 +540,7 @@ static void main_begin(void *arg) {
   light.main_g = carrier_now()->g;
   __atomic_store_n(&light.in_main, true, __ATOMIC_RELAXED); /* from here on a sleep of all is a deadlock */
   m->result = m->fn(m->argc, m->argv);
+  if (!carrier_now()) exit(m->result); /* of a child that it has forked; its parent's carriers are not here */
   __atomic_store_n(&light.in_main, false, __ATOMIC_RELAXED);
   atomic_store_explicit(&m->done, 1, memory_order_release);
   sys_futex_wake(&m->done, 1, false);

@@ -34,6 +34,7 @@ static void ring(void) {
 }
 
 void monitor_kick(void) {
+  atomic_thread_fence(memory_order_seq_cst); /* the pq that was given, then `asleep`; pairs with monitor_main */
   if (atomic_load_explicit(&asleep, memory_order_relaxed) != 1) return;
   if (atomic_exchange_explicit(&asleep, 0, memory_order_relaxed) == 1) ring();
 }
@@ -123,8 +124,9 @@ static uint64_t look(uint64_t now) {
     struct pq *pq = &light.pqs[i];
     uint32_t st = atomic_load_explicit(&pq->status, memory_order_acquire); /* pairs with pq_give */
     struct carrier *c = atomic_load_explicit(&pq->carrier, memory_order_relaxed);
-    if (st == PQ_IDLE || !c) continue;
-    active = true;
+    if (st == PQ_IDLE) continue;
+    active = true; /* also one on its way from hand to hand */
+    if (!c) continue;
     gs |= carrier_gs_for(pq);
     if (PQ_KIND(st) == PQ_SYSCALL)
       soon |= look_syscall(pq, c, now);
@@ -133,7 +135,8 @@ static uint64_t look(uint64_t now) {
       if (at && at < next) next = at;
     }
   }
-  if (gs != GLANCE(sched_gs_queued)) tell_bpf(gs); /* a G that comes just now, and thinks that BPF knows, is seen by the next look */
+  if (gs != GLANCE(sched_gs_queued) || (sched.header && SLOT_LOAD(sched.header->gs) != gs))
+    tell_bpf(gs); /* a G that comes just now, and thinks that BPF knows, is seen by the next look */
   if (!active && !atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return UINT64_MAX;
   if (!soon)
     poll_ns = MONITOR_SYSCALL_NS;

@@ -122,10 +122,10 @@ static struct entry *entry_of(int fd, bool make) {
 
 static const uint32_t all_of[] = {[NETPOLL_READ] = EPOLLIN | EPOLLPRI | EPOLLRDHUP | ENDS, [NETPOLL_WRITE] = EPOLLOUT | ENDS};
 
-/* Takes w out of its line. Entry locked. */
-static void unline(struct waiter *w) {
-  *w->at = w->next;
-  if (w->next) w->next->at = w->at;
+/* Takes w out of the line, where *at is w. Entry locked. */
+static void unline(struct waiter *w, struct waiter **at) {
+  *at = w->next;
+  if (w->next) w->next->at = at;
   w->at = NULL;
 }
 
@@ -148,7 +148,7 @@ static void wake_line(struct entry *e, enum netpoll_dir dir, uint32_t events, st
       at = &w->next;
       continue;
     }
-    unline(w);
+    unline(w, at);
     struct g *g = end_call(w->call, CALL_EDGE);
     if (!g) continue;
     g->status = G_RUNNABLE;
@@ -311,7 +311,7 @@ static int line_up(struct waiter *w, int fd, enum netpoll_dir dir, uint32_t seen
 /* Not inline: the G may have come back on another thread, see lot_unlock. */
 static __attribute__((noinline)) void leave_line(struct waiter *w) {
   run_lock(&w->e->lock);
-  if (w->at) unline(w);
+  if (w->at) unline(w, w->at);
   run_unlock(&w->e->lock);
 }
 

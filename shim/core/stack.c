@@ -208,3 +208,10 @@ void stack_trim(void) {
   }
   lock_drop(&stack_lock);
 }
+
+void stack_fork_child(void) {
+  atomic_store_explicit(&stack_lock.word, 0, memory_order_relaxed); /* the child has one thread */
+  free_list = sized_free = NULL;
+  nfree = 0;
+  next_in_slab = SLAB_STACKS;
+}

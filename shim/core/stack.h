@@ -31,6 +31,8 @@ void *stack_top(const struct g *g);
 void stack_each(bool (*fn)(struct g *g, void *arg), void *arg);
 /* Returns the pages of stacks that have been idle since the last call but one to the kernel. */
 void stack_trim(void);
+/* In the child of a fork: whoever held the lock is not here, and what was free stays unused. */
+void stack_fork_child(void);
 /* Is addr in the guard page of a stack?  Its G, or null. */
 struct g *stack_guard_hit(uintptr_t addr);
 

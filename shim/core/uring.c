@@ -211,7 +211,8 @@ static int start_thread(void) {
   return -r;
 }
 
-static void start(void) {
+/* Not inline: aarch64 keeps the thread pointer over all of a function, and the wait in here may end on another thread. */
+static __attribute__((noinline)) void start(void) {
   uint32_t was = NEW;
   if (!atomic_compare_exchange_strong_explicit(&state, &was, STARTING, memory_order_relaxed, memory_order_relaxed)) return;
   gate_enter();

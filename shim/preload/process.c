@@ -111,9 +111,11 @@ void process_fork_parent(void) { ration_unlock_os_thread(); }
 void process_fork_child(void) {
   atomic_store_explicit(&self_pid, (pid_t)sys_getpid(), memory_order_relaxed); /* one thread yet */
   signal_fork_child();
-  if (off()) return;
   thread_fork_child();
-  gate_fork_child();
+  if (off())
+    light_fork_child(m_self);
+  else
+    gate_fork_child();
 }
 
 static void register_ours(void) {

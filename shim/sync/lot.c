@@ -26,6 +26,7 @@
  * A chain is as long as there are contended objects with this hash: with 1024 lots one or none.  A million objects with waiters at the same
  * time would want a tree here, as Go has.
  */
+#include <string.h>
 #include "sync/lot.h"
 #include <errno.h>
 #include <stddef.h>
@@ -212,3 +213,7 @@ int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why) {
   note_wait(&w->note, w->key, why);
   return w->result;
 }
+
+/* In the child of a fork: those who wait, and whoever held a lock, are the parent's. */
+void sync_fork_child(void);
+void sync_fork_child(void) { memset(lots, 0, sizeof lots); }
