@@ -144,18 +144,19 @@ void carrier_wakep(void) {
   monitor_kick();
 }
 
-static bool nobody_polls(void) { return !GLANCE(light.poller) && (netpoll_waiters() || timers_first_of_all() != UINT64_MAX); }
+/* Nobody sleeps in netpoll, for descriptors or until `first`, though there are any. */
+static bool nobody_polls(uint64_t first) { return !GLANCE(light.poller) && (netpoll_waiters() || first != UINT64_MAX); }
 
 bool carrier_wanted(struct pq *pq) {
   if (carrier_work_for(pq)) return true;
-  return PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL ? nobody_polls() : !GLANCE(light.poller) && netpoll_waiters();
+  return nobody_polls(PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL ? timers_first_of_all() : UINT64_MAX);
 }
 
 void carrier_handoff(struct pq *pq) {
   bool work = carrier_work_for(pq);
   light_take();
   /* Who queued a G globally just now saw no idle pq; and somebody has to wait for timers and descriptors. */
-  if (light.global.len || nobody_polls()) work = true;
+  if (light.global.len || nobody_polls(timers_first_of_all())) work = true;
   struct carrier *c = work ? idle_carrier_take() : NULL;
   bool polls = c && c == light.poller;
   if (c)
@@ -250,7 +251,7 @@ void carrier_gate_enter(struct m *m) {
     return;
   }
   OWN_ADD(c->syscalls, 1);
-  bool gs = carrier_gs_for(pq), unpolled = !GLANCE(light.poller) && (netpoll_waiters() || GLANCE(pq->timers.first) != UINT64_MAX);
+  bool gs = carrier_gs_for(pq), unpolled = nobody_polls(GLANCE(pq->timers.first));
   atomic_store_explicit(&pq->status, PQ_CALL_OF(c), memory_order_release); /* pairs with the CAS in carrier_retake */
   carrier_release(c);
   if (gs || unpolled) monitor_syscall(gs);
@@ -422,6 +423,7 @@ static struct g *find_own(struct carrier *c) {
 }
 
 static void begin_spinning(struct carrier *c) {
+  if (c->spinning) return;
   c->spinning = true;
   atomic_fetch_add_explicit(&light.nspinning, 1, memory_order_relaxed);
 }
@@ -470,7 +472,7 @@ static struct g *find_elsewhere(struct carrier *c) {
   if (light.npqs == 1) return NULL;
   uint32_t running = light.npqs - (uint32_t)__builtin_popcountll(atomic_load_explicit(&light.idle_pqs, memory_order_relaxed));
   if (!c->spinning && 2 * atomic_load_explicit(&light.nspinning, memory_order_relaxed) >= running) return NULL;
-  if (!c->spinning) begin_spinning(c);
+  begin_spinning(c);
   for (int i = 0; i < SPIN_ROUNDS; i++)
     if ((g = steal(c)) || (g = global_get(c, GLOBAL_BATCH))) return g;
   return NULL;
@@ -505,9 +507,7 @@ static void go_idle(struct carrier *c) {
   struct pq *pq = c->pq;
   c->pq = NULL;
   idle_pq_put(pq);
-  bool spun = c->spinning;
-  c->spinning = false;
-  if (spun) atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_release);
+  stop_spinning(c);
   light_drop();
   if (anything()) pq_again(c); /* at a glance; lie_down looks for good */
 }
@@ -553,9 +553,10 @@ static bool get_up(struct carrier *c, bool polls) {
   if (polls && (given || found)) atomic_store_explicit(&light.poller, NULL, memory_order_relaxed);
   if (found && !polls) idle_list_remove(c);
   light_drop();
-  if ((given || found) && !c->spinning) begin_spinning(c);
-  if (given || found) monitor_kick();
-  return given || found;
+  if (!given && !found) return false;
+  begin_spinning(c);
+  monitor_kick();
+  return true;
 }
 
 /* All that is to know under the lock before a carrier without pq sleeps. */
@@ -563,7 +564,7 @@ enum bed { BED_NONE, BED_LIST, BED_NETPOLL };
 static enum bed lie_down(struct carrier *c) {
   netpoll_open();
   light_take();
-  bool polls = nobody_polls() && !all_run();
+  bool polls = nobody_polls(timers_first_of_all()) && !all_run();
   if (polls) {
     atomic_store_explicit(&light.poller, c, memory_order_relaxed);
   } else {
@@ -625,7 +626,7 @@ static void poll_and_come_back(struct carrier *c) {
   while (!c->pq && (g = gqueue_pop(&list))) light_global_push(g);
   light_drop();
   if (!c->pq) return;
-  if (!c->spinning) begin_spinning(c); /* given or not: it was the one to poll, and end_spinning sees to another */
+  begin_spinning(c); /* given or not: it was the one to poll, and end_spinning sees to another */
   for (uint32_t i = 0; i < light.npqs; i++) run_timers(&light.pqs[i].timers);
   while ((g = gqueue_pop(&list))) light_put(c, g, false);
   monitor_kick();
