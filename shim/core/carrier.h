@@ -141,10 +141,17 @@ static inline void carrier_release(struct carrier *c) {
   if (--c->m->locks == 0 && __builtin_expect(c->m->deferred != 0, 0)) m_release_deferred(c->m);
 }
 
+/* A G is in a queue: BPF shall tell of carriers that block, until the monitor finds that none waits any more. */
+void monitor_gs_queued(void);
+static inline void light_tell_queued(void) {
+  if (__builtin_expect(!GLANCE(sched_gs_queued), 0)) monitor_gs_queued();
+}
+
 /* The global queue. Lock held. */
 static inline void light_global_push(struct g *g) {
   gqueue_push(&light.global, g);
   atomic_store_explicit(&light.nglobal, light.global.len, memory_order_relaxed);
+  light_tell_queued();
 }
 static inline struct g *light_global_pop(void) {
   struct g *g = gqueue_pop(&light.global);
@@ -204,8 +211,6 @@ void monitor_blocked(void);
 void monitor_kick(void);
 /* A carrier is about to be in a wrapped call while Gs wait for its pq, or (not gs) nobody for their descriptors and timers. */
 void monitor_syscall(bool gs);
-/* A G is in a queue: BPF shall tell of carriers that block, until the monitor finds that none waits any more. */
-void monitor_gs_queued(void);
 
 /* --- netpoll.c --- */
 /* Moves Gs whose descriptors are ready into `out`; waits until `until` at most (0: not at all).  How many Gs wait: netpoll_waiters(). */

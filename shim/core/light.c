@@ -72,15 +72,10 @@ struct g *g_self(void) {
 
 /* --- queues --- */
 
-static inline void queued(void) {
-  if (__builtin_expect(!GLANCE(sched_gs_queued), 0)) monitor_gs_queued();
-}
-
 void light_put_global(struct g *g) {
   light_take();
   light_global_push(g);
   light_drop();
-  queued();
 }
 
 static void put_overflow(struct pq *pq, unsigned n) {
@@ -92,7 +87,7 @@ static void put_overflow(struct pq *pq, unsigned n) {
 void light_put(struct carrier *c, struct g *g, bool next) {
   unsigned n;
   if (__builtin_expect(!runq_put(&c->pq->runq, g, next, c->pq->overflow, &n), 0)) put_overflow(c->pq, n);
-  queued();
+  light_tell_queued();
 }
 
 /* --- leaving and coming --- */

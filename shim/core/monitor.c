@@ -46,7 +46,7 @@ static void tell_bpf(uint32_t gs) {
 
 void monitor_syscall(bool gs) {
   if (sched.header && sched.bpf) { /* monitor_blocked will come */
-    if (!GLANCE(sched_gs_queued)) tell_bpf(1);
+    light_tell_queued();
     return;
   }
   if (!gs) return; /* the next tick will do */
