@@ -223,19 +223,21 @@ EXPORT int dup3(int fd, int to, int flags) {
   return LOSE(int, to, REAL(dup3)(fd, to, flags));
 }
 
-void lightio_forget_stream(FILE *f) {
-  if (!owns_descriptors()) return;
+/* -1: it has none. */
+static int stream_fd(FILE *f) {
   int saved = errno, fd = fileno(f);
   errno = saved;
-  netpoll_forget(fd);
+  return fd;
+}
+
+void lightio_forget_stream(FILE *f) {
+  if (owns_descriptors()) netpoll_forget(stream_fd(f));
 }
 
 /* libc closes what is under a stream by itself. */
 EXPORT int fclose(FILE *f) {
-  if (!f || !owns_descriptors()) return REAL(fclose)(f);
-  int saved = errno, fd = fileno(f);
-  errno = saved;
-  return LOSE(int, fd, REAL(fclose)(f));
+  if (!f) return REAL(fclose)(f);
+  return LOSE(int, stream_fd(f), REAL(fclose)(f));
 }
 
 static void forget_range(unsigned first, unsigned last) {

@@ -14,7 +14,6 @@
  * once.  Without io_uring all of it is in the bracket.  The try is not: it is as long as a look of the monitor's, which would give the P's queue away.
  */
 #include "preload/lightdisk.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <sys/stat.h>
@@ -30,9 +29,8 @@
 #define WASTE (16u << 10)
 #define WARM_IOVS 64
 
-static __attribute__((noinline)) bool done(long r, ssize_t *out) {
-  *out = r < 0 ? -1 : r;
-  if (r < 0) errno = (int)-r;
+static bool done(long r, ssize_t *out) {
+  *out = lightio_result(r);
   return true;
 }
 
