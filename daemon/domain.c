@@ -410,10 +410,10 @@ static void domains_on_inotify(evutil_socket_t fd, short what, void *arg) {
   (void)what;
   struct server *s = arg;
   _Alignas(struct inotify_event) char buf[4096];
-  int last = -2;
   for (;;) {
     ssize_t n = read(fd, buf, sizeof(buf));
     if (n <= 0) return;
+    int last = -2; /* of this read only: a file that changes after it was looked at has a new event, in a later read */
     for (char *p = buf; p < buf + n; p += sizeof(struct inotify_event) + ((struct inotify_event *)(void *)p)->len) {
       const struct inotify_event *e = (struct inotify_event *)(void *)p;
       if (e->mask & IN_IGNORED || e->wd == last) continue;

@@ -88,11 +88,25 @@ def a_new_quota_arrives_while_idle():
         bell = int(ask(a, "bell"))
         g.set("cpu.cfs_quota_us", 80000)
         wait_for("the new rate is there", lambda: page(a)[1] == rate_of(80000))
-        assert int(ask(a, "bell")) > bell
+        wait_for("its bell is rung", lambda: int(ask(a, "bell")) > bell)
         assert int(ask(a, "frame")) == CHANGED
         c = d.client()
         assert c.stats().quota_changes == 1
         c.close()
+
+
+def a_new_quota_arrives_however_it_is_written():
+    """Who opens a file for writing truncates it first, which is a change of its own: the daemon may look between the two."""
+    need_cpu_v1()
+    with Daemon() as d, Cgroup("rationtest-q", 50000) as g, Actor(attached(d), g) as a:
+        a.line()
+        time.sleep(0.6)
+        for i in range(60):
+            quota = 50000 + 1000 * (i % 30 + 1)
+            with open(g.dirs[0] + "/cpu.cfs_quota_us", "w") as f:
+                time.sleep(i * 0.00002)
+                f.write(str(quota))
+            wait_for("the new rate is there", lambda: page(a)[1] == rate_of(quota))
 
 
 def a_new_quota_arrives_while_running():
@@ -195,6 +209,7 @@ if __name__ == "__main__":
         a_quota_makes_slots_and_rate,
         a_tighter_ancestor_counts,
         a_new_quota_arrives_while_idle,
+        a_new_quota_arrives_however_it_is_written,
         a_new_quota_arrives_while_running,
         a_quota_that_goes_away_opens_the_gate,
         a_moved_process_is_told_to_attach_again,
