@@ -26,7 +26,7 @@
 #include "pool_page.h"
 
 #define THREADS_MAX 64
-#define UNIT 20000
+#define UNIT 5000
 
 static long threads = 6, rounds = 400, pause_ms;
 static int ring[THREADS_MAX][2], progress = -1;
