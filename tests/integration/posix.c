@@ -2030,6 +2030,7 @@ static void t_daemon(void) {
   if (p == 0) {
     pid_t me = getpid();
     int r = daemon(0, 1);
+    for (int i = 0; i < 5000 && getppid() == me; i++) nap(1); /* its parent is on its way out */
     dprintf(fd[1], "daemon %d, new pid %d, leader %d, alone %d\n", r, getpid() != me, getsid(0) == getpid(), getppid() != me);
     pthread_join(start(five, NULL), NULL);
     nap(5);
