@@ -244,6 +244,7 @@ static bool in_g(const struct m *m) { return m->carrier->g && m->locks == 0; }
 void carrier_gate_enter(struct m *m) {
   struct carrier *c = m->carrier;
   if (!in_g(m)) return;
+  if (__builtin_expect(c->g->io_ctx != NULL, 0)) interrupt_arm(c);
   carrier_hold(c); /* or a signal takes the pq away between the look and the store */
   struct pq *pq = c->pq;
   if (!is_owner(c, pq)) { /* in a call of its own, inside of one that has lost the pq (a plugin of the resolver) */
@@ -325,6 +326,7 @@ void carrier_gate_exit(struct m *m) {
   struct carrier *c = m->carrier;
   uint32_t in = PQ_CALL_OF(c);
   if (!in_g(m)) return;
+  if (__builtin_expect(GLANCE(c->interrupt.state) != INTERRUPT_OFF, 0)) interrupt_disarm(c);
   carrier_hold(c);
   struct pq *pq = c->pq;
   if (!pq) {

@@ -12,6 +12,7 @@
 #include "core/runq.h"
 #include "core/sched.h"
 #include "core/stack.h"
+#include "sync/interrupt.h"
 
 #define LIGHT_PQS_MAX 64u
 #define LIGHT_SLICE_NS 10000000u
@@ -75,7 +76,8 @@ struct carrier {
   uint64_t id_next, id_end;  /* [own] ids for Gs born here */
   struct carrier *next;      /* [light.lock] idle list */
   struct carrier *all;
-  void *altstack; /* [own] for handlers of signals (report.c); null: none */
+  struct interrupt interrupt; /* of a call by a context */
+  void *altstack;             /* [own] for handlers of signals (report.c); null: none */
   uint32_t altstack_bytes;
   struct m no_m;
 };
@@ -184,6 +186,10 @@ int light_start(void);
 void carrier_run_wired(struct carrier *c, struct g *g);
 /* In the SIGURG handler: stops the G of this carrier if the monitor asked for it. */
 bool carrier_preempted(struct m *m, void *uctx);
+/* The same in a wrapped call: ends it if the context of its G is over. */
+static inline void carrier_interrupted(struct carrier *c, void *uctx) {
+  if (c->g && GLANCE(c->interrupt.state) == INTERRUPT_ENDED) interrupt_here(c, uctx);
+}
 /* Gs wait for pq; any thread. */
 static inline bool carrier_gs_for(struct pq *pq) {
   return !runq_empty(&pq->runq) || GLANCE(light.nglobal) || __atomic_load_n(&pq->later.len, __ATOMIC_RELAXED);
@@ -209,6 +215,8 @@ uint64_t timers_first_of_all(void);
 int monitor_start(void);
 void monitor_blocked(void);
 void monitor_kick(void);
+/* Something is there for it to look at. */
+void monitor_look_now(void);
 /* A carrier is about to be in a wrapped call while Gs wait for its pq, or (not gs) nobody for their descriptors and timers. */
 void monitor_syscall(bool gs);
 

@@ -282,6 +282,7 @@ bool gate_sigurg(const siginfo_t *si, void *uctx) {
   if (__atomic_exchange_n(&m->slot->urg, 0, __ATOMIC_ACQ_REL)) ours = true; /* pairs with BPF's store before it sends */
   if (!ours) return false;
   atomic_fetch_add_explicit(&m->urg_seq, 1, memory_order_relaxed); /* read by this thread only, in gate_urg_seq */
+  if (m->carrier && m->locks == 0 && SLOT_LOAD(m->slot->state) == M_SYSCALL) carrier_interrupted(m->carrier, uctx);
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
   if (world_stopping()) world_stop_here(m, uctx);
   if (m->carrier) carrier_preempted(m, uctx);

@@ -6,6 +6,7 @@
  *   a G that has run for LIGHT_SLICE_NS while others wait              stopped by SIGURG; its thread keeps it (carrier_preempted)
  *   the same while Gs wait for descriptors and nobody polls            the same: who takes its pq looks (netpoll_overdue)
  *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
+ *   a call whose G's context is over                                   interrupted (sync/interrupt.c)
  *   idle stacks                                                        trimmed, about once in five seconds
  *
  * It looks every LIGHT_SLICE_NS / 2 while any pq is in use, more often while Gs wait for one that is in a call, and sleeps for good
@@ -42,6 +43,11 @@ void monitor_kick(void) {
 static void tell_bpf(uint32_t gs) {
   atomic_store_explicit(&sched_gs_queued, gs, memory_order_relaxed);
   if (sched.header) SLOT_STORE(sched.header->gs, gs);
+}
+
+void monitor_look_now(void) {
+  atomic_thread_fence(memory_order_seq_cst); /* what is to be seen, then `asleep`; pairs with monitor_main */
+  if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
 }
 
 void monitor_syscall(bool gs) {
@@ -117,7 +123,7 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
 }
 
 /* One look at all pqs.  When to look again. */
-static uint64_t look(uint64_t now) {
+static uint64_t look_pqs(uint64_t now) {
   bool active = false, soon = false, gs = false;
   uint64_t next = now + MONITOR_TICK_NS;
   for (uint32_t i = 0; i < light.npqs; i++) {
@@ -143,6 +149,11 @@ static uint64_t look(uint64_t now) {
   else if (poll_ns < MONITOR_TICK_NS)
     poll_ns += poll_ns / 4;
   return soon ? now + poll_ns : next;
+}
+
+static uint64_t look(uint64_t now) {
+  uint64_t pqs = look_pqs(now), calls = interrupt_look ? interrupt_look(now) : UINT64_MAX;
+  return pqs < calls ? pqs : calls;
 }
 
 static void monitor_main(void) {

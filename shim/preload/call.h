@@ -46,12 +46,22 @@ static CALL_APART void call_exit(void) { gate_exit(); }
 /* Inside of the bracket: the call that failed is to be made again.  Moves the mark. */
 static __attribute__((noinline, unused)) bool call_interrupted(struct signal_mark *m) { return signal_again(m); }
 
+/* After a call that may have been made in vain: the context of the light G that makes it is over (sync/interrupt.c).  Then errno says how. */
+bool call_over(void);
+
 /* After the bracket: still so.  A carrier runs no handlers of the program, but its marks are not those of the one before. */
 static __attribute__((noinline, unused)) bool call_again(struct signal_mark *m) {
   struct signal_mark now = signal_mark();
   bool carrier = m_self && m_self->carrier, same = now.handled == m->handled;
   *m = now;
-  return carrier || same;
+  return carrier ? !call_over() : same;
+}
+
+/* After the bracket, where nothing was asked in it: the call that failed is to be made again.  Moves the mark. */
+static __attribute__((noinline, unused)) bool call_retry(struct signal_mark *m) {
+  if (errno != EINTR || call_over()) return false;
+  bool carrier = m_self && m_self->carrier, ours = signal_only_ours(m);
+  return carrier || ours;
 }
 
 #define CALL_LOOP(type, enter, call)                                            \

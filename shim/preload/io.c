@@ -342,7 +342,7 @@ EXPORT int semtimedop(int id, struct sembuf *ops, size_t n, const struct timespe
   struct timespec left;
   for (;;) {
     int r = CALL_ONCE(int, REAL(semtimedop)(id, ops, n, timeout));
-    if (r == 0 || !signal_again(&mark)) return r;
+    if (r == 0 || !call_retry(&mark)) return r;
     if (!bounded) continue;
     left = call_left(deadline);
     timeout = &left;

@@ -44,11 +44,17 @@ ssize_t lightio_result(long r) {
   return -1;
 }
 
+/* Of a call that was interrupted because the context is over, its error. */
+static __attribute__((noinline)) long or_over(long r) {
+  int over = r == -EINTR ? lightio_over() : 0;
+  return over ? over : r;
+}
+
 __attribute__((noinline)) long bracketed(long nr, long a0, long a1, long a2, long a3, long a4, long a5) {
   gate_enter();
   long r = raw_syscall6(nr, a0, a1, a2, a3, a4, a5);
   gate_exit();
-  return r;
+  return or_over(r);
 }
 
 void libcall_begin(enum wait_reason why) {
@@ -137,6 +143,19 @@ int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until) 
 }
 
 int lightio_over(void) { return context_err(carrier_now()->g->io_ctx); }
+
+int lightio_sleep(uint64_t at) {
+  struct ration_context *ctx = g_self()->io_ctx;
+  if (ctx) return -context_sleep_until(ctx, at);
+  g_sleep_until(at);
+  return 0;
+}
+
+__attribute__((noinline)) bool call_over(void) {
+  int over = light_running() ? lightio_over() : 0;
+  if (over) set_errno(-over);
+  return over != 0;
+}
 
 /* What one call needs to remember over its parks. */
 struct op {
@@ -534,7 +553,7 @@ static __attribute__((noinline)) long begin_connect(int fd, const struct sockadd
     netpoll_give_back(fd);
   }
   gate_exit();
-  return r;
+  return or_over(r);
 }
 
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {

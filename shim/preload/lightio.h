@@ -36,6 +36,9 @@ int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
 /* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
 int lightio_over(void);
 
+/* Until `at`, or until the calling G's context ends: then its error, as a positive number. */
+int lightio_sleep(uint64_t at);
+
 /* The file under f is about to be closed by libc. */
 void lightio_forget_stream(FILE *f);
 /*

@@ -608,7 +608,7 @@ static int wait_for(const sigset_t *set, siginfo_t *si, const struct timespec *t
       gate_enter_blocking(WAIT_SIGNAL);
     int r = REAL(sigtimedwait)(&real, si, timeout);
     gate_exit();
-    if (r >= 0 || !signal_again(&mark)) return r;
+    if (r >= 0 || !call_retry(&mark)) return r;
     if (!bounded) continue;
     left = call_left(deadline);
     timeout = &left;

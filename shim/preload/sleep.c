@@ -43,6 +43,9 @@ static void left_of(clockid_t clock, const struct timespec *end, struct timespec
   if (rem->tv_sec < 0) *rem = (struct timespec){0, 0};
 }
 
+/* The error number of the calling light G's context, if that is over: it has ended the sleep. */
+static int sleep_over(void) { return light_running() ? -lightio_over() : 0; }
+
 /* clock_nanosleep: an error number. The real one saves errno, and so do we. */
 static int sleep_on(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {
   CALL_UNWINDS;
@@ -56,21 +59,23 @@ static int sleep_on(clockid_t clock, int flags, const struct timespec *req, stru
   errno = saved;
   if (light_running() && known && (absolute ? clock : base) == CLOCK_MONOTONIC) {
     const struct timespec *at = absolute ? req : &end;
-    g_sleep_until((uint64_t)at->tv_sec * CALL_NS + (uint64_t)at->tv_nsec);
-    return 0;
+    int over = lightio_sleep((uint64_t)at->tv_sec * CALL_NS + (uint64_t)at->tv_nsec);
+    if (over && !absolute && rem) left_of(base, &end, rem);
+    return over;
   }
   struct timespec left;
   int r = CALL_ONCE_BLOCKING(int, WAIT_SLEEP, REAL(clock_nanosleep)(clock, flags, req, &left));
   if (r != EINTR) return r;
-  if (!known || !signal_only_ours(&mark)) {
+  int over = sleep_over();
+  if (over || !known || !signal_only_ours(&mark)) {
     if (!absolute && rem) *rem = left;
-    return r;
+    return over ? over : r;
   }
   if (absolute) base = clock, end = *req;
   do r = CALL_ONCE_BLOCKING(int, WAIT_SLEEP, REAL(clock_nanosleep)(base, TIMER_ABSTIME, &end, NULL));
-  while (r == EINTR && signal_only_ours(&mark));
+  while (r == EINTR && (over = sleep_over()) == 0 && signal_only_ours(&mark));
   if (r == EINTR && !absolute && rem) left_of(base, &end, rem);
-  return r;
+  return over ? over : r;
 }
 
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {

@@ -247,7 +247,7 @@ static long blocking(long nr, struct args *x) {
   uint64_t began = relative_timespec(nr, x) >= 0 || relative_ms(nr) >= 0 ? call_now() : 0;
   for (;;) {
     long r = CALL_ONCE(long, PASS(nr, x));
-    if (r != -1 || !signal_again(&mark)) return r;
+    if (r != -1 || !call_retry(&mark)) return r;
     count_down(nr, x, began, &left, &deadline);
   }
 }

@@ -349,11 +349,13 @@ int ration_context_wait(struct ration_context *ctx) {
   return wait_out(&lim);
 }
 
-int ration_context_sleep(struct ration_context *ctx, ration_ns d) {
+int context_sleep_until(struct ration_context *ctx, uint64_t until) {
   int err = context_err(ctx);
-  if (err || d <= 0) return err;
-  struct limit lim = limit_after(d);
-  lim.ctx = ctx;
-  int r = wait_out(&lim);
+  struct limit lim = {until, ctx};
+  int r = err ? err : wait_out(&lim);
   return r == -ETIMEDOUT ? context_err(ctx) : r;
+}
+
+int ration_context_sleep(struct ration_context *ctx, ration_ns d) {
+  return d <= 0 ? context_err(ctx) : context_sleep_until(ctx, limit_after(d).until);
 }

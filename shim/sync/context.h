@@ -3,6 +3,7 @@
 #define RATION_SYNC_CONTEXT_H
 /* What the rest of shim/sync knows of contexts: hooks, so that a wait needs no channel and no memory.  context.c has the protocol. */
 #include <stdbool.h>
+#include <stdint.h>
 
 struct ration_context;
 
@@ -19,6 +20,8 @@ struct context_hook {
 int context_hook_add(struct ration_context *ctx, struct context_hook *h);
 /* True: fn has not been called and won't be.  False: it has been or is being. */
 bool context_hook_remove(struct context_hook *h);
+/* Parks until `until` (CLOCK_MONOTONIC ns).  0; the error of ctx, if it ends before or has ended. */
+int context_sleep_until(struct ration_context *ctx, uint64_t until);
 struct g;
 /* g ends. */
 void sync_g_unbinds(struct g *g);

@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include "ration/g.h"
 #include "sync/context.h"
+#include "sync/interrupt.h"
 
 #define LOTS_LOG2 10
 #define LOT_SPINS 40
@@ -216,4 +217,7 @@ int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why) {
 
 /* In the child of a fork: those who wait, and whoever held a lock, are the parent's. */
 void sync_fork_child(void);
-void sync_fork_child(void) { memset(lots, 0, sizeof lots); }
+void sync_fork_child(void) {
+  memset(lots, 0, sizeof lots);
+  interrupt_fork_child();
+}

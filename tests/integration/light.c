@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <mqueue.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -20,8 +21,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/ipc.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -1095,6 +1101,86 @@ static int those_that_accept_together_hold_no_thread(void) {
 
 static struct ration_context *ctx;
 static int pipes[3][2], tcp_fds[2], full_pipe[2], ep_fd, quiet;
+#define CALLS_THAT_PARK 17
+#define CALLS_THAT_HOLD 13
+static int locked_file, msg_queue, sem_set, unix_server;
+static mqd_t mqueue;
+static pid_t sleeper;
+static struct sockaddr_un backlog_at = {.sun_family = AF_UNIX};
+static long call_that_holds_its_thread(int which) {
+  char buf[100], path[40];
+  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  struct sembuf down = {.sem_op = -1};
+  struct timespec at, minute = {60, 0};
+  sigset_t usr2;
+  siginfo_t si;
+  int fd, status;
+  long r;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", locked_file);
+  sigemptyset(&usr2);
+  sigaddset(&usr2, SIGUSR2);
+  switch (which) {
+    case 0:
+      MUST((fd = open(path, O_RDWR)) >= 0);
+      r = flock(fd, LOCK_EX);
+      return close(fd), r;
+    case 1:
+      MUST((fd = open(path, O_RDWR)) >= 0);
+      r = fcntl(fd, F_OFD_SETLKW, &whole);
+      return close(fd), r;
+    case 2:
+      return waitpid(sleeper, &status, 0);
+    case 3:
+      return waitid(P_PID, (id_t)sleeper, &si, WEXITED);
+    case 4:
+      return msgrcv(msg_queue, buf, 8, 0, 0);
+    case 5:
+      return semop(sem_set, &down, 1);
+    case 6:
+      return semtimedop(sem_set, &down, 1, &minute);
+    case 7:
+      MUST((fd = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0);
+      r = connect(fd, (struct sockaddr *)&backlog_at, sizeof backlog_at);
+      return close(fd), r;
+    case 8:
+      return mq_receive(mqueue, buf, sizeof buf, NULL);
+    case 9:
+      clock_gettime(CLOCK_REALTIME, &at);
+      at.tv_sec += 60;
+      r = clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &at, NULL);
+      return errno = (int)r, r ? -1 : 0; /* the address of errno is that of the thread that it is on by then */
+    case 10:
+      return sigtimedwait(&usr2, &si, &minute);
+    case 11:
+      return syscall(SYS_wait4, sleeper, &status, 0, NULL);
+    case 12:
+      return wait4(sleeper, &status, 0, NULL);
+    default:
+      return 0;
+  }
+}
+static void prepare_holding_calls(void) {
+  char name[] = "/tmp/ration-light-XXXXXX", mq[40];
+  struct mq_attr small = {.mq_maxmsg = 1, .mq_msgsize = sizeof(char[100])};
+  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  MUST((locked_file = mkstemp(name)) >= 0 && unlink(name) == 0 && flock(locked_file, LOCK_EX) == 0 &&
+       fcntl(locked_file, F_OFD_SETLK, &whole) == 0);
+  MUST((msg_queue = msgget(IPC_PRIVATE, 0600)) >= 0 && (sem_set = semget(IPC_PRIVATE, 1, 0600)) >= 0);
+  snprintf(mq, sizeof mq, "/ration-light-%d", getpid());
+  MUST((mqueue = mq_open(mq, O_RDWR | O_CREAT | O_EXCL, 0600, &small)) != (mqd_t)-1 && mq_unlink(mq) == 0);
+  snprintf(backlog_at.sun_path + 1, sizeof backlog_at.sun_path - 1, "ration-light-%d", getpid());
+  MUST((unix_server = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0 && bind(unix_server, (struct sockaddr *)&backlog_at, sizeof backlog_at) == 0);
+  MUST(listen(unix_server, 0) == 0);
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  MUST(fd >= 0 && connect(fd, (struct sockaddr *)&backlog_at, sizeof backlog_at) == 0); /* the backlog's one place */
+  int p[2];
+  MUST(pipe2(p, O_CLOEXEC) == 0 && (sleeper = fork()) >= 0);
+  if (sleeper == 0) {
+    close(p[1]);
+    _exit(read(p[0], mq, 1) == 0 ? 0 : 1); /* lives as long as we do */
+  }
+}
+static void drop_holding_calls(void) { MUST(msgctl(msg_queue, IPC_RMID, NULL) == 0 && semctl(sem_set, 0, IPC_RMID) == 0); }
 static long call_that_waits(int which) {
   char buf[100] = "";
   struct epoll_event ev;
@@ -1107,7 +1193,7 @@ static long call_that_waits(int which) {
   }
   struct iovec v = {buf, sizeof buf};
   struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
-  struct timespec minute = {60, 0};
+  struct timespec minute = {60, 0}, left = {0, 0};
   int fd;
   long r;
   switch (which) {
@@ -1141,11 +1227,25 @@ static long call_that_waits(int which) {
       return write(full_pipe[1], buf, sizeof buf);
     case 12:
       return readv(pipes[1][0], &v, 1);
+    case 13:
+      r = nanosleep(&minute, &left);
+      MUST(left.tv_sec > 50 && left.tv_sec <= 60);
+      return r;
+    case 14:
+      return usleep(60000000);
+    case 15:
+      MUST(sleep(60) > 50);
+      return -1;
+    case 16:
+      clock_gettime(CLOCK_MONOTONIC, &left);
+      left.tv_sec += 60;
+      r = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &left, NULL);
+      return errno = (int)r, r ? -1 : 0;
     default:
-      return 0;
+      return call_that_holds_its_thread(which - CALLS_THAT_PARK);
   }
 }
-#define CALLS_THAT_WAIT 13
+#define CALLS_THAT_WAIT (CALLS_THAT_PARK + CALLS_THAT_HOLD)
 static void prepare_calls(void) {
   static char big[70000];
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -1159,6 +1259,7 @@ static void prepare_calls(void) {
   MUST(fcntl(full_pipe[1], F_SETFL, 0) == 0);
   struct epoll_event ev = {.events = EPOLLIN};
   MUST((ep_fd = epoll_create1(0)) >= 0 && epoll_ctl(ep_fd, EPOLL_CTL_ADD, pipes[2][0], &ev) == 0);
+  prepare_holding_calls();
   atomic_store(&count, 0);
 }
 static void waits_with_context(void *arg) {
@@ -1186,6 +1287,98 @@ static int a_bound_context_ends_each_wait(void) {
   MUST(atomic_load(&count) == CALLS_THAT_WAIT);
   ration_context_cancel(ctx);
   until(2 * CALLS_THAT_WAIT);
+  ration_context_unref(ctx);
+  drop_holding_calls();
+  return 0;
+}
+
+/* Ends and locks come at the same moment, thousands of times: a lock that was given is known of, and one that was not is free. */
+#define LOCKERS 8
+static _Atomic long holders, had, ended;
+static void locks_with_deadlines(void *arg) {
+  char *name = arg;
+  for (int i = 0; i < 400; i++) {
+    int fd = open(name, O_RDWR);
+    struct ration_context *c = ration_context_with_timeout(NULL, (i % 16) * 100 * RATION_US);
+    MUST(fd >= 0 && ration_io_context(c) == 0);
+    ration_context_unref(c);
+    errno = 0;
+    if (flock(fd, LOCK_EX) == 0) {
+      MUST(atomic_fetch_add(&holders, 1) == 0);
+      ration_io_context(NULL);
+      if (i % 4 == 0) usleep(500);
+      atomic_fetch_sub(&holders, 1);
+      MUST(flock(fd, LOCK_UN) == 0);
+      atomic_fetch_add(&had, 1);
+    } else {
+      MUST(errno == ETIMEDOUT);
+      ration_io_context(NULL);
+      atomic_fetch_add(&ended, 1);
+    }
+    close(fd);
+  }
+  add_one(NULL);
+}
+static int a_call_that_ends_has_done_nothing(void) {
+  char name[] = "/tmp/ration-light-XXXXXX";
+  int fd = mkstemp(name);
+  MUST(fd >= 0);
+  for (int i = 0; i < LOCKERS; i++) ration_go(locks_with_deadlines, name);
+  until(LOCKERS);
+  MUST(flock(fd, LOCK_EX | LOCK_NB) == 0);
+  MUST(unlink(name) == 0);
+  MUST(atomic_load(&had) > 0 && atomic_load(&ended) > 0);
+  return 0;
+}
+
+/* A nameserver that never answers: in a mount namespace of its own, the program is run again. */
+#define SILENT "127.0.0.77"
+static bool in_silence(void) {
+  char conf[] = "/tmp/ration-light-XXXXXX";
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(53)};
+  int fd = mkstemp(conf), u = socket(AF_INET, SOCK_DGRAM, 0);
+  inet_pton(AF_INET, SILENT, &at.sin_addr);
+  MUST(fd >= 0 && u >= 0 && dprintf(fd, "nameserver " SILENT "\noptions timeout:20\n") > 0);
+  bool well = bind(u, (struct sockaddr *)&at, sizeof at) == 0 && unshare(CLONE_NEWNS) == 0 &&
+              mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount(conf, "/etc/resolv.conf", NULL, MS_BIND, NULL) == 0;
+  unlink(conf);
+  return well;
+}
+static void resolves_with_context(void *arg) {
+  struct ration_context *own;
+  struct addrinfo *found = NULL;
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000201)};
+  char host[100], service[10];
+  MUST(ration_io_context(ctx) == 0);
+  MUST(getaddrinfo("127.0.0.1", "80", NULL, &found) == 0 && found);
+  freeaddrinfo(found);
+  MUST(getnameinfo((struct sockaddr *)&at, sizeof at, host, sizeof host, service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV) == 0);
+  MUST(strcmp(host, "192.0.2.1") == 0 && strcmp(service, "0") == 0);
+  own = (long)arg % 2 ? ration_context_with_timeout(NULL, 30 * RATION_MS) : ration_context_ref(ctx);
+  MUST(ration_io_context(own) == 0);
+  ration_context_unref(own);
+  atomic_fetch_add(&order, 1);
+  errno = 0;
+  int r = (long)arg / 2 % 2 ? getnameinfo((struct sockaddr *)&at, sizeof at, host, sizeof host, NULL, 0, NI_NAMEREQD)
+                            : getaddrinfo("nobody.ration.invalid.", NULL, NULL, &found);
+  MUST(r == EAI_SYSTEM && errno == ((long)arg % 2 ? ETIMEDOUT : ECANCELED));
+  add_one(NULL);
+}
+static int resolving_ends_with_its_context(void) {
+  if (!getenv("LIGHT_SILENT")) {
+    if (!in_silence()) return puts("SKIP no mount namespace, or port 53 is taken"), 0;
+    setenv("LIGHT_SILENT", "1", 1);
+    execl("/proc/self/exe", "light", __func__, NULL);
+    MUST(false);
+  }
+  ctx = ration_context_with_cancel(NULL);
+  for (long i = 0; i < 8; i++) ration_go(resolves_with_context, (void *)i);
+  until(4);
+  while (atomic_load(&order) < 8) ration_sleep(RATION_MS);
+  ration_sleep(20 * RATION_MS);
+  MUST(atomic_load(&count) == 4);
+  ration_context_cancel(ctx);
+  until(8);
   ration_context_unref(ctx);
   return 0;
 }
@@ -1640,6 +1833,8 @@ static const struct check {
     C(a_full_receiver_gets_all_datagrams),
     C(those_that_accept_together_hold_no_thread),
     C(a_bound_context_ends_each_wait),
+    C(a_call_that_ends_has_done_nothing),
+    C(resolving_ends_with_its_context),
     C(what_has_ended_fails_at_once),
     C(an_end_and_data_at_once_lose_nothing),
     C(a_descriptor_used_again_is_waited_for),

@@ -11,7 +11,8 @@ bad=0
 for name in $("$prog" list); do
   for ps in 1 2; do
     if out=$(RATION_STANDALONE=1 RATION_MAXPROCS=$ps timeout -s QUIT -k 5 20 "$prog" "$name" 2>&1); then
-      echo "ok - $name, $ps P"
+      skip=$(printf '%s\n' "$out" | sed -n 's/^SKIP / # SKIP /p')
+      echo "ok - $name, $ps P$skip"
     else
       echo "not ok - $name, $ps P"
       printf '%s\n' "$out" | sed 's/^/#   /' | head -40

@@ -97,6 +97,10 @@ struct light light;
 uint64_t carrier_sigmask(void) { return (uint64_t)not_here(); }
 #define NOT_HERE(type, name, ...) \
   type name(__VA_ARGS__) { return (type)not_here(); }
+bool call_over(void);
+bool call_over(void) { return false; }
+NOT_HERE(int, lightio_over, void)
+NOT_HERE(int, lightio_sleep, uint64_t at __attribute__((unused)))
 NOT_HERE(ssize_t, lightio_read, int fd __attribute__((unused)), void *b __attribute__((unused)), size_t n __attribute__((unused)))
 NOT_HERE(ssize_t, lightio_write, int fd __attribute__((unused)), const void *b __attribute__((unused)), size_t n __attribute__((unused)))
 NOT_HERE(ssize_t, lightio_readv, int fd __attribute__((unused)), const struct iovec *v __attribute__((unused)),

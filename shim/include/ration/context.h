@@ -66,13 +66,15 @@ RATION_API int ration_context_wait(struct ration_context *ctx);
 RATION_API int ration_context_sleep(struct ration_context *ctx, ration_ns d);
 
 /*
- * Binds ctx to the waits for descriptors of the calling G, until another is bound, null is, or the G ends; its children have none.  Go's
- * SetDeadline, but for the G and not for the descriptor.  From then on read, write, recv, send, accept, connect, poll, select, epoll_wait
- * and their kin return -1 when ctx has ended, with ETIMEDOUT or ECANCELED in errno: at once if it ended before, also where there would
- * be data; else as soon as it ends.  A write that has written something says how much.  A connect goes on in the kernel: close the socket.
+ * Binds ctx to the calls that wait of the calling G, until another is bound, null is, or the G ends; its children have none.  Go's
+ * SetDeadline, but for the G and not for the descriptor.  From then on read, write, recv, send, accept, connect, poll, select, epoll_wait and
+ * their kin, nanosleep, sleep and usleep, wait*, flock, fcntl locks, msg*, sem*op, mq_* and sigwaitinfo fail when ctx has ended, as they fail
+ * otherwise, with ETIMEDOUT or ECANCELED in errno (or as result, where that is an error number); getaddrinfo and getnameinfo return
+ * EAI_SYSTEM, with the same.  At once if it ended before, for descriptors also where there would be data; else as soon as it ends.
+ * A write that has written something says how much; a sleep, how much is left.  A connect goes on in the kernel: close the socket.
  *
- * Not concerned: regular files, calls that don't wait (MSG_DONTWAIT, a timeout of 0), sleeps (ration_context_sleep), and what holds its
- * thread while it waits (man/ration_context.3).  The G holds a reference while ctx is bound.  0; -EINVAL: the caller is no light G.
+ * Not concerned: regular files, calls that don't wait (MSG_DONTWAIT, WNOHANG, a timeout of 0), ration_sleep, what the man page names.
+ * The G holds a reference while ctx is bound.  0; -EINVAL: the caller is no light G.
  */
 RATION_API int ration_io_context(struct ration_context *ctx);
 /* What is bound to the calling G, or null.  No reference of the caller's: take one to bind it again later. */
