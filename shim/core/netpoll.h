@@ -46,7 +46,7 @@ unsigned netpoll_numbers(void);
 /* There is another number for the same file. */
 void netpoll_copied(int fd);
 
-/* A descriptor that our wrappers saw come into being, blocking and without timeouts, is `plain` until a wrapper sees that changed: no need to ask. */
+/* A descriptor that our wrappers saw come into being, blocking, without timeouts and low-water mark, is `plain` until a wrapper sees that changed: no need to ask. */
 void netpoll_set_plain(int fd);
 void netpoll_changed(int fd);
 bool netpoll_plain(int fd);

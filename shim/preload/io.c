@@ -253,8 +253,8 @@ EXPORT void closefrom(int first) {
 }
 
 EXPORT int setsockopt(int fd, int level, int what, const void *value, socklen_t len) {
-  if ((level == SOL_SOCKET && (what == SO_RCVTIMEO || what == SO_SNDTIMEO)) || (level == IPPROTO_TCP && what == TCP_ULP))
-    netpoll_changed(fd);
+  bool waits = level == SOL_SOCKET && (what == SO_RCVTIMEO || what == SO_SNDTIMEO || what == SO_RCVLOWAT);
+  if (waits || (level == IPPROTO_TCP && what == TCP_ULP)) netpoll_changed(fd);
   return REAL(setsockopt)(fd, level, what, value, len);
 }
 

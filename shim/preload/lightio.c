@@ -238,7 +238,26 @@ static long try_readv(int fd, const struct iovec *v, int n) {
   return BRACKET(SYS_readv, fd, v, n);
 }
 
+static int low_water(int fd) {
+  int low = 1;
+  socklen_t len = sizeof low;
+  return raw_syscall5(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, (long)&low, (long)&len) < 0 ? 1 : low;
+}
+
+/* A read that blocks waits for SO_RCVLOWAT bytes, or all that it asks for; one that does not takes what there is. */
+static bool is_below(int fd, int low, size_t n) {
+  int have = 0;
+  if (raw_syscall3(SYS_ioctl, fd, FIONREAD, (long)&have) < 0 || (size_t)have >= ((size_t)low < n ? (size_t)low : n)) return false;
+  return poll_one(fd, POLLIN | POLLRDHUP) == 0 && !nonblocking(fd);
+}
+#define BELOW_LOWAT(fd, n)                                  \
+  ({                                                        \
+    int low_ = netpoll_plain(fd) ? 1 : low_water(fd);       \
+    __builtin_expect(low_ > 1, 0) && is_below(fd, low_, n); \
+  })
+
 static long try_read(int fd, void *buf, size_t n) {
+  if (BELOW_LOWAT(fd, n)) return -EAGAIN;
   long r = raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, MSG_DONTWAIT, 0, 0);
   if (r != -ENOTSOCK) return r;
   struct iovec v = {buf, n};
@@ -315,7 +334,8 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
   if ((flags & MSG_WAITALL) && !from) return recv_all(fd, &(struct msghdr){.msg_iov = &(struct iovec){buf, n}, .msg_iovlen = 1}, flags);
   if (flags & MSG_WAITALL) return lightio_result(BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
   if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n), BRACKET(SYS_read, fd, buf, n));
-  POLL_LOOP(op, raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
+  POLL_LOOP(op,
+            BELOW_LOWAT(fd, n) ? -EAGAIN : raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
             BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
 }
 
@@ -323,7 +343,10 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return lightio_result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
   if (flags & MSG_WAITALL) return recv_all(fd, msg, flags);
-  POLL_LOOP(op, raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT), BRACKET(SYS_recvmsg, fd, msg, flags));
+  POLL_LOOP(op,
+            BELOW_LOWAT(fd, iov_bytes(msg->msg_iov, (int)msg->msg_iovlen)) ? -EAGAIN
+                                                                           : raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT),
+            BRACKET(SYS_recvmsg, fd, msg, flags));
 }
 
 /* --- writing: all of it --- */
@@ -503,7 +526,8 @@ static int accept_turn(struct op *op, struct accepting *me) {
 static void accepted(int listener, int fd, int flags) {
   netpoll_fresh(fd);
   if (flags & SOCK_NONBLOCK) return;
-  if (netpoll_plain(listener) || (socket_deadline(fd, NETPOLL_READ) == UINT64_MAX && socket_deadline(fd, NETPOLL_WRITE) == UINT64_MAX))
+  if (netpoll_plain(listener) ||
+      (socket_deadline(fd, NETPOLL_READ) == UINT64_MAX && socket_deadline(fd, NETPOLL_WRITE) == UINT64_MAX && low_water(fd) <= 1))
     netpoll_set_plain(fd);
 }
 

@@ -759,6 +759,40 @@ static int those_that_wait_for_all_hold_no_thread(void) {
   return 0;
 }
 
+static void sends_in_parts(void *arg) {
+  int fd = (int)(long)arg;
+  MUST(write(fd, "1234", 4) == 4);
+  ration_sleep(20 * RATION_MS);
+  MUST(write(fd, "567890", 6) == 6);
+  ration_sleep(20 * RATION_MS);
+  MUST(write(fd, "abc", 3) == 3);
+  ration_sleep(20 * RATION_MS);
+  MUST(shutdown(fd, SHUT_WR) == 0);
+}
+static int a_low_water_mark_is_waited_for(void) {
+  int t[2], low = 10;
+  char buf[100];
+  for (int how = 0; how < 3; how++) {
+    struct iovec v = {buf, sizeof buf};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    tcp_pair(t);
+    MUST(setsockopt(t[0], SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low) == 0);
+    ration_go(sends_in_parts, (void *)(long)t[1]);
+    ssize_t r = how == 0 ? read(t[0], buf, sizeof buf) : how == 1 ? recv(t[0], buf, sizeof buf, MSG_PEEK) : recvmsg(t[0], &m, 0);
+    MUST(r == 10);
+    if (how == 1) MUST(read(t[0], buf, 4) == 4 && read(t[0], buf, 6) == 6); /* less than the mark is asked for, and there */
+    MUST(read(t[0], buf, sizeof buf) == 3);
+    MUST(read(t[0], buf, sizeof buf) == 0);
+    close(t[0]), close(t[1]);
+  }
+  tcp_pair(t);
+  MUST(setsockopt(t[0], SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low) == 0 && fcntl(t[0], F_SETFL, O_NONBLOCK) == 0);
+  MUST(write(t[1], "12", 2) == 2);
+  struct pollfd never = {.fd = t[0], .events = POLLIN};
+  MUST(poll(&never, 1, 20) == 0 && read(t[0], buf, sizeof buf) == 2);
+  return 0;
+}
+
 /* --- names --- */
 
 static _Atomic int asked;
@@ -1823,6 +1857,7 @@ static const struct check {
     C(those_that_wait_for_several_hold_no_thread),
     C(polls_say_what_they_ever_said),
     C(those_that_wait_for_all_hold_no_thread),
+    C(a_low_water_mark_is_waited_for),
     C(others_run_while_one_resolves),
     C(others_run_while_some_wait_for_children),
     C(what_a_g_begins_has_the_programs_mask),
