@@ -10,12 +10,14 @@
  */
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -371,6 +373,42 @@ static void blocking(uint64_t *seed) {
   ration_waitgroup_wait(&wg);
 }
 
+/* --- the same, when their contexts end: who has the lock knows it, and who was too late has left none behind --- */
+
+struct locked {
+  char name[40];
+  _Atomic long holders, had;
+};
+static void locks_in_time(void *arg) {
+  struct locked *l = arg;
+  int fd = open(l->name, O_RDWR);
+  struct ration_context *c = ration_context_with_timeout(NULL, (ration_now() % 2000) * RATION_US);
+  MUST(fd >= 0 && c && ration_io_context(c) == 0);
+  ration_context_unref(c);
+  int r = flock(fd, LOCK_EX), why = errno;
+  MUST(ration_io_context(NULL) == 0);
+  if (r == 0) {
+    MUST(atomic_fetch_add(&l->holders, 1) == 0);
+    usleep(100);
+    atomic_fetch_sub(&l->holders, 1);
+    atomic_fetch_add(&l->had, 1);
+  } else {
+    MUST(why == ETIMEDOUT);
+  }
+  close(fd);
+}
+static void ending(uint64_t *seed) {
+  struct locked l = {.name = "/tmp/ration-soak-XXXXXX"};
+  struct ration_waitgroup wg = RATION_WAITGROUP_INIT;
+  int fd = mkstemp(l.name);
+  MUST(fd >= 0);
+  long n = 1 + roll_to(seed, 12);
+  for (long i = 0; i < n; i++) spawn(&wg, locks_in_time, &l);
+  ration_waitgroup_wait(&wg);
+  MUST(unlink(l.name) == 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
+  close(fd);
+}
+
 /* --- thousands that come and go --- */
 
 static void counts(void *arg) { atomic_fetch_add((_Atomic long *)arg, 1); }
@@ -394,7 +432,7 @@ static struct part {
 } parts[] = {
 #define P(fn) \
   { #fn, fn, 0, 0, 0 }
-    P(channels), P(locks), P(timers), P(contexts), P(workers), P(echo), P(spinning), P(blocking), P(spawning),
+    P(channels), P(locks), P(timers), P(contexts), P(workers), P(echo), P(spinning), P(blocking), P(ending), P(spawning),
 };
 #define PARTS (sizeof parts / sizeof *parts)
 
