@@ -4,7 +4,7 @@
  * sysmon can retake the P of a program that makes its own futexes or epolls; numbers that
  * change the process do what their wrappers do; all others are passed on.
  *
- * Raw calls are exact: no cancellation point, no first try without blocking.
+ * Raw calls are exact: no cancellation point, no first try without blocking; but a light G parks (light_call).
  * After an EINTR that only ours caused they are made again; a relative timeout that the kernel
  * does not count down by itself (as it does for ppoll, pselect6 and select) is replaced by what is left.
  *
@@ -16,10 +16,15 @@
 
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include "preload/cpucount.h"
+#include "preload/lightio.h"
 #include "preload/process.h"
 
 #define REAL_SYSCALL(X) X(long, syscall, (long, ...))
@@ -239,8 +244,54 @@ static void count_down(long nr, struct args *x, uint64_t began, struct timespec 
   }
 }
 
+/*
+ * What a light G can park in, it parks in: the wrapper of that name takes the same arguments, and returns the same.  Not those with a
+ * timeout that the kernel counts down in the caller's memory, nor with a mask.
+ */
+static bool light_call(long nr, const struct args *x, long *r) {
+  const long *a = x->a;
+  switch (nr) {
+    case SYS_read:
+      return *r = read((int)a[0], (void *)a[1], (size_t)a[2]), true;
+    case SYS_write:
+      return *r = write((int)a[0], (const void *)a[1], (size_t)a[2]), true;
+    case SYS_readv:
+      return *r = readv((int)a[0], (const struct iovec *)a[1], (int)a[2]), true;
+    case SYS_writev:
+      return *r = writev((int)a[0], (const struct iovec *)a[1], (int)a[2]), true;
+    case SYS_recvfrom:
+      return *r = recvfrom((int)a[0], (void *)a[1], (size_t)a[2], (int)a[3], (struct sockaddr *)a[4], (socklen_t *)a[5]), true;
+    case SYS_sendto:
+      return *r = sendto((int)a[0], (const void *)a[1], (size_t)a[2], (int)a[3], (const struct sockaddr *)a[4], (socklen_t)a[5]), true;
+    case SYS_recvmsg:
+      return *r = recvmsg((int)a[0], (struct msghdr *)a[1], (int)a[2]), true;
+    case SYS_sendmsg:
+      return *r = sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]), true;
+    case SYS_accept:
+      return *r = accept((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]), true;
+    case SYS_accept4:
+      return *r = accept4((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2], (int)a[3]), true;
+    case SYS_connect:
+      return *r = connect((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]), true;
+    case SYS_nanosleep:
+      return *r = nanosleep((const struct timespec *)a[0], (struct timespec *)a[1]), true;
+    case SYS_epoll_pwait:
+      return !a[4] && (*r = epoll_wait((int)a[0], (struct epoll_event *)a[1], (int)a[2], (int)a[3]), true);
+#ifdef SYS_poll
+    case SYS_poll:
+      return *r = poll((struct pollfd *)a[0], (nfds_t)a[1], (int)a[2]), true;
+    case SYS_epoll_wait:
+      return *r = epoll_wait((int)a[0], (struct epoll_event *)a[1], (int)a[2], (int)a[3]), true;
+#endif
+    default:
+      return false;
+  }
+}
+
 static long blocking(long nr, struct args *x) {
   CALL_UNWINDS;
+  long parked;
+  if (light_running() && light_call(nr, x, &parked)) return parked;
   struct signal_mark mark = signal_mark();
   struct timespec left;
   uint64_t deadline = 0;

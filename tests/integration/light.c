@@ -793,6 +793,54 @@ static int a_low_water_mark_is_waited_for(void) {
   return 0;
 }
 
+static int threads_named(const char *name);
+
+/* libc's syscall(): the same as by name. */
+static int raw_pipe[2], raw_tcp[2], raw_ep;
+static void parks_by_number(void *arg) {
+  char buf[8] = "";
+  struct iovec v = {buf, 1};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  struct epoll_event ev;
+  errno = 0;
+  switch ((long)arg % 5) {
+    case 0:
+      MUST(syscall(SYS_read, raw_pipe[0], buf, 1) == 1 && buf[0] == 'p');
+      break;
+    case 1:
+      MUST(syscall(SYS_readv, raw_pipe[0], &v, 1) == 1 && buf[0] == 'p');
+      break;
+    case 2:
+      MUST(syscall(SYS_recvfrom, raw_tcp[0], buf, 1, 0, NULL, NULL) == 1 && buf[0] == 't');
+      break;
+    case 3:
+      MUST(syscall(SYS_recvmsg, raw_tcp[0], &m, 0) == 1 && buf[0] == 't');
+      break;
+    default:
+      MUST(syscall(SYS_epoll_pwait, raw_ep, &ev, 1, -1, NULL, 8) == 1);
+  }
+  add_one(NULL);
+}
+static int calls_by_number_park(void) {
+  enum { EACH = 20 };
+  struct epoll_event ev = {.events = EPOLLIN};
+  char c;
+  MUST(pipe(raw_pipe) == 0);
+  tcp_pair(raw_tcp);
+  int evs[2];
+  MUST(pipe(evs) == 0 && (raw_ep = epoll_create1(0)) >= 0 && epoll_ctl(raw_ep, EPOLL_CTL_ADD, evs[0], &ev) == 0);
+  atomic_store(&count, 0);
+  for (long i = 0; i < 5 * EACH; i++) ration_go(parks_by_number, (void *)i);
+  ration_sleep(50 * RATION_MS);
+  MUST(atomic_load(&count) == 0 && threads_named("ration-carrier") < EACH);
+  for (int i = 0; i < 2 * EACH; i++)
+    MUST(syscall(SYS_write, raw_pipe[1], "p", 1) == 1 && syscall(SYS_sendto, raw_tcp[1], "t", 1, 0, NULL, 0) == 1);
+  MUST(write(evs[1], "e", 1) == 1);
+  until(5 * EACH);
+  MUST(syscall(SYS_read, -1, &c, 1) == -1 && errno == EBADF);
+  return 0;
+}
+
 /* --- names --- */
 
 static _Atomic int asked;
@@ -1858,6 +1906,7 @@ static const struct check {
     C(polls_say_what_they_ever_said),
     C(those_that_wait_for_all_hold_no_thread),
     C(a_low_water_mark_is_waited_for),
+    C(calls_by_number_park),
     C(others_run_while_one_resolves),
     C(others_run_while_some_wait_for_children),
     C(what_a_g_begins_has_the_programs_mask),

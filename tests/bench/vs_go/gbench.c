@@ -13,6 +13,8 @@
 #include <ration/g.h>
 #include <ration/sync.h>
 #include <stdatomic.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -202,26 +204,39 @@ static void echo(long n) {
 
 /* ---- a G blocks in a system call, another is runnable: how long until that one runs? --------------- */
 
-static int fds[2];
+static int fds[2], queue;
 static long_chan ran_at;
 
+struct message {
+  long type;
+  char c;
+};
+
+/* Whichever of the two the other one waits for. */
 static void unblocker(void *arg) {
-  (void)arg;
+  struct message m = {1, 'x'};
   RATION_SEND(ran_at, (long)now_ns());
-  if (write(fds[1], "x", 1) != 1) die("write");
+  if (arg ? msgsnd(queue, &m, 1, 0) : write(fds[1], "x", 1) != 1) die("unblock");
 }
 
-/* As Go's syscall.Read: ration learns of it, but may not try without blocking first, nor poll. */
+/* As Go's syscall.Read: the G parks. */
 static long known_read(int fd, void *buf, size_t len) { return syscall(SYS_read, fd, buf, len); }
+
+/* What nothing can be polled for holds the thread. */
+static long held_read(int fd, void *buf, size_t len) {
+  struct message m;
+  (void)fd, (void)buf;
+  return msgrcv(queue, &m, len, 0, 0);
+}
 
 static void handoff_by(long (*read_)(int, void *, size_t), int64_t busy, long rounds) {
   int64_t *ns = calloc((size_t)rounds, sizeof *ns);
   long n = 0, at;
   char c;
-  if (!ns || pipe(fds)) die("handoff");
+  if (!ns || pipe(fds) || (queue = msgget(IPC_PRIVATE, 0600)) < 0) die("handoff");
   ran_at = chan_new(1);
   for (long i = 0; i < rounds; i++) {
-    go(unblocker, NULL); /* runnable, but we have the P */
+    go(unblocker, read_ == held_read ? &queue : NULL); /* runnable, but we have the P */
     spin_ns(busy);
     int64_t t = now_ns();
     if (read_(fds[0], &c, 1) != 1) wrong("handoff: the read failed");
@@ -229,12 +244,14 @@ static void handoff_by(long (*read_)(int, void *, size_t), int64_t busy, long ro
     if (at > t) ns[n++] = at - t;
     ration_sleep(2 * RATION_MS);
   }
+  msgctl(queue, IPC_RMID, NULL);
   figure_latencies(ns, n, rounds);
   free(ns);
 }
 
 static void handoff(long rounds) { handoff_by(known_read, 300 * RATION_US, rounds); }
-static void handoff_later(long rounds) { handoff_by(known_read, 3 * RATION_MS, rounds); }
+static void handoff_held(long rounds) { handoff_by(held_read, 300 * RATION_US, rounds); }
+static void handoff_later(long rounds) { handoff_by(held_read, 3 * RATION_MS, rounds); }
 static void handoff_raw(long rounds) { handoff_by(raw_read, 300 * RATION_US, rounds); }
 
 /* ---- a G spins and makes another one runnable: how long until that one runs?  At another point of the slice each time. --- */
@@ -335,6 +352,7 @@ static int prog(int argc, char **argv) {
       {"mutex", mutex, 2000000},
       {"echo", echo, 1},
       {"handoff", handoff, 100},
+      {"handoffheld", handoff_held, 100},
       {"handoff3", handoff_later, 60},
       {"handoffraw", handoff_raw, 100},
       {"preempt", preempt, 32},

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 var began = time.Now()
@@ -210,27 +211,59 @@ func echo(int) {
 
 // ---- a G blocks in a system call, another is runnable: how long until that one runs?
 
-func handoff(rounds int)      { handoffAfter(300*time.Microsecond, rounds) }
-func handoffLater(rounds int) { handoffAfter(3*time.Millisecond, rounds) }
-
-func handoffAfter(busy time.Duration, rounds int) {
+func handoff(rounds int) {
 	var p [2]int
 	if err := syscall.Pipe(p[:]); err != nil {
 		die("pipe", err)
 	}
-	ns := make([]int64, 0, rounds)
-	ran := make(chan int64, 1)
 	buf := make([]byte, 1)
-	for i := 0; i < rounds; i++ {
-		go func() { // runnable, but we have the P
-			ran <- now()
-			syscall.Write(p[1], []byte("x"))
-		}()
-		spin(busy)
-		t := now()
+	handoffBy(300*time.Microsecond, rounds, func() {
+		syscall.Write(p[1], []byte("x"))
+	}, func() {
 		if n, err := syscall.Read(p[0], buf); n != 1 || err != nil {
 			die("read", err)
 		}
+	})
+}
+
+func handoffHeld(rounds int)  { handoffQueue(300*time.Microsecond, rounds) }
+func handoffLater(rounds int) { handoffQueue(3*time.Millisecond, rounds) }
+
+type message struct {
+	kind int64
+	c    [8]byte
+}
+
+// A message queue: what nothing can be polled for.
+func handoffQueue(busy time.Duration, rounds int) {
+	q, _, e := syscall.Syscall(syscall.SYS_MSGGET, 0, 0600, 0)
+	if e != 0 {
+		die("msgget", e)
+	}
+	in, out := message{}, message{kind: 1}
+	handoffBy(busy, rounds, func() {
+		if _, _, e := syscall.Syscall6(syscall.SYS_MSGSND, q, uintptr(unsafe.Pointer(&out)), 1, 0, 0, 0); e != 0 {
+			die("msgsnd", e)
+		}
+	}, func() {
+		if _, _, e := syscall.Syscall6(syscall.SYS_MSGRCV, q, uintptr(unsafe.Pointer(&in)), 1, 0, 0, 0); e != 0 {
+			die("msgrcv", e)
+		}
+	})
+	syscall.Syscall(syscall.SYS_MSGCTL, q, 0, 0)
+}
+
+func handoffBy(busy time.Duration, rounds int, unblock, block func()) {
+	ns := make([]int64, 0, rounds)
+	ran := make(chan int64, 1)
+	for i := 0; i < rounds; i++ {
+		go func() { // runnable, but we have the P
+			ran <- now()
+			unblock()
+		}()
+		spin(busy)
+		t := now()
+		block()
 		if d := <-ran - t; d > 0 {
 			ns = append(ns, d)
 		}
@@ -358,7 +391,7 @@ func main() {
 	}{
 		{"spawn", spawn, 1000000}, {"yield", yield, 1000000}, {"chan", roundTrip, 500000}, {"bufchan", buffered, 2000000},
 		{"skynet", skynet, 1000000}, {"mutex", mutex, 2000000}, {"echo", echo, 1}, {"handoff", handoff, 100},
-		{"handoff3", handoffLater, 100}, {"handoffraw", handoff, 100}, {"preempt", preempt, 32}, {"disk", disk, 4096},
+		{"handoffheld", handoffHeld, 100}, {"handoff3", handoffLater, 100}, {"handoffraw", handoff, 100}, {"preempt", preempt, 32}, {"disk", disk, 4096},
 		{"parked", parked, 1000000},
 	}
 	for _, w := range works {
