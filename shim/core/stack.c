@@ -23,12 +23,15 @@
 #include "core/fiber.h"
 #include "core/lock.h"
 
-#define SLAB_BYTES (64u << 20)
-#define SLAB_STACKS (SLAB_BYTES / STACK_BYTES_DEFAULT)
+/* Constants of the layout are an enum, so that they are in the debug information: gdb/ration-gdb.py finds all Gs by them. */
+enum {
+  SLAB_BYTES = 64 << 20,
+  SLAB_STACKS = SLAB_BYTES / STACK_BYTES_DEFAULT,
+  COLORS = 8,
+  COLOR_BYTES = 192,
+};
 #define SLABS_MOST 65536u
 #define PAGE 4096u
-#define COLORS 8u
-#define COLOR_BYTES 192u
 #define BATCH (STACK_CACHE / 2)
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
