@@ -290,6 +290,8 @@ INCDIR = $(DESTDIR)$(PREFIX)/include/ration
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/ration
+# Where gdb looks for what belongs to a library, if its own prefix is the same.
+GDBDIR = $(DESTDIR)$(PREFIX)/share/gdb/auto-load$(PREFIX)/lib
 UNITS = $(wildcard systemd/*.service systemd/*.socket)
 CONF = $(firstword $(wildcard systemd/rationd.conf docs/rationd.conf systemd/rationd.conf.example docs/rationd.conf.example))
 MANS = $(wildcard docs/*.[1-8] docs/man/*.[1-8])
@@ -298,12 +300,14 @@ DROPINS = $(wildcard systemd/drop-in/*.conf)
 PC = $(wildcard shim/ration.pc.in)
 HEADERS = $(wildcard shim/include/ration/*.h)
 
-## install: into DESTDIR and PREFIX (default /usr/local): programs, library, headers, pkg-config file, units, man pages, conf example
+## install: into DESTDIR and PREFIX (default /usr/local): programs, library, headers, pkg-config file, gdb script, units, man pages, conf example
 install: all
 	install -d $(BINDIR) $(SBINDIR) $(LIBDIR) $(UNITDIR) $(DOCDIR)
 	install -m 755 $(BUILD)/ration $(BINDIR)/ration
 	install -m 755 $(BUILD)/rationd $(SBINDIR)/rationd
 	install -m 644 $(BUILD)/libration.so $(LIBDIR)/libration.so
+	install -d $(GDBDIR)
+	install -m 644 shim/gdb/ration-gdb.py $(GDBDIR)/libration.so-gdb.py
 	$(if $(HEADERS),install -d $(INCDIR) && install -m 644 $(HEADERS) $(INCDIR))
 	$(if $(PC),install -d $(LIBDIR)/pkgconfig && sed -e 's%@PREFIX@%$(PREFIX)%' -e 's%@VERSION@%$(VERSION)%' $(PC) >$(LIBDIR)/pkgconfig/ration.pc && chmod 644 $(LIBDIR)/pkgconfig/ration.pc)
 	for u in $(UNITS); do sed -e 's%/usr/sbin/rationd%$(PREFIX)/sbin/rationd%g' $$u >$(UNITDIR)/$${u##*/} && chmod 644 $(UNITDIR)/$${u##*/} || exit 1; done
@@ -315,7 +319,7 @@ install: all
 
 ## uninstall: remove what install put there
 uninstall:
-	rm -f $(BINDIR)/ration $(SBINDIR)/rationd $(LIBDIR)/libration.so $(LIBDIR)/pkgconfig/ration.pc
+	rm -f $(BINDIR)/ration $(SBINDIR)/rationd $(LIBDIR)/libration.so $(LIBDIR)/pkgconfig/ration.pc $(GDBDIR)/libration.so-gdb.py
 	rm -f $(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(foreach m,$(MANS),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
 	docs/man/names $(MANS3) | while read -r name page; do rm -f $(MANDIR)/man3/$$name.3; done
 	rm -rf $(INCDIR) $(DOCDIR)
