@@ -133,6 +133,35 @@ static int dump(void) {
   return 0;
 }
 
+/* For test_gdb.py: Gs of all kinds, and a thread that is none. */
+static void locked_receiver(void *c) {
+  ration_lock_os_thread();
+  receiver(c);
+}
+static void *plain_thread(void *arg) {
+  while (!arg) pause();
+  return arg;
+}
+static int gdb(void) {
+  pthread_t t;
+  pair[0] = ration_chan_new(0, 0), pair[1] = ration_chan_new(0, 0);
+  go_named(receiver, ration_chan_new(0, 0), "taker");
+  go_named(sender, ration_chan_new(0, 0), "giver");
+  go_named(selecter, NULL, "chooser");
+  go_named(sleeper, NULL, "sleeper");
+  go_named(pipe_reader, NULL, "reader");
+  go_named(locked_receiver, ration_chan_new(0, 0), "locked");
+  MUST(ration_go_attr(receiver, ration_chan_new(0, 0), &(struct ration_attr){.name = "large", .stack = 1 << 20}) == 0);
+  for (int i = 0; i < 3; i++) go_named(spinner, NULL, "spinner");
+  until_ready(10);
+  MUST(pthread_create(&t, NULL, plain_thread, NULL) == 0);
+  ration_sleep(50 * RATION_MS);
+  puts("ready");
+  fflush(stdout);
+  waits_to_receive(pair[0]);
+  return 1;
+}
+
 static double now(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -328,8 +357,8 @@ int main(int argc, char **argv) {
   static const struct {
     const char *name;
     int (*fn)(void);
-  } programs[] = {{"deadlock", deadlock}, {"quit", quit},       {"dump", dump},     {"many", many},   {"leaks", leaks},
-                  {"chains", chains},     {"selects", selects}, {"counts", counts}, {"trace", trace}, {"busy", busy}};
+  } programs[] = {{"deadlock", deadlock}, {"quit", quit},     {"dump", dump},   {"many", many}, {"leaks", leaks}, {"chains", chains},
+                  {"selects", selects},   {"counts", counts}, {"trace", trace}, {"busy", busy}, {"gdb", gdb}};
   for (size_t i = 0; argc == 2 && i < sizeof programs / sizeof *programs; i++)
     if (strcmp(argv[1], programs[i].name) == 0) program = programs[i].fn;
   if (program == quit || program == dump) signal(SIGQUIT, SIG_DFL); /* a shell ignores it for what runs in the background */
