@@ -33,9 +33,11 @@
 #include "client/env.h"
 #include "core/preempt.h"
 #include "core/carrier.h"
+#include "core/fiber.h"
 #include "core/gdump.h"
 #include "core/sched.h"
 #include "core/service.h"
+#include "core/switch.h"
 #include "core/trace.h"
 #include "wire.h"
 
@@ -43,6 +45,7 @@
 #define RETRY_MS 5000
 #define DUMP_NS 5000000000u
 #define FORKED_CPU_NS 5000000
+#define ATTACH_STACK_BYTES 65536
 #define REJOIN_MS 10000u /* after a pool let us starve; twice as long each time */
 #define REJOIN_MOST_MS 320000u
 
@@ -506,10 +509,30 @@ void client_reattach(void) {
   client_attach();
 }
 
+/*
+ * Attaching wants 10 kB of stack.  A handler may have less: it is on the program's alternate stack, of 8 kB where that is SIGSTKSZ, or
+ * on the stack of a small thread.  So it gets one.  Static: a child attaches once, by one thread.
+ */
+static void *handler_sp, *attach_sp;
+
+static void attach_body(void) {
+  client_attach();
+  ration_switch(&attach_sp, handler_sp);
+}
+
+static void attach_on_own_stack(void) {
+  long at = raw_syscall6(SYS_mmap, 0, ATTACH_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (bad(at)) return;
+  raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
+  valgrind_stack((void *)at, ATTACH_STACK_BYTES);
+  ration_switch(&handler_sp, switch_new((char *)at + ATTACH_STACK_BYTES, attach_body));
+  raw_syscall2(SYS_munmap, at, ATTACH_STACK_BYTES);
+}
+
 /* In the SIGURG handler of a forked child that has lived a little. */
 static bool attach_timer_rang(const siginfo_t *si) {
   if (si->si_value.sival_ptr != &attach_timer_tag) return false;
-  if (!sysmon.tid && !poller.tid && !(m_self && m_self->locks)) client_attach();
+  if (!sysmon.tid && !poller.tid && !(m_self && m_self->locks)) attach_on_own_stack();
   return true;
 }
 

@@ -1356,6 +1356,28 @@ static void t_handler_stack(void) {
   }
 }
 
+/* An alternate stack of the usual size is enough in the child of a fork that works for some time, and nothing below it is touched. */
+static void t_handler_stack_in_child(void) {
+  enum { SIZE = 8192, BELOW = 65536 };
+  char *at = mmap(NULL, BELOW + SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  MUST(at != MAP_FAILED);
+  stack_t st = {.ss_sp = at + BELOW, .ss_size = SIZE};
+  MUST(sigaltstack(&st, NULL) == 0);
+  pid_t pid = fork();
+  MUST(pid >= 0);
+  if (pid == 0) {
+    struct timespec cpu;
+    do
+      MUST(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0);
+    while (cpu.tv_sec == 0 && cpu.tv_nsec < 100000000);
+    int touched = 0;
+    for (int i = 0; i < BELOW; i++) touched |= at[i];
+    say("child: below %s", touched ? "overwritten" : "untouched");
+    _exit(0);
+  }
+  MUST(waitpid(pid, NULL, 0) == pid);
+}
+
 static void on_errno(int sig) {
   (void)sig;
   close(-1);
@@ -2307,6 +2329,7 @@ static const struct check checks[] = {
     T(handler_masks),
     T(handler_edits_mask),
     T(handler_stack),
+    T(handler_stack_in_child),
     T(handler_fault),
     T(masks),
     T(masks_bsd),
