@@ -18,10 +18,23 @@
 
 #define SYS_FOREVER UINT64_MAX
 
-/* CLOCK_MONOTONIC in ns, by the vDSO. */
+/*
+ * The program may make the time stamp counter fault in threads of its own choice (PR_SET_TSC), also inside of handlers of that fault;
+ * the vDSO reads it.  Set for good by the first such call.  Weak: unit tests link any part of the core.
+ */
+__attribute__((weak, visibility("hidden"))) atomic_bool sys_tsc_may_fault;
+
+/* clock_gettime, by the vDSO if that may be.  0 or -errno. */
+static inline int sys_clock(clockid_t clock, struct timespec *ts) {
+  if (__builtin_expect(atomic_load_explicit(&sys_tsc_may_fault, memory_order_relaxed), false))
+    return (int)raw_syscall2(SYS_clock_gettime, clock, (long)ts);
+  return clock_gettime(clock, ts) == 0 ? 0 : -errno;
+}
+
+/* CLOCK_MONOTONIC in ns. */
 static inline uint64_t sys_now(void) {
   struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
+  sys_clock(CLOCK_MONOTONIC, &ts);
   return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 

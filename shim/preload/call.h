@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <time.h>
 #include "core/gate.h"
+#include "core/sys.h"
 #include "preload/real.h"
 #include "preload/signal.h"
 
@@ -109,7 +110,7 @@ static __attribute__((noinline, unused)) bool call_retry(struct signal_mark *m) 
 
 static inline uint64_t call_now(void) {
   struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
+  sys_clock(CLOCK_MONOTONIC, &ts);
   return (uint64_t)ts.tv_sec * CALL_NS + (uint64_t)ts.tv_nsec;
 }
 

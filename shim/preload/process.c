@@ -385,6 +385,7 @@ EXPORT int initgroups(const char *user, gid_t group) {
 void process_before_prctl(int option) {
   /* Not PR_SET_NO_NEW_PRIVS: that alone forbids nothing that we do. */
   if (option == PR_SET_SECCOMP) step_aside("seccomp");
+  if (option == PR_SET_TSC) atomic_store_explicit(&sys_tsc_may_fault, true, memory_order_relaxed);
 }
 
 void process_before_seccomp(unsigned op) {

@@ -23,7 +23,7 @@ static bool is_zero(const struct timespec *ts) { return ts->tv_sec == 0 && ts->t
 
 /* Of a clock that a relative sleep may name; CLOCK_REALTIME sleeps are measured by CLOCK_MONOTONIC, as the kernel does. */
 static bool clock_end(clockid_t clock, const struct timespec *req, struct timespec *end) {
-  if (clock_gettime(clock, end) < 0) return false;
+  if (sys_clock(clock, end) < 0) return false;
   if (__builtin_add_overflow(end->tv_sec, req->tv_sec, &end->tv_sec)) return false;
   end->tv_nsec += req->tv_nsec;
   if (end->tv_nsec < (long)CALL_NS) return true;
@@ -33,7 +33,7 @@ static bool clock_end(clockid_t clock, const struct timespec *req, struct timesp
 
 static void left_of(clockid_t clock, const struct timespec *end, struct timespec *rem) {
   struct timespec now;
-  clock_gettime(clock, &now);
+  sys_clock(clock, &now);
   rem->tv_sec = end->tv_sec - now.tv_sec;
   rem->tv_nsec = end->tv_nsec - now.tv_nsec;
   if (rem->tv_nsec < 0) {

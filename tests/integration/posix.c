@@ -1378,6 +1378,26 @@ static void t_handler_stack_in_child(void) {
   MUST(waitpid(pid, NULL, 0) == pid);
 }
 
+/* Where the time stamp counter faults, only what reads it does. */
+static void t_handler_fault_tsc(void) {
+#if defined(__x86_64__)
+  struct sigaction a = {.sa_handler = on_jump};
+  sigaction(SIGSEGV, &a, NULL);
+  for (volatile int i = 0; i < 3; i++) {
+    int s = sigsetjmp(jump, 1);
+    if (s == 0) {
+      MUST(prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) == 0);
+      SAY_CALL("usleep", usleep(20000));
+      SAY_CALL("poll", poll(NULL, 0, 20));
+      say("before");
+      __builtin_ia32_rdtsc();
+    }
+    MUST(prctl(PR_SET_TSC, PR_TSC_ENABLE, 0, 0, 0) == 0);
+    say("fault %d", s == SIGSEGV);
+  }
+#endif
+}
+
 static void on_errno(int sig) {
   (void)sig;
   close(-1);
@@ -2331,6 +2351,7 @@ static const struct check checks[] = {
     T(handler_stack),
     T(handler_stack_in_child),
     T(handler_fault),
+    T(handler_fault_tsc),
     T(masks),
     T(masks_bsd),
     T(inherit_blocked),
