@@ -1367,8 +1367,7 @@ static void t_handler_stack_in_child(void) {
   MUST(pid >= 0);
   if (pid == 0) {
     struct timespec cpu;
-    do
-      MUST(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0);
+    do MUST(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0);
     while (cpu.tv_sec == 0 && cpu.tv_nsec < 100000000);
     int touched = 0;
     for (int i = 0; i < BELOW; i++) touched |= at[i];
