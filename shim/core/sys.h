@@ -26,6 +26,7 @@ __attribute__((weak, visibility("hidden"))) atomic_bool sys_tsc_may_fault;
 
 /* clock_gettime, by the vDSO if that may be.  0 or -errno. */
 static inline int sys_clock(clockid_t clock, struct timespec *ts) {
+  *ts = (struct timespec){0, 0}; /* the analyzer does not know that the kernel writes it */
   if (__builtin_expect(atomic_load_explicit(&sys_tsc_may_fault, memory_order_relaxed), false))
     return (int)raw_syscall2(SYS_clock_gettime, clock, (long)ts);
   return clock_gettime(clock, ts) == 0 ? 0 : -errno;
