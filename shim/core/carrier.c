@@ -340,6 +340,10 @@ void carrier_gate_exit(struct m *m) {
     carrier_release(c);
     return;
   }
+  if (raw_syscall0(SYS_gettid) != (long)m->tid) { /* the child of a vfork: the G itself, when it is back, finds that the pq is gone */
+    carrier_release(c);
+    return;
+  }
   c->pq = NULL;
   light_take();
   pq = idle_pq_claim(c);

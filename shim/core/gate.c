@@ -151,6 +151,12 @@ static void settle(struct m *m, enum wait_reason why) {
   run_again(m);
 }
 
+/*
+ * A child of vfork has our M by our TLS, while the thread whose it is waits in the kernel.  It is not scheduled: what the scheduler sees of the M
+ * is the thread, which is blocked, so a P that the child got would be taken from it at once, for ever.  It runs without one until it execs or ends.
+ */
+static bool is_borrowed(const struct m *m) { return (uint32_t)raw_syscall0(SYS_gettid) != m->tid; }
+
 /* A SIGURG of ours may still be on its way to this thread; it must not hit the call that comes next. */
 static void drain_signal(struct m *m) {
   for (int i = 0; i < 2 && atomic_load_explicit(&m->sent, memory_order_acquire); i++) /* pairs with the handler's release */
@@ -182,11 +188,12 @@ void m_entersyscall_slow(struct m *m) {
   if (m->locks) return;
   uint32_t state = SLOT_LOAD(m->slot->state);
   if (state == M_IDLE) {
-    if (!abandoned(m)) return; /* a handler that runs while we sleep */
+    if (!abandoned(m) || is_borrowed(m)) return; /* a handler that runs while we sleep */
     restart(m);
   } else if (state == M_SYSCALL) {
     return; /* a handler inside of a wrapped call */
   } else if (state == M_RUN) {
+    if (is_borrowed(m)) return;
     do {
       rt_enter(m);
       settle(m, WAIT_PREEMPTED);
@@ -209,10 +216,11 @@ void m_exitsyscall_slow(struct m *m) {
   } else if (state != M_RUN) {
     return;
   }
-  while (m_has_news(m->slot)) {
+  if (!m_has_news(m->slot) || is_borrowed(m)) return;
+  do {
     rt_enter(m);
     settle(m, WAIT_SYSCALL);
-  }
+  } while (m_has_news(m->slot));
 }
 
 /* In M_SYSCALL: hands the P on, to whoever waits or to the pool. */
@@ -234,13 +242,13 @@ static void hand_on(struct m *m, enum wait_reason why) {
 
 void m_entersyscallblock(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
-  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL) return;
+  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || is_borrowed(m)) return;
   hand_on(m, why);
 }
 
 void m_enteridle(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
-  if (!atomic_load_explicit(&sched.gated, memory_order_relaxed) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL) return;
+  if (!atomic_load_explicit(&sched.gated, memory_order_relaxed) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || is_borrowed(m)) return;
   hand_on(m, why);
 }
 
@@ -248,7 +256,7 @@ bool gate_yield(void) {
   struct m *m = m_self;
   if (!m || m->locks || !sched_waiting() || SLOT_LOAD(m->slot->state) != M_RUN) return false;
   uint64_t now = sched_hooks.now();
-  if (now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) < SCHED_YIELD_NS) return false;
+  if (now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) < SCHED_YIELD_NS || is_borrowed(m)) return false;
   rt_enter(m);
   if (!m->p || SLOT_LOAD(m->slot->taken) || (!sched.global.len && !sched.express.len)) {
     rt_leave(m);
@@ -286,7 +294,7 @@ bool gate_sigurg(const siginfo_t *si, void *uctx) {
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
   if (world_stopping()) world_stop_here(m, uctx);
   if (m->carrier) carrier_preempted(m, uctx);
-  if (!m_has_news(m->slot)) return true;
+  if (!m_has_news(m->slot) || is_borrowed(m)) return true;
   /*
    * While the thread is parked here, signals come through as they would have where it was interrupted; and what their handlers
    * leave behind as mask is what the thread goes on with, as it would have been there (foreign_urg blocks SIGURG so).
