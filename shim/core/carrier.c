@@ -318,8 +318,11 @@ void carrier_regain(struct carrier *c) {
   struct pq *pq = c->pq;
   light_take();
   atomic_store_explicit(&c->lost, 0, memory_order_relaxed);
-  if (pq && GLANCE(pq->carrier) != c && !idle_pq_claim(c)) __atomic_store_n(&c->pq, NULL, __ATOMIC_RELAXED);
+  bool taken = pq && GLANCE(pq->carrier) != c;
+  struct pq *other = taken ? idle_pq_claim(c) : NULL;
+  if (taken && !other) __atomic_store_n(&c->pq, NULL, __ATOMIC_RELAXED);
   light_drop();
+  if (other) monitor_kick(); /* all may have been idle, and the monitor asleep for good */
 }
 
 void carrier_gate_exit(struct m *m) {

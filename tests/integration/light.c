@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -1593,6 +1594,21 @@ static void block_by_hand(void *arg) {
 }
 static int a_thread_blocked_by_hand_leaves_its_p(void) { return others_run_beside(block_by_hand); }
 
+/* It left its P, all were idle for a while, and it is back without anybody's help: it is preempted as before. */
+static int a_thread_that_comes_back_is_preempted(void) {
+  struct itimerspec soon = {.it_value.tv_nsec = 200000000};
+  uint64_t times;
+  int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+  MUST(fd >= 0 && timerfd_settime(fd, 0, &soon, NULL) == 0);
+  ration_go(add_one, NULL);
+  MUST(raw_read(fd, &times, sizeof times) == sizeof times);
+  ration_go(add_one, NULL);
+  ration_ns late = ration_now() + 5000 * RATION_MS;
+  while (atomic_load(&count) < 2) MUST(ration_now() < late);
+  close(fd);
+  return 0;
+}
+
 /* A forked child goes on alone: nobody else's G runs in it, and it may begin anew. */
 static int a_forked_child_goes_on_alone(void) {
   int status;
@@ -1924,6 +1940,7 @@ static const struct check {
     C(a_descriptor_used_again_is_waited_for),
     C(a_blocked_thread_leaves_its_p),
     C(a_thread_blocked_by_hand_leaves_its_p),
+    C(a_thread_that_comes_back_is_preempted),
     C(a_forked_child_goes_on_alone),
     C(files_are_read_as_ever),
     C(uncached_files_are_read_by_many),
