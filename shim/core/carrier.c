@@ -85,7 +85,7 @@ static bool all_idle(void) {
 
 /*
  * Then nobody needs to sleep in netpoll: each looks there when its queue is empty, and at every 61st dispatch.  A sleeper would be woken by each
- * single event, and could do nothing but queue the G.  (Who blocks in a call, or goes idle, sees to it that somebody does: nobody_polls.)  Lock held.
+ * single event, and could do nothing but queue the G.  (Who blocks in a call, or goes idle, sees to it that somebody does: nobody_polls; tests/model/poller.pml.)  Lock held.
  */
 static bool all_run(void) {
   for (uint32_t i = 0; i < light.npqs; i++)
