@@ -1887,6 +1887,33 @@ static void *outlive(void *arg) {
   return NULL;
 }
 
+/* The child of a vfork among threads that compute makes calls of its own, also when its parent is no more. */
+static void t_vfork_child_lives_on(void) {
+  int fd[2];
+  char text[100] = "";
+  MUST(pipe(fd) == 0);
+  pid_t p = fork();
+  if (p == 0) {
+    for (int i = 0; i < 2; i++) start(burn, NULL);
+    nap(60);
+    if (vfork() == 0) {
+      struct timespec ms = {0, 1000000};
+      for (int i = 0; i < 150; i++) {
+        close(-1);
+        nanosleep(&ms, NULL);
+      }
+      _exit(write(fd[1], "child is done", 13) != 13);
+    }
+    _exit(0); /* not so far: it is killed */
+  }
+  close(fd[1]);
+  nap(150);
+  kill(p, SIGKILL);
+  say_wait("parent", p);
+  MUST(read(fd[0], text, sizeof text - 1) >= 0);
+  say("%s", text);
+}
+
 static void t_pthread_exit_main(void) {
   if (getenv("POSIX_HOGS")) return; /* they never end */
   atexit(at_exit_says);
@@ -2372,6 +2399,7 @@ static const struct check checks[] = {
     T(exit_codes),
     T(exit_from_thread),
     T(pthread_exit_main),
+    T(vfork_child_lives_on),
     T(fork_handlers),
     T(fork_among_threads),
     T(clone),
