@@ -86,12 +86,16 @@ START_TEST(nearest_value_counts) {
 }
 END_TEST
 
+/* It goes on before its deadline; on a slow machine we may come to look after that. */
+static bool goes_on_until(ctx_t *c, ration_ns at) { return goes_on(c) || ration_now() >= at; }
+
 START_TEST(deadline_ends_it_and_all_below) {
+  ck_assert_int_eq(ration_start(), 0); /* which takes as long as the deadline, in an emulator */
   ration_ns before = ration_now(), at;
   ctx_t *a = ration_context_with_timeout(NULL, 100 * RATION_MS), *b = ration_context_with_timeout(a, 10 * RATION_SECOND);
   ctx_t *c = ration_context_with_cancel(b);
-  ck_assert(goes_on(a) && goes_on(c));
   ck_assert(ration_context_deadline(c, &at)); /* that of a */
+  ck_assert(goes_on_until(a, at) && goes_on_until(c, at));
   ck_assert_int_ge(at, before + 100 * RATION_MS);
   ck_assert_int_lt(at, before + 10 * RATION_SECOND);
   ck_assert(!ration_chan_recv(ration_context_done(c), NULL));
@@ -107,11 +111,19 @@ START_TEST(deadline_ends_it_and_all_below) {
 END_TEST
 
 START_TEST(cancel_comes_before_the_deadline) {
-  ctx_t *a = ration_context_with_timeout(NULL, 100 * RATION_MS);
-  ration_context_cancel(a);
-  ration_sleep(110 * RATION_MS);
-  ck_assert(has_ended(a, -ECANCELED));
-  ration_context_unref(a);
+  ration_ns at;
+  ctx_t *a;
+  bool before = false;
+  for (int i = 0; i < 20 && !before; i++) { /* a slow machine may come too late */
+    a = ration_context_with_timeout(NULL, 100 * RATION_MS);
+    ck_assert(ration_context_deadline(a, &at));
+    ration_context_cancel(a);
+    before = ration_now() < at;
+    ration_sleep(110 * RATION_MS);
+    ck_assert(has_ended(a, -ECANCELED) || (!before && has_ended(a, -ETIMEDOUT)));
+    ration_context_unref(a);
+  }
+  ck_assert(before);
   a = ration_context_with_timeout(NULL, RATION_SECOND * 100);
   ration_context_unref(a);
 }
@@ -202,8 +214,11 @@ START_TEST(end_wakes_all_who_wait) {
 END_TEST
 
 START_TEST(sleep_ends_with_the_context) {
+  ck_assert_int_eq(ration_start(), 0);
+  ration_ns at;
   ctx_t *a = ration_context_with_timeout(NULL, 300 * RATION_MS);
-  ck_assert_int_eq(ration_context_sleep(a, RATION_MS), 0);
+  ck_assert(ration_context_deadline(a, &at));
+  ck_assert(ration_context_sleep(a, RATION_MS) == 0 || ration_now() >= at);
   ck_assert_int_eq(ration_context_sleep(a, 10 * RATION_SECOND), -ETIMEDOUT);
   ck_assert_int_eq(ration_context_sleep(a, RATION_MS), -ETIMEDOUT);
   ck_assert_int_eq(ration_context_sleep(NULL, RATION_MS), 0);
@@ -359,7 +374,7 @@ START_TEST(after_func_runs_once_in_a_g) {
   ck_assert(!ration_timer_stop(t));
   ck_assert(!ration_timer_reset(t, RATION_MS));
   EVENTUALLY(atomic_load(&ended) == 2);
-  ration_timer_reset(t, RATION_SECOND);
+  ration_timer_reset(t, 100 * RATION_SECOND);
   ck_assert(ration_timer_stop(t));
   ck_assert(!ration_timer_stop(t));
   ration_timer_free(t);
