@@ -31,9 +31,10 @@
 #define CALL_UNWINDS __asm__ volatile(".cfi_personality 0x1b, ration_unwind")
 
 /*
- * The M of a light G may be another one after the bracket.  What is about the thread is asked before that; and whatever may come
- * after it, in a loop, are functions that are not inlined, so that no thread pointer and no address of errno is kept over it.
- * x86-64 reads what is the thread's through %fs each time, and has its bracket inline.
+ * The M of a light G may be another one after the bracket.  What is about the thread (a shadow mask, a mark) is asked, set and set back in
+ * between; and whatever comes after it, or before it in a loop, are functions that are not inlined, so that no thread pointer and no address of
+ * errno is kept over it.  x86-64 reads what is the thread's through %fs each time, and has its bracket inline; but errno's address is a
+ * function's result, which is kept there too.  `make aarch64` looks for what is kept (tests/aarch64_tls).
  */
 #if defined(__aarch64__)
 #define CALL_APART __attribute__((noinline, unused))
@@ -44,8 +45,13 @@ static CALL_APART void call_enter(void) { gate_enter(); }
 static CALL_APART void call_enter_blocking(enum wait_reason why) { gate_enter_blocking(why); }
 static CALL_APART void call_exit(void) { gate_exit(); }
 
+static __attribute__((noinline, unused)) int call_errno(void) { return errno; }
+static __attribute__((noinline, unused)) void call_set_errno(int e) { errno = e; }
+
 /* Inside of the bracket: the call that failed is to be made again.  Moves the mark. */
 static __attribute__((noinline, unused)) bool call_interrupted(struct signal_mark *m) { return signal_again(m); }
+/* The same of a call whose result says EINTR, not errno. */
+static __attribute__((noinline, unused)) bool call_only_ours(struct signal_mark *m) { return signal_only_ours(m); }
 
 /* After a call that may have been made in vain: the context of the light G that makes it is over (sync/interrupt.c).  Then errno says how. */
 bool call_over(void);
@@ -58,26 +64,26 @@ static __attribute__((noinline, unused)) bool call_again(struct signal_mark *m) 
   return carrier ? !call_over() : same;
 }
 
-/* After the bracket, where nothing was asked in it: the call that failed is to be made again.  Moves the mark. */
-static __attribute__((noinline, unused)) bool call_retry(struct signal_mark *m) {
-  if (errno != EINTR || call_over()) return false;
-  bool carrier = m_self && m_self->carrier, ours = signal_only_ours(m);
-  return carrier || ours;
-}
+/* One call that returns -1 and errno.  `again`: since `mark` only SIGURGs that the program is not to know of have come, and ended it. */
+#define CALL_TRY(type, enter, call, mark, again)                               \
+  ({                                                                           \
+    CALL_UNWINDS;                                                              \
+    enter;                                                                     \
+    type try_ = (call);                                                        \
+    (again) = __builtin_expect(try_ == (type)-1, 0) && call_interrupted(mark); \
+    call_exit();                                                               \
+    if (__builtin_expect(again, 0)) (again) = call_again(mark);                \
+    try_;                                                                      \
+  })
 
-#define CALL_LOOP(type, enter, call)                                            \
-  ({                                                                            \
-    CALL_UNWINDS;                                                               \
-    struct signal_mark mark_ = signal_mark();                                   \
-    type r_;                                                                    \
-    bool again_;                                                                \
-    do {                                                                        \
-      enter;                                                                    \
-      r_ = (call);                                                              \
-      again_ = __builtin_expect(r_ == (type)-1, 0) && call_interrupted(&mark_); \
-      call_exit();                                                              \
-    } while (__builtin_expect(again_, 0) && call_again(&mark_));                \
-    r_;                                                                         \
+#define CALL_LOOP(type, enter, call)                     \
+  ({                                                     \
+    struct signal_mark mark_ = signal_mark();            \
+    type r_;                                             \
+    bool again_;                                         \
+    do r_ = CALL_TRY(type, enter, call, &mark_, again_); \
+    while (__builtin_expect(again_, 0));                 \
+    r_;                                                  \
   })
 
 /* A call that returns -1 and errno. */

@@ -335,14 +335,14 @@ EXPORT int accept4(int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int fla
 
 /* Its timeout is relative, and it never restarts by itself. */
 EXPORT int semtimedop(int id, struct sembuf *ops, size_t n, const struct timespec *timeout) {
-  CALL_UNWINDS;
   struct signal_mark mark = signal_mark();
   bool bounded = timeout && call_valid(timeout);
   uint64_t deadline = bounded ? call_deadline((uint64_t)timeout->tv_sec, (uint64_t)timeout->tv_nsec) : 0;
   struct timespec left;
   for (;;) {
-    int r = CALL_ONCE(int, REAL(semtimedop)(id, ops, n, timeout));
-    if (r == 0 || !call_retry(&mark)) return r;
+    bool again;
+    int r = CALL_TRY(int, call_enter(), REAL(semtimedop)(id, ops, n, timeout), &mark, again);
+    if (!again) return r;
     if (!bounded) continue;
     left = call_left(deadline);
     timeout = &left;

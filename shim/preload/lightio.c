@@ -36,11 +36,9 @@
 #define RWF_NOWAIT 0x8
 #endif
 
-static __attribute__((noinline)) void set_errno(int e) { errno = e; }
-
 ssize_t lightio_result(long r) {
   if (r >= 0) return r;
-  set_errno((int)-r);
+  call_set_errno((int)-r);
   return -1;
 }
 

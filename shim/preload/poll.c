@@ -54,18 +54,47 @@ static bool parks(const sigset_t *mask, const struct timespec *timeout) {
   return !mask || (light.mask & ~w) == 0;
 }
 
+/* A call with the mask `real`, which stands for the program's `mask`.  All of it is the thread's: inside of the bracket, where there is one. */
+#define SCOPED(mask, call)                                      \
+  ({                                                            \
+    struct signal_scope scope_;                                 \
+    const sigset_t *real = signal_scope_begin(&scope_, (mask)); \
+    int scoped_ = (call);                                       \
+    signal_scope_end(&scope_);                                  \
+    scoped_;                                                    \
+  })
+
+/* Outside of a bracket, a call that does not wait. */
+#define LOOK(call, mark, again)                    \
+  ({                                               \
+    int seen_ = (call);                            \
+    (again) = seen_ < 0 && call_interrupted(mark); \
+    seen_;                                         \
+  })
+
+/* As CALL_TRY; if `looks`, a look goes first, and if that finds nothing (0) our P goes before the call. */
+#define LOOK_OR_WAIT(looks, look, call, mark, again)                                              \
+  ({                                                                                              \
+    int found_;                                                                                   \
+    if (looks) {                                                                                  \
+      found_ = LOOK(look, mark, again);                                                           \
+      if (found_ == 0) found_ = CALL_TRY(int, call_enter_blocking(WAIT_POLL), call, mark, again); \
+    } else {                                                                                      \
+      found_ = CALL_TRY(int, call_enter(), call, mark, again);                                    \
+    }                                                                                             \
+    found_;                                                                                       \
+  })
+
 /* After an EINTR that was ours: the same call until `deadline`. */
 static int ppoll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask, struct signal_mark *mark) {
-  CALL_UNWINDS;
-  for (;;) {
-    struct timespec left;
+  struct timespec left;
+  bool again;
+  int r;
+  do {
     if (deadline != UINT64_MAX) left = call_left(deadline);
-    struct signal_scope scope;
-    const sigset_t *real = signal_scope_begin(&scope, mask);
-    int r = CALL_ONCE(int, REAL(ppoll)(fds, n, deadline != UINT64_MAX ? &left : NULL, real));
-    signal_scope_end(&scope);
-    if (r >= 0 || !signal_again(mark)) return r;
-  }
+    r = CALL_TRY(int, call_enter(), SCOPED(mask, REAL(ppoll)(fds, n, deadline != UINT64_MAX ? &left : NULL, real)), mark, again);
+  } while (again);
+  return r;
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout) {
@@ -73,14 +102,9 @@ EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout) {
   if (light_running()) return lightio_ppoll(fds, n, deadline_ms(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = deadline_ms(timeout);
-  int r;
-  if (gate_contended()) {
-    r = REAL(poll)(fds, n, 0);
-    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(poll)(fds, n, timeout));
-  } else {
-    r = CALL_ONCE(int, REAL(poll)(fds, n, timeout));
-  }
-  return r >= 0 || !signal_again(&mark) ? r : ppoll_until(fds, n, deadline, NULL, &mark);
+  bool again;
+  int r = LOOK_OR_WAIT(gate_contended(), REAL(poll)(fds, n, 0), REAL(poll)(fds, n, timeout), &mark, again);
+  return again ? ppoll_until(fds, n, deadline, NULL, &mark) : r;
 }
 int __poll(struct pollfd *fds, nfds_t n, int timeout) CALL_ALIAS(poll);
 
@@ -95,19 +119,15 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, c
   if (parks(mask, timeout)) return lightio_ppoll(fds, n, deadline_ts(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
-  struct signal_scope scope;
-  const sigset_t *real = signal_scope_begin(&scope, mask);
+  bool again;
   int r;
   if (is_none(timeout)) {
-    r = REAL(ppoll)(fds, n, timeout, real);
-  } else if (gate_contended() && (!timeout || call_valid(timeout))) {
-    r = REAL(ppoll)(fds, n, &none, real);
-    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(ppoll)(fds, n, timeout, real));
+    r = LOOK(SCOPED(mask, REAL(ppoll)(fds, n, timeout, real)), &mark, again);
   } else {
-    r = CALL_ONCE(int, REAL(ppoll)(fds, n, timeout, real));
+    r = LOOK_OR_WAIT(gate_contended() && (!timeout || call_valid(timeout)), SCOPED(mask, REAL(ppoll)(fds, n, &none, real)),
+                     SCOPED(mask, REAL(ppoll)(fds, n, timeout, real)), &mark, again);
   }
-  signal_scope_end(&scope);
-  return r >= 0 || !signal_again(&mark) ? r : ppoll_until(fds, n, deadline, mask, &mark);
+  return again ? ppoll_until(fds, n, deadline, mask, &mark) : r;
 }
 
 int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t size);
@@ -138,14 +158,13 @@ static void sets_restore(const struct fd_sets *s) {
     if (s->at[i]) memcpy(s->at[i], &s->copy[i], bytes);
 }
 
-/* One look without waiting; -2: nothing is there and the sets are as they were. */
+/* One look without waiting; 0: nothing is there, or there was no looking, and the sets are as they were. */
 static int select_look(int n, fd_set *r, fd_set *w, fd_set *e, const sigset_t *mask) {
   struct fd_sets s = {.n = n, .at = {r, w, e}};
-  if (!sets_save(&s)) return -2;
+  if (!sets_save(&s)) return 0;
   int found = REAL(pselect)(n, r, w, e, &none, mask);
-  if (found != 0) return found;
-  sets_restore(&s);
-  return -2;
+  if (found == 0) sets_restore(&s);
+  return found;
 }
 
 static bool tv_none(const struct timeval *tv) { return tv && tv->tv_sec == 0 && tv->tv_usec == 0; }
@@ -163,23 +182,15 @@ static int light_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *
 
 EXPORT int select(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restrict e, struct timeval *restrict tv) {
   if (tv_none(tv)) return REAL(select)(n, r, w, e, tv);
-  CALL_UNWINDS;
   struct signal_mark mark = signal_mark();
   bool bounded = tv && tv_valid(tv);
   uint64_t deadline = bounded ? call_deadline((uint64_t)tv->tv_sec, (uint64_t)tv->tv_usec * 1000) : UINT64_MAX;
   if (light_running() && tv_valid(tv) && n >= 0 && n <= FD_SETSIZE) return light_select(n, r, w, e, tv, deadline);
-  bool look = gate_contended() && tv_valid(tv);
+  bool looks = gate_contended() && tv_valid(tv);
   for (;;) {
-    int found = look ? select_look(n, r, w, e, NULL) : -2;
-    if (found == -2) {
-      if (look)
-        gate_enter_blocking(WAIT_POLL);
-      else
-        gate_enter();
-      found = REAL(select)(n, r, w, e, tv);
-      gate_exit();
-    }
-    if (found >= 0 || !signal_again(&mark)) return found;
+    bool again;
+    int found = LOOK_OR_WAIT(looks, select_look(n, r, w, e, NULL), REAL(select)(n, r, w, e, tv), &mark, again);
+    if (!again) return found;
     if (!bounded) continue;
     struct timespec left = call_left(deadline);
     *tv = (struct timeval){left.tv_sec, left.tv_nsec / 1000};
@@ -190,25 +201,15 @@ int __select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv) CALL_AL
 EXPORT int pselect(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restrict e, const struct timespec *restrict timeout,
                    const sigset_t *restrict mask) {
   if (parks(mask, timeout) && n >= 0 && n <= FD_SETSIZE) return lightio_select(n, r, w, e, deadline_ts(timeout));
-  CALL_UNWINDS;
   struct signal_mark mark = signal_mark();
   uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
-  bool look = !is_none(timeout) && gate_contended() && (!timeout || call_valid(timeout));
+  bool looks = !is_none(timeout) && gate_contended() && (!timeout || call_valid(timeout));
   struct timespec left;
   for (;;) {
-    struct signal_scope scope;
-    const sigset_t *real = signal_scope_begin(&scope, mask);
-    int found = look ? select_look(n, r, w, e, real) : -2;
-    if (found == -2) {
-      if (look)
-        gate_enter_blocking(WAIT_POLL);
-      else
-        gate_enter();
-      found = REAL(pselect)(n, r, w, e, timeout, real);
-      gate_exit();
-    }
-    signal_scope_end(&scope);
-    if (found >= 0 || !signal_again(&mark)) return found;
+    bool again;
+    int found = LOOK_OR_WAIT(looks, SCOPED(mask, select_look(n, r, w, e, real)), SCOPED(mask, REAL(pselect)(n, r, w, e, timeout, real)),
+                             &mark, again);
+    if (!again) return found;
     if (deadline == UINT64_MAX) continue;
     left = call_left(deadline);
     timeout = &left;
@@ -217,29 +218,23 @@ EXPORT int pselect(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restri
 
 /* --- epoll --- */
 
-/* After an EINTR that was ours.  Kernels before 5.11 only know ms: then rather a little early than late. */
+/* Kernels before 5.11 only know ms: then rather a little early than late.  left null: for ever. */
+static int epoll_left(int ep, struct epoll_event *ev, int n, const struct timespec *left, const sigset_t *mask) {
+  int r = REAL(epoll_pwait2)(ep, ev, n, left, mask);
+  if (r >= 0 || call_errno() != ENOSYS) return r;
+  return REAL(epoll_pwait)(ep, ev, n, left ? (int)(left->tv_sec * 1000 + left->tv_nsec / 1000000) : -1, mask);
+}
+
+/* After an EINTR that was ours. */
 static int epoll_until(int ep, struct epoll_event *ev, int n, uint64_t deadline, const sigset_t *mask, struct signal_mark *mark) {
-  CALL_UNWINDS;
-  bool ns = REAL_HAS(epoll_pwait2);
-  for (;;) {
-    struct timespec left = {0, 0};
+  struct timespec left;
+  bool again;
+  int r;
+  do {
     if (deadline != UINT64_MAX) left = call_left(deadline);
-    struct signal_scope scope;
-    const sigset_t *real = signal_scope_begin(&scope, mask);
-    int r;
-    gate_enter();
-    if (ns)
-      r = REAL(epoll_pwait2)(ep, ev, n, deadline != UINT64_MAX ? &left : NULL, real);
-    else
-      r = REAL(epoll_pwait)(ep, ev, n, deadline != UINT64_MAX ? (int)(left.tv_sec * 1000 + left.tv_nsec / 1000000) : -1, real);
-    gate_exit();
-    signal_scope_end(&scope);
-    if (r >= 0) return r;
-    if (ns && errno == ENOSYS)
-      ns = false;
-    else if (!signal_again(mark))
-      return r;
-  }
+    r = CALL_TRY(int, call_enter(), SCOPED(mask, epoll_left(ep, ev, n, deadline != UINT64_MAX ? &left : NULL, real)), mark, again);
+  } while (again);
+  return r;
 }
 
 EXPORT int epoll_wait(int ep, struct epoll_event *ev, int n, int timeout) {
@@ -247,50 +242,37 @@ EXPORT int epoll_wait(int ep, struct epoll_event *ev, int n, int timeout) {
   if (light_running()) return lightio_epoll_wait(ep, ev, n, deadline_ms(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = deadline_ms(timeout);
-  int r;
-  if (gate_contended()) {
-    r = REAL(epoll_wait)(ep, ev, n, 0);
-    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(epoll_wait)(ep, ev, n, timeout));
-  } else {
-    r = CALL_ONCE(int, REAL(epoll_wait)(ep, ev, n, timeout));
-  }
-  return r >= 0 || !signal_again(&mark) ? r : epoll_until(ep, ev, n, deadline, NULL, &mark);
+  bool again;
+  int r = LOOK_OR_WAIT(gate_contended(), REAL(epoll_wait)(ep, ev, n, 0), REAL(epoll_wait)(ep, ev, n, timeout), &mark, again);
+  return again ? epoll_until(ep, ev, n, deadline, NULL, &mark) : r;
 }
 
 EXPORT int epoll_pwait(int ep, struct epoll_event *ev, int n, int timeout, const sigset_t *mask) {
   if (timeout != 0 && parks(mask, NULL)) return lightio_epoll_wait(ep, ev, n, deadline_ms(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = timeout == 0 ? 0 : deadline_ms(timeout);
-  struct signal_scope scope;
-  const sigset_t *real = signal_scope_begin(&scope, mask);
+  bool again;
   int r;
   if (timeout == 0) {
-    r = REAL(epoll_pwait)(ep, ev, n, 0, real);
-  } else if (gate_contended()) {
-    r = REAL(epoll_pwait)(ep, ev, n, 0, real);
-    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(epoll_pwait)(ep, ev, n, timeout, real));
+    r = LOOK(SCOPED(mask, REAL(epoll_pwait)(ep, ev, n, 0, real)), &mark, again);
   } else {
-    r = CALL_ONCE(int, REAL(epoll_pwait)(ep, ev, n, timeout, real));
+    r = LOOK_OR_WAIT(gate_contended(), SCOPED(mask, REAL(epoll_pwait)(ep, ev, n, 0, real)),
+                     SCOPED(mask, REAL(epoll_pwait)(ep, ev, n, timeout, real)), &mark, again);
   }
-  signal_scope_end(&scope);
-  return r >= 0 || !signal_again(&mark) ? r : epoll_until(ep, ev, n, deadline, mask, &mark);
+  return again ? epoll_until(ep, ev, n, deadline, mask, &mark) : r;
 }
 
 EXPORT int epoll_pwait2(int ep, struct epoll_event *ev, int n, const struct timespec *timeout, const sigset_t *mask) {
   if (parks(mask, timeout)) return lightio_epoll_wait(ep, ev, n, deadline_ts(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);
-  struct signal_scope scope;
-  const sigset_t *real = signal_scope_begin(&scope, mask);
+  bool again;
   int r;
   if (is_none(timeout)) {
-    r = REAL(epoll_pwait2)(ep, ev, n, timeout, real);
-  } else if (gate_contended() && (!timeout || call_valid(timeout))) {
-    r = REAL(epoll_pwait2)(ep, ev, n, &none, real);
-    if (r == 0) r = CALL_ONCE_BLOCKING(int, WAIT_POLL, REAL(epoll_pwait2)(ep, ev, n, timeout, real));
+    r = LOOK(SCOPED(mask, REAL(epoll_pwait2)(ep, ev, n, timeout, real)), &mark, again);
   } else {
-    r = CALL_ONCE(int, REAL(epoll_pwait2)(ep, ev, n, timeout, real));
+    r = LOOK_OR_WAIT(gate_contended() && (!timeout || call_valid(timeout)), SCOPED(mask, REAL(epoll_pwait2)(ep, ev, n, &none, real)),
+                     SCOPED(mask, REAL(epoll_pwait2)(ep, ev, n, timeout, real)), &mark, again);
   }
-  signal_scope_end(&scope);
-  return r >= 0 || !signal_again(&mark) ? r : epoll_until(ep, ev, n, deadline, mask, &mark);
+  return again ? epoll_until(ep, ev, n, deadline, mask, &mark) : r;
 }

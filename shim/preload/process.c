@@ -271,24 +271,25 @@ static const posix_spawnattr_t *spawn_attr(const posix_spawnattr_t *attr, posix_
   return ours;
 }
 
-#define SPAWN(type, enter, call)             \
-  ({                                         \
-    bool opened_ = signal_spawn_begin();     \
-    type r_ = CALL_ONCE_(type, enter, call); \
-    signal_spawn_end(opened_);               \
-    r_;                                      \
+#define SPAWN_MASKED(type, call)         \
+  ({                                     \
+    bool opened_ = signal_spawn_begin(); \
+    type r_ = (call);                    \
+    signal_spawn_end(opened_);           \
+    r_;                                  \
   })
+#define SPAWN(type, enter, call) CALL_ONCE_(type, enter, SPAWN_MASKED(type, call))
 
 EXPORT int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict acts,
                        const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]) {
   posix_spawnattr_t ours;
-  return SPAWN(int, gate_enter(), REAL(posix_spawn)(pid, path, acts, spawn_attr(attr, &ours), argv, envp));
+  return SPAWN(int, call_enter(), REAL(posix_spawn)(pid, path, acts, spawn_attr(attr, &ours), argv, envp));
 }
 
 EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict acts,
                         const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]) {
   posix_spawnattr_t ours;
-  return SPAWN(int, gate_enter(), REAL(posix_spawnp)(pid, file, acts, spawn_attr(attr, &ours), argv, envp));
+  return SPAWN(int, call_enter(), REAL(posix_spawnp)(pid, file, acts, spawn_attr(attr, &ours), argv, envp));
 }
 
 /*
@@ -314,9 +315,6 @@ static void *run_errand(void *arg) {
   return NULL;
 }
 
-/* errno is that of the M which the G is on by now. */
-static __attribute__((noinline)) void take_errno(const struct errand *e) { errno = e->err; }
-
 /* False: not in a light G, or there is no thread to be had. */
 static bool send_errand(struct errand *e) {
   pthread_t t;
@@ -330,20 +328,20 @@ static bool send_errand(struct errand *e) {
   errno = saved;
   if (r != 0) return false;
   note_wait(&e->done, NULL, WAIT_CHILD);
-  take_errno(e);
+  call_set_errno(e->err);
   return true;
 }
 
 EXPORT int system(const char *command) {
   struct errand e = {.command = command};
   if (command && send_errand(&e)) return e.status;
-  return SPAWN(int, gate_enter_blocking(WAIT_CHILD), REAL(system)(command));
+  return SPAWN(int, call_enter_blocking(WAIT_CHILD), REAL(system)(command));
 }
 
 EXPORT FILE *popen(const char *command, const char *mode) {
   struct errand e = {.command = command, .mode = mode};
   if (send_errand(&e)) return e.f;
-  return SPAWN(FILE *, gate_enter(), REAL(popen)(command, mode));
+  return SPAWN(FILE *, call_enter(), REAL(popen)(command, mode));
 }
 
 EXPORT int pclose(FILE *f) { return CALL_ONCE_BLOCKING(int, WAIT_CHILD, REAL(pclose)(f)); }

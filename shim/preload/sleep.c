@@ -43,8 +43,24 @@ static void left_of(clockid_t clock, const struct timespec *end, struct timespec
   if (rem->tv_sec < 0) *rem = (struct timespec){0, 0};
 }
 
-/* The error number of the calling light G's context, if that is over: it has ended the sleep. */
-static int sleep_over(void) { return light_running() ? -lightio_over() : 0; }
+/* The error number of the calling light G's context, if that is over: it has ended the sleep.  errno is as it was. */
+static int sleep_over(int saved) {
+  int over = light_running() ? -lightio_over() : 0;
+  if (over) call_set_errno(saved);
+  return over;
+}
+
+/* One sleep.  `again`: it says EINTR, and only ours have come since the mark. */
+static inline int sleep_once(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem, struct signal_mark *mark,
+                             bool *again) {
+  CALL_UNWINDS;
+  call_enter_blocking(WAIT_SLEEP);
+  int r = REAL(clock_nanosleep)(clock, flags, req, rem);
+  *again = r == EINTR && call_only_ours(mark);
+  call_exit();
+  if (*again) *again = call_again(mark);
+  return r;
+}
 
 /* clock_nanosleep: an error number. The real one saves errno, and so do we. */
 static int sleep_on(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {
@@ -64,17 +80,19 @@ static int sleep_on(clockid_t clock, int flags, const struct timespec *req, stru
     return over;
   }
   struct timespec left;
-  int r = CALL_ONCE_BLOCKING(int, WAIT_SLEEP, REAL(clock_nanosleep)(clock, flags, req, &left));
+  bool again;
+  int r = sleep_once(clock, flags, req, &left, &mark, &again);
   if (r != EINTR) return r;
-  int over = sleep_over();
-  if (over || !known || !signal_only_ours(&mark)) {
+  int over = sleep_over(saved);
+  if (over || !known || !again) {
     if (!absolute && rem) *rem = left;
     return over ? over : r;
   }
   if (absolute) base = clock, end = *req;
-  do r = CALL_ONCE_BLOCKING(int, WAIT_SLEEP, REAL(clock_nanosleep)(base, TIMER_ABSTIME, &end, NULL));
-  while (r == EINTR && (over = sleep_over()) == 0 && signal_only_ours(&mark));
+  do r = sleep_once(base, TIMER_ABSTIME, &end, NULL, &mark, &again);
+  while (again);
   if (r == EINTR && !absolute && rem) left_of(base, &end, rem);
+  over = r == EINTR ? sleep_over(saved) : 0;
   return over ? over : r;
 }
 
@@ -85,7 +103,7 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *re
 EXPORT int nanosleep(const struct timespec *req, struct timespec *rem) {
   int r = sleep_on(CLOCK_REALTIME, 0, req, rem);
   if (r == 0) return 0;
-  errno = r;
+  call_set_errno(r);
   return -1;
 }
 int __nanosleep(const struct timespec *req, struct timespec *rem) CALL_ALIAS(nanosleep);

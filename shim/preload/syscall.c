@@ -289,7 +289,6 @@ static bool light_call(long nr, const struct args *x, long *r) {
 }
 
 static long blocking(long nr, struct args *x) {
-  CALL_UNWINDS;
   long parked;
   if (light_running() && light_call(nr, x, &parked)) return parked;
   struct signal_mark mark = signal_mark();
@@ -297,8 +296,9 @@ static long blocking(long nr, struct args *x) {
   uint64_t deadline = 0;
   uint64_t began = relative_timespec(nr, x) >= 0 || relative_ms(nr) >= 0 ? call_now() : 0;
   for (;;) {
-    long r = CALL_ONCE(long, PASS(nr, x));
-    if (r != -1 || !call_retry(&mark)) return r;
+    bool again;
+    long r = CALL_TRY(long, call_enter(), PASS(nr, x), &mark, again);
+    if (!again) return r;
     count_down(nr, x, began, &left, &deadline);
   }
 }
