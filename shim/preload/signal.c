@@ -52,6 +52,7 @@
 #include "core/preempt.h"
 #include "core/sys.h"
 #include "preload/process.h"
+#include "ration/g.h"
 
 #define REAL_SIGNAL(X)                                                           \
   X(int, sigaction, (int, const struct sigaction *, struct sigaction *))         \
@@ -149,15 +150,20 @@ static void own_urg(void) {
 
 static void count(uint32_t *n) { __atomic_fetch_add(n, 1, __ATOMIC_RELAXED); }
 
-/* Calls fn as the kernel would have. Not in a wrapped call while it runs; the mask that it sees and leaves behind is the program's. */
+/*
+ * Calls fn as the kernel would have. Not in a wrapped call while it runs; the mask that it sees and leaves behind is the program's.
+ * A light G, whose call has opened the signal, stays on its thread: the code that fn interrupts has that one's thread pointer.
+ */
 static void run_handler(handler_fn *fn, int sig, siginfo_t *si, void *ctx) {
   ucontext_t *uc = ctx;
   struct m *m = m_self;
   bool inside = m && m->locks == 0 && SLOT_LOAD(m->slot->state) == M_SYSCALL;
-  bool real = has_urg(&uc->uc_sigmask);
+  bool held = inside && m->carrier, real = has_urg(&uc->uc_sigmask);
   if (!real && signal_tls.blocked) put_urg(&uc->uc_sigmask, true);
+  if (held) ration_lock_os_thread();
   if (inside) gate_exit();
   fn(sig, si, uc);
+  if (held) ration_unlock_os_thread();
   if (inside) gate_enter();
   if (real || !sharing()) return; /* owned meanwhile: what the mask says now is what it shall be */
   bool after = has_urg(&uc->uc_sigmask);
@@ -367,7 +373,7 @@ static bool shadow_after(int how, bool was, bool in_set) {
 }
 
 /* pthread_sigmask: an error number. */
-static int change_mask(int how, const sigset_t *set, sigset_t *old) {
+static CALL_APART int change_mask(int how, const sigset_t *set, sigset_t *old) {
   if (__builtin_expect(!installed(), 0)) return REAL(pthread_sigmask)(how, set, old);
   if (owned()) {
     settle_owned();
@@ -524,10 +530,11 @@ void signal_scope_end(struct signal_scope *s) {
   }
 }
 
-static int suspend_once(const sigset_t *mask) {
+/* In the bracket, as all that follows. */
+static CALL_APART int suspend_once(const sigset_t *mask) {
   struct signal_scope scope;
   const sigset_t *real = signal_scope_begin(&scope, mask);
-  int r = CALL_ONCE_BLOCKING(int, WAIT_SIGNAL, REAL(sigsuspend)(real));
+  int r = REAL(sigsuspend)(real);
   signal_scope_end(&scope);
   return r;
 }
@@ -537,35 +544,42 @@ static int suspend_once(const sigset_t *mask) {
  * on; but a handler of the program that runs between the look and the next wait must not be
  * missed, so that next wait begins with all signals blocked.
  */
-static int suspend_on(const sigset_t *mask, struct signal_mark mark) {
-  for (;;) {
-    uint64_t before = sys_sigmask(SYS_SIGSET_ALL);
-    bool again = errno == EINTR && signal_only_ours(&mark);
-    int r = again ? suspend_once(mask) : -1;
-    int saved = errno;
-    sys_sigmask(before);
-    errno = saved;
-    if (!again) return r;
+static CALL_APART int suspend_again(const sigset_t *mask, const struct signal_mark *mark) {
+  uint64_t before = sys_sigmask(SYS_SIGSET_ALL);
+  int r = -1, saved = EINTR;
+  if (signal_mark().handled == mark->handled) {
+    r = suspend_once(mask);
+    saved = errno;
   }
+  sys_sigmask(before);
+  errno = saved;
+  return r;
+}
+
+static int suspend_on(const sigset_t *mask, struct signal_mark *mark) {
+  bool again;
+  int r;
+  do r = CALL_TRY(int, call_enter_blocking(WAIT_SIGNAL), suspend_again(mask, mark), mark, again);
+  while (again);
+  return r;
 }
 
 EXPORT int sigsuspend(const sigset_t *mask) {
   struct signal_mark mark = signal_mark();
-  CALL_UNWINDS;
-  int r = suspend_once(mask);
-  struct signal_mark peek = mark;
-  return signal_again(&peek) ? suspend_on(mask, mark) : r;
+  bool again;
+  int r = CALL_TRY(int, call_enter_blocking(WAIT_SIGNAL), suspend_once(mask), &mark, again);
+  return again ? suspend_on(mask, &mark) : r;
 }
 int __sigsuspend(const sigset_t *) CALL_ALIAS(sigsuspend);
 
 EXPORT int pause(void) {
-  struct signal_mark mark = signal_mark(), peek = mark;
-  int r = CALL_ONCE_BLOCKING(int, WAIT_SIGNAL, REAL(pause)());
-  if (!signal_again(&peek)) return r;
+  struct signal_mark mark = signal_mark();
+  bool again;
+  int r = CALL_TRY(int, call_enter_blocking(WAIT_SIGNAL), REAL(pause)(), &mark, again);
+  if (!again) return r;
   sigset_t now;
   change_mask(SIG_BLOCK, NULL, &now);
-  errno = EINTR;
-  return suspend_on(&now, mark);
+  return suspend_on(&now, &mark);
 }
 
 int __sigpause(int sig_or_mask, int is_sig);
@@ -588,27 +602,27 @@ EXPORT int bsd_sigpause(int mask) { return __sigpause(mask, 0); }
 int xpg_sigpause(int sig) __asm__("__xpg_sigpause");
 EXPORT int xpg_sigpause(int sig) { return __sigpause(sig, 1); }
 
-/* sigtimedwait; no timeout: for ever.  As long as no foreign SIGURG has come, ours are kept out of the set. */
+/* In the bracket.  As long as no foreign SIGURG has come, ours are kept out of the set. */
+static CALL_APART int wait_once(const sigset_t *set, siginfo_t *si, const struct timespec *timeout) {
+  sigset_t real = *set;
+  if (owned())
+    settle_owned();
+  else if (installed())
+    put_urg(&real, false);
+  return REAL(sigtimedwait)(&real, si, timeout);
+}
+
+/* sigtimedwait; no timeout: for ever. */
 static int wait_for(const sigset_t *set, siginfo_t *si, const struct timespec *timeout) {
-  CALL_UNWINDS;
   struct signal_mark mark = signal_mark();
   bool at_once = timeout && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
   bool bounded = timeout && !at_once && call_valid(timeout);
   uint64_t deadline = bounded ? call_deadline((uint64_t)timeout->tv_sec, (uint64_t)timeout->tv_nsec) : 0;
   struct timespec left;
   for (;;) {
-    sigset_t real = *set;
-    if (owned())
-      settle_owned();
-    else if (installed())
-      put_urg(&real, false);
-    if (at_once)
-      gate_enter();
-    else
-      gate_enter_blocking(WAIT_SIGNAL);
-    int r = REAL(sigtimedwait)(&real, si, timeout);
-    gate_exit();
-    if (r >= 0 || !call_retry(&mark)) return r;
+    bool again;
+    int r = CALL_TRY(int, at_once ? call_enter() : call_enter_blocking(WAIT_SIGNAL), wait_once(set, si, timeout), &mark, again);
+    if (!again) return r;
     if (!bounded) continue;
     left = call_left(deadline);
     timeout = &left;
@@ -622,14 +636,14 @@ EXPORT int sigwaitinfo(const sigset_t *restrict set, siginfo_t *restrict si) { r
 
 EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig) {
   siginfo_t si;
-  int r, saved = errno;
+  int r, saved = call_errno();
   do r = wait_for(set, &si, NULL);
-  while (r < 0 && errno == EINTR); /* as glibc's */
+  while (r < 0 && call_errno() == EINTR); /* as glibc's */
   if (r < 0)
-    r = errno;
+    r = call_errno();
   else
     *sig = si.si_signo, r = 0;
-  errno = saved;
+  call_set_errno(saved);
   return r;
 }
 

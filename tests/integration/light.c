@@ -913,6 +913,64 @@ static int others_run_while_some_wait_for_children(void) {
   return 0;
 }
 
+/* --- a signal that the program blocked when the scheduler started, and that a G's call opens --- */
+
+static _Atomic long signals;
+static _Atomic bool enough;
+static void parks_in_a_handler(int sig) {
+  (void)sig;
+  long tid = gettid();
+  for (int i = 0; i < 20; i++) {
+    usleep(100);
+    MUST(gettid() == tid);
+  }
+  atomic_fetch_add(&signals, 1);
+}
+static void sleeps_on(void *arg) {
+  (void)arg;
+  while (!atomic_load(&enough)) ration_sleep(50 * RATION_US);
+}
+static void signals_on(void *arg) {
+  (void)arg;
+  while (!atomic_load(&enough)) {
+    long before = atomic_load(&signals);
+    ration_sleep(RATION_MS);
+    kill(getpid(), SIGUSR1);
+    while (atomic_load(&signals) == before && !atomic_load(&enough)) ration_sleep(RATION_MS);
+  }
+}
+static int a_handler_in_a_call_keeps_its_thread(void) {
+  struct timespec minute = {60, 0};
+  struct epoll_event ev;
+  sigset_t empty, mine, now;
+  int ep = epoll_create1(0), r;
+  sigemptyset(&empty);
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = parks_in_a_handler}, NULL);
+  for (int i = 0; i < 8; i++) ration_go(sleeps_on, NULL);
+  ration_go(signals_on, NULL);
+  for (int i = 0; i < 40; i++) {
+    MUST(pthread_sigmask(SIG_BLOCK, NULL, &mine) == 0 && sigismember(&mine, SIGUSR1));
+    errno = 0;
+    switch (i % 4) {
+      case 0:
+        r = ppoll(NULL, 0, &minute, &empty);
+        break;
+      case 1:
+        r = pselect(0, NULL, NULL, NULL, &minute, &empty);
+        break;
+      case 2:
+        r = epoll_pwait(ep, &ev, 1, 60000, &empty);
+        break;
+      default:
+        r = sigsuspend(&empty);
+    }
+    MUST(r == -1 && errno == EINTR && atomic_load(&signals) > i);
+    MUST(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0 && memcmp(&mine, &now, 8) == 0);
+  }
+  atomic_store(&enough, true);
+  return 0;
+}
+
 /* --- what a G begins has the program's mask, not the carrier's --- */
 
 /* A program that says by its status whether it blocks nothing.  (Not a shell: some open the mask themselves.) */
@@ -1925,6 +1983,7 @@ static const struct check {
     C(calls_by_number_park),
     C(others_run_while_one_resolves),
     C(others_run_while_some_wait_for_children),
+    {"a_handler_in_a_call_keeps_its_thread", a_handler_in_a_call_keeps_its_thread, 0, NULL, "LIGHT_BLOCKS_USR1=1"},
     C(what_a_g_begins_has_the_programs_mask),
     C(those_that_connect_hold_no_thread),
     C(connect_says_what_it_ever_said),
@@ -2003,6 +2062,7 @@ int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[2], chosen->name) == 0) {
       sigset_t empty;
       sigemptyset(&empty);
+      if (getenv("LIGHT_BLOCKS_USR1")) sigaddset(&empty, SIGUSR1);
       sigprocmask(SIG_SETMASK, &empty, NULL); /* whoever runs the tests may have another */
       return ration_main(argc, argv, prog);
     }

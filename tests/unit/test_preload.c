@@ -37,6 +37,7 @@ int main(void) {
 #include "preload/lightio.h"
 #include "preload/process.h"
 #include "preload/signal.h"
+#include "ration/g.h"
 
 /* --- the gate: it notes what it is told --- */
 
@@ -81,6 +82,9 @@ struct carrier *carrier_now(void) {
 static long not_here(void) { ck_abort_msg("a light G's function was called"); }
 bool g_yield(void) { return not_here(); }
 void g_sleep_until(uint64_t at) { (void)at, not_here(); }
+int *ration_errno(void) { return __errno_location(); }
+void ration_lock_os_thread(void) { not_here(); }
+void ration_unlock_os_thread(void) { not_here(); }
 void carrier_gate_enter(struct m *m) { (void)m, not_here(); }
 void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
