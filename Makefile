@@ -273,9 +273,10 @@ model:
 CORE_BINS = $(patsubst %.c,$(BUILD)/%,$(filter-out $(WITH_DAEMON),$(UNIT_SRCS)))
 core-bins: $(CORE_BINS) $(BUILD)/libration.so
 
-## aarch64: cross-build the shim and the core's unit tests; run them where qemu-aarch64 is
+## aarch64: cross-build the shim and the core's unit tests; look for kept thread pointers; run the tests where qemu-aarch64 is
 aarch64:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-aarch64 CC=aarch64-linux-gnu-gcc TEST_CFLAGS=-Itests/unit/mini CHECK_LIBS= core-bins
+	@tests/aarch64_tls $(BUILD)-aarch64
 	@if command -v qemu-aarch64 >/dev/null; then \
 		BUILD=$(BUILD)-aarch64 RUN_WITH="qemu-aarch64 -L /usr/aarch64-linux-gnu" tests/run --kind unit \
 			--skip "unit/cpucount=qemu-user has no process_vm_readv" $(TESTS); \
