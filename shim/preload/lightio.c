@@ -151,7 +151,7 @@ int lightio_sleep(uint64_t at) {
 
 __attribute__((noinline)) bool call_over(void) {
   int over = light_running() ? lightio_over() : 0;
-  if (over) set_errno(-over);
+  if (over) call_set_errno(-over);
   return over != 0;
 }
 
