@@ -248,7 +248,8 @@ void m_entersyscallblock(struct m *m, enum wait_reason why) {
 
 void m_enteridle(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
-  if (!atomic_load_explicit(&sched.gated, memory_order_relaxed) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || is_borrowed(m)) return;
+  if (!atomic_load_explicit(&sched.gated, memory_order_relaxed) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || is_borrowed(m))
+    return;
   hand_on(m, why);
 }
 

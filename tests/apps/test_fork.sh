@@ -23,4 +23,3 @@ if command -v stress-ng >/dev/null; then
     same "stress_$s" sh -c "stress-ng --$s 2 --timeout 1 --verify 2>&1 | grep -oE 'fail: .*|(un)?successful run'"
   done
 fi
-[ "$n" -gt 0 ] || { echo "neither python3 nor stress-ng is installed"; exit 77; }
