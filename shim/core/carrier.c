@@ -236,6 +236,18 @@ bool carrier_preempted(struct m *m, void *uctx) {
   return true;
 }
 
+/* The SIGURG handler, on the carrier's own stack for handlers, returns to its G.  Below sp is the red zone of the ABI. */
+void carrier_resumes(struct carrier *c, const void *uctx) {
+  const ucontext_t *uc = uctx;
+#if defined(__x86_64__)
+  const char *sp = (const char *)uc->uc_mcontext.gregs[REG_RSP] - 128;
+#else
+  const char *sp = (const char *)uc->uc_mcontext.sp;
+#endif
+  const char *bottom = c->g ? stack_bottom(c->g) : NULL;
+  if (bottom && sp > bottom && sp < (const char *)c->g) valgrind_resumes(bottom, sp);
+}
+
 /* --- wrapped calls --- */
 
 /* A G runs, and is not in the scheduler's or a lock's hands. */

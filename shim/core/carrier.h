@@ -186,6 +186,8 @@ int light_start(void);
 void carrier_run_wired(struct carrier *c, struct g *g);
 /* In the SIGURG handler: stops the G of this carrier if the monitor asked for it. */
 bool carrier_preempted(struct m *m, void *uctx);
+/* At the end of that handler. */
+void carrier_resumes(struct carrier *c, const void *uctx);
 /* The same in a wrapped call: ends it if the context of its G is over. */
 static inline void carrier_interrupted(struct carrier *c, void *uctx) {
   if (c->g && GLANCE(c->interrupt.state) == INTERRUPT_ENDED) interrupt_here(c, uctx);

@@ -2,10 +2,11 @@
 /* Telling sanitizers of switches, and valgrind of stacks: fiber.h. */
 #include "core/fiber.h"
 #include <pthread.h>
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
 #else
 #define RUNNING_ON_VALGRIND 0
+#define VALGRIND_MAKE_MEM_UNDEFINED(at, bytes) ((void)(at), (void)(bytes))
 #define VALGRIND_STACK_REGISTER(start, end) ((void)(start), (void)(end))
 #endif
 
@@ -51,4 +52,7 @@ void fiber_arrived(struct fiber *self) {
 }
 
 bool valgrind_here(void) { return RUNNING_ON_VALGRIND != 0; }
+void valgrind_resumes(const void *bottom, const void *sp) {
+  (void)VALGRIND_MAKE_MEM_UNDEFINED(bottom, (size_t)((const char *)sp - (const char *)bottom));
+}
 void valgrind_stack(const void *bottom, size_t bytes) { VALGRIND_STACK_REGISTER(bottom, (const char *)bottom + bytes - 1); }

@@ -31,5 +31,10 @@ void fiber_arrived(struct fiber *self);
  * its header was there). */
 bool valgrind_here(void);
 void valgrind_stack(const void *bottom, size_t bytes);
+/*
+ * A handler on another stack (sigaltstack) returns to this one, at sp.  If threads took turns meanwhile, valgrind takes the next frame here for a
+ * switch of stacks and not for a frame, and all that is written there for invalid; so it is told that there may be frames.
+ */
+void valgrind_resumes(const void *bottom, const void *sp);
 
 #endif

@@ -278,9 +278,7 @@ bool gate_yield(void) {
 
 bool (*gate_timer_hook)(const siginfo_t *si);
 
-/* In the SIGURG handler. */
-bool gate_sigurg(const siginfo_t *si, void *uctx) {
-  struct m *m = m_self;
+static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   if (si->si_code == SI_TIMER && gate_timer_hook && gate_timer_hook(si)) return true;
   bool ours = preempt_sent(si);
   if (!m) return ours;
@@ -313,6 +311,14 @@ bool gate_sigurg(const siginfo_t *si, void *uctx) {
   mask = sys_sigmask(handler_mask);
   __builtin_memcpy(&uc->uc_sigmask, &mask, sizeof mask);
   return true;
+}
+
+/* In the SIGURG handler. */
+bool gate_sigurg(const siginfo_t *si, void *uctx) {
+  struct m *m = m_self;
+  bool ours = take_sigurg(m, si, uctx);
+  if (ours && m && m->carrier) carrier_resumes(m->carrier, uctx);
+  return ours;
 }
 
 unsigned gate_ncpus(void) {

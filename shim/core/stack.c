@@ -73,6 +73,8 @@ static struct g *describe(char *stack, size_t bytes, uint32_t index) {
   return g;
 }
 
+const char *stack_bottom(const struct g *g) { return g->stack ? (const char *)g->stack + PAGE : NULL; }
+
 void *stack_top(const struct g *g) { return (void *)((uintptr_t)g & ~(uintptr_t)15); }
 
 /* A stack that nobody has had yet. Lock held. */

@@ -26,6 +26,8 @@ void stack_put(struct stack_cache *c, struct g *g);
 struct g *stack_get_sized(size_t bytes);
 /* Where its first frame goes. */
 void *stack_top(const struct g *g);
+/* The lowest byte that is not its guard; null: a G without a stack of ours. */
+const char *stack_bottom(const struct g *g);
 
 /* Calls fn for every G that there ever was a stack for (also dead ones, by status), until it says false. */
 void stack_each(bool (*fn)(struct g *g, void *arg), void *arg);
