@@ -355,7 +355,7 @@ void carrier_gate_exit(struct m *m) {
     carrier_release(c);
     return;
   }
-  if (raw_syscall0(SYS_gettid) != (long)m->tid) { /* the child of a vfork: the G itself, when it is back, finds that the pq is gone */
+  if (m_is_borrowed(m)) { /* the G itself, when it is back, finds that the pq is gone */
     carrier_release(c);
     return;
   }

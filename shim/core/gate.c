@@ -155,7 +155,7 @@ static void settle(struct m *m, enum wait_reason why) {
  * A child of vfork has our M by our TLS, while the thread whose it is waits in the kernel.  It is not scheduled: what the scheduler sees of the M
  * is the thread, which is blocked, so a P that the child got would be taken from it at once, for ever.  It runs without one until it execs or ends.
  */
-static bool is_borrowed(const struct m *m) { return (uint32_t)raw_syscall0(SYS_gettid) != m->tid; }
+bool m_is_borrowed(const struct m *m) { return sys_gettid() != m->tid; }
 
 /* A SIGURG of ours may still be on its way to this thread; it must not hit the call that comes next. */
 static void drain_signal(struct m *m) {
@@ -188,12 +188,12 @@ void m_entersyscall_slow(struct m *m) {
   if (m->locks) return;
   uint32_t state = SLOT_LOAD(m->slot->state);
   if (state == M_IDLE) {
-    if (!abandoned(m) || is_borrowed(m)) return; /* a handler that runs while we sleep */
+    if (!abandoned(m) || m_is_borrowed(m)) return; /* a handler that runs while we sleep */
     restart(m);
   } else if (state == M_SYSCALL) {
     return; /* a handler inside of a wrapped call */
   } else if (state == M_RUN) {
-    if (is_borrowed(m)) return;
+    if (m_is_borrowed(m)) return;
     do {
       rt_enter(m);
       settle(m, WAIT_PREEMPTED);
@@ -216,7 +216,7 @@ void m_exitsyscall_slow(struct m *m) {
   } else if (state != M_RUN) {
     return;
   }
-  if (!m_has_news(m->slot) || is_borrowed(m)) return;
+  if (!m_has_news(m->slot) || m_is_borrowed(m)) return;
   do {
     rt_enter(m);
     settle(m, WAIT_SYSCALL);
@@ -242,13 +242,13 @@ static void hand_on(struct m *m, enum wait_reason why) {
 
 void m_entersyscallblock(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
-  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || is_borrowed(m)) return;
+  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || m_is_borrowed(m)) return;
   hand_on(m, why);
 }
 
 void m_enteridle(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
-  if (!atomic_load_explicit(&sched.gated, memory_order_relaxed) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || is_borrowed(m))
+  if (!atomic_load_explicit(&sched.gated, memory_order_relaxed) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || m_is_borrowed(m))
     return;
   hand_on(m, why);
 }
@@ -257,7 +257,7 @@ bool gate_yield(void) {
   struct m *m = m_self;
   if (!m || m->locks || !sched_waiting() || SLOT_LOAD(m->slot->state) != M_RUN) return false;
   uint64_t now = sched_hooks.now();
-  if (now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) < SCHED_YIELD_NS || is_borrowed(m)) return false;
+  if (now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) < SCHED_YIELD_NS || m_is_borrowed(m)) return false;
   rt_enter(m);
   if (!m->p || SLOT_LOAD(m->slot->taken) || (!sched.global.len && !sched.express.len)) {
     rt_leave(m);
@@ -293,7 +293,7 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
   if (world_stopping()) world_stop_here(m, uctx);
   if (m->carrier) carrier_preempted(m, uctx);
-  if (!m_has_news(m->slot) || is_borrowed(m)) return true;
+  if (!m_has_news(m->slot) || m_is_borrowed(m)) return true;
   /*
    * While the thread is parked here, signals come through as they would have where it was interrupted; and what their handlers
    * leave behind as mask is what the thread goes on with, as it would have been there (foreign_urg blocks SIGURG so).

@@ -63,6 +63,8 @@ extern __thread struct m *m_self __attribute__((tls_model("initial-exec")));
 extern _Atomic uint32_t sched_waiting_flag;
 static inline bool sched_waiting(void) { return atomic_load_explicit(&sched_waiting_flag, memory_order_relaxed) != 0; }
 
+/* The caller is the child of a vfork, by whose TLS it has m (gate.c). */
+bool m_is_borrowed(const struct m *m);
 void m_entersyscall_slow(struct m *m);
 void m_exitsyscall_slow(struct m *m);
 void m_entersyscallblock(struct m *m, enum wait_reason why);

@@ -15,7 +15,7 @@
  * vfork has none and needs none.  A C function that calls vfork returns in the child
  * and destroys the frame that the parent comes back to.  And the child is the parent's
  * thread in all but the pid: the kernel stops the parent, the child runs on its stack
- * and TLS, so it borrows the parent's M and G as well, and gives all back by exec or _exit.  It is not scheduled (is_borrowed in gate.c).  What would
+ * and TLS, so it borrows the parent's M and G as well, and gives all back by exec or _exit.  It is not scheduled (m_is_borrowed).  What would
  * harm the parent (giving up its P for an exec, changing its shadow mask) is asked of process_in_vfork_child() first.
  *
  * exec and spawn: the new program inherits mask and dispositions, so they are made what our program thinks they are.  In a light G
