@@ -120,27 +120,22 @@ static bool lookup_wanted(void) {
 static struct lookup *lookup_new(int (*call)(struct lookup *)) {
   struct lookup *l = calloc(1, sizeof *l);
   if (!l) return NULL;
-  atomic_init(&l->refs, 2);
+  atomic_init(&l->refs, 1);
   l->call = call;
   return l;
-}
-
-/* errno is that of whatever M the G is on by now. */
-static __attribute__((noinline)) int failed(int r, int err) {
-  errno = err;
-  return r;
 }
 
 /* What the call says, or EAI_SYSTEM with the context's error.  EAI_MEMORY where there is none for a G. */
 static int lookup_run(struct lookup *l) {
   static const struct ration_attr attr = {.stack = LOOKUP_STACK, .name = "resolver"};
+  atomic_store_explicit(&l->refs, 2, memory_order_relaxed); /* nobody else has it yet */
   if (ration_go_attr(lookup_main, l, &attr) < 0) {
     atomic_store_explicit(&l->refs, 1, memory_order_relaxed);
     return EAI_MEMORY;
   }
-  int over = lookup_wait(l);
-  if (over) return failed(EAI_SYSTEM, -over);
-  return l->r == EAI_SYSTEM ? failed(l->r, l->err) : l->r;
+  int over = lookup_wait(l), r = over ? EAI_SYSTEM : l->r;
+  if (r == EAI_SYSTEM) call_set_errno(over ? -over : l->err);
+  return r;
 }
 
 static bool copied(char **to, const char *from) {
@@ -154,10 +149,7 @@ static int bound_getaddrinfo(const char *node, const char *service, const struct
   if (!l) return r;
   l->hinted = hints != NULL;
   if (hints) l->hints = *hints;
-  if (copied(&l->node, node) && copied(&l->service, service))
-    r = lookup_run(l);
-  else
-    atomic_store_explicit(&l->refs, 1, memory_order_relaxed);
+  if (copied(&l->node, node) && copied(&l->service, service)) r = lookup_run(l);
   if (r == 0) {
     *found = l->found;
     l->found = NULL;
@@ -177,10 +169,7 @@ static int bound_getnameinfo(const struct sockaddr *at, socklen_t len, char *hos
   l->servicelen = service ? servicelen : 0;
   l->flags = flags;
   l->host = calloc(1, (size_t)l->hostlen + l->servicelen + 1);
-  if (l->host)
-    r = lookup_run(l);
-  else
-    atomic_store_explicit(&l->refs, 1, memory_order_relaxed);
+  if (l->host) r = lookup_run(l);
   if (r == 0 && host && hostlen) strcpy(host, l->host);
   if (r == 0 && service && servicelen) strcpy(service, l->host + l->hostlen);
   lookup_unref(l);
