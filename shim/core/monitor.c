@@ -45,9 +45,14 @@ static void tell_bpf(uint32_t gs) {
   if (sched.header) SLOT_STORE(sched.header->gs, gs);
 }
 
+/* Also from a sleep till the next tick. */
+static void rouse(void) {
+  if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
+}
+
 void monitor_look_now(void) {
   atomic_thread_fence(memory_order_seq_cst); /* what is to be seen, then `asleep`; pairs with monitor_main */
-  if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
+  rouse();
 }
 
 void monitor_syscall(bool gs) {
@@ -56,7 +61,7 @@ void monitor_syscall(bool gs) {
     return;
   }
   if (!gs) return; /* the next tick will do */
-  if (atomic_load_explicit(&asleep, memory_order_relaxed) && atomic_exchange_explicit(&asleep, 0, memory_order_relaxed)) ring();
+  rouse();
 }
 
 void monitor_gs_queued(void) { tell_bpf(1); }
