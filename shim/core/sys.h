@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include "rawsys.h"
@@ -50,6 +51,10 @@ static inline void sys_futex_wake(_Atomic uint32_t *w, int n, bool shared) {
   raw_syscall6(SYS_futex, (long)w, FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG), n, 0, 0, 0);
 }
 
+/* A file, or the disk itself: *st. */
+static inline bool sys_is_file(int fd, struct stat *st) {
+  return raw_syscall2(SYS_fstat, fd, (long)st) == 0 && (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode));
+}
 static inline uint32_t sys_gettid(void) { return (uint32_t)raw_syscall0(SYS_gettid); }
 static inline uint32_t sys_getpid(void) { return (uint32_t)raw_syscall0(SYS_getpid); }
 

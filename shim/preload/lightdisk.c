@@ -34,14 +34,10 @@ static bool done(long r, ssize_t *out) {
   return true;
 }
 
-static bool is_file(int fd, struct stat *st) {
-  return raw_syscall2(SYS_fstat, fd, (long)st) == 0 && (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode));
-}
-
 /* A read that came to `at`, and no further, is at the end. */
 static bool ends_there(int fd, off64_t at) {
   struct stat st;
-  return is_file(fd, &st) && S_ISREG(st.st_mode) && at >= st.st_size;
+  return sys_is_file(fd, &st) && S_ISREG(st.st_mode) && at >= st.st_size;
 }
 
 static bool has_flag(int fd, int flags) {
@@ -75,7 +71,7 @@ bool lightdisk_preadv(int fd, const struct iovec *v, int n, off64_t at, ssize_t 
     if (all_of(fd, v, n, at, r)) return done(r, out);
     if (r < 0 && r != -EAGAIN) return false;
   }
-  if (!is_file(fd, &st)) return false;
+  if (!sys_is_file(fd, &st)) return false;
   long r = ring_vec(IORING_OP_READV, fd, v, n, at);
   if (!all_of(fd, v, n, at, r)) r = BRACKET(SYS_preadv, fd, v, n, at);
   return done(r, out);
@@ -88,7 +84,7 @@ bool lightdisk_pread(int fd, void *buf, size_t n, off64_t at, ssize_t *out) {
 
 bool lightdisk_pwritev(int fd, const struct iovec *v, int n, off64_t at, ssize_t *out) {
   struct stat st;
-  if (at < 0 || !uring_usable() || !has_flag(fd, O_DIRECT | O_DSYNC) || !is_file(fd, &st)) return false; /* O_SYNC has O_DSYNC's bit */
+  if (at < 0 || !uring_usable() || !has_flag(fd, O_DIRECT | O_DSYNC) || !sys_is_file(fd, &st)) return false; /* O_SYNC has O_DSYNC's bit */
   long r = ring_vec(IORING_OP_WRITEV, fd, v, n, at);
   if (r < 0) r = BRACKET(SYS_pwritev, fd, v, n, at);
   return done(r, out);
@@ -143,7 +139,7 @@ static bool prepare(int fd, size_t n) {
 long lightdisk_read_on(int fd, const struct iovec *v, int n, long tried) {
   struct iovec left[IOV_COPY];
   struct stat st;
-  if (!is_file(fd, &st)) return tried;
+  if (!sys_is_file(fd, &st)) return tried;
   size_t want = bytes_of(v, n), have = tried > 0 ? (size_t)tried : 0;
   long r = tried == -EAGAIN ? 0 : tried;
   while (have < want && prepare(fd, want - have)) {

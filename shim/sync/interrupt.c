@@ -38,7 +38,7 @@ static struct {
 /* Files are not concerned: they keep nobody waiting for long, and what is written to a log on the way out is not to be lost. */
 static bool is_file(long fd) {
   struct stat st;
-  return raw_syscall2(SYS_fstat, fd, (long)&st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+  return sys_is_file((int)fd, &st);
 }
 
 static bool may_end(long nr, long first) {
