@@ -20,8 +20,8 @@
  * a slot counts only if it names this thread's own tid, and all that a lie can
  * bring about happens to the liar: marks in its map, events in its ring, SIGURG to itself.
  *
- * No locks.  A slot's BPF fields are written only in the M's own context (on_switch
- * runs with interrupts off on the CPU that the M leaves or enters; a thread
+ * No locks.  A slot's BPF fields are written only in the M's own context (all of this
+ * runs with interrupts off on the CPU that the M leaves, enters or is on; a thread
  * is on one CPU at a time), so plain stores do, but for two exchanges: see mark_blocked and switched_in.
  *
  * Not used: sys_enter/sys_exit (they slow every system call of the host), and a
@@ -298,6 +298,18 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 
 /* ---- a thread that stays on its CPU ---- */
 
+/*
+ * The current thread's slot says that it is off its CPU: a switch in that we were not told of.  The kernel may leave a program out at a switch
+ * (one that interrupts it, see bpf_prog's recursion_misses; a sandbox's kernel that shows nothing of its own init), and what runs
+ * would pass for blocked.
+ */
+static __always_inline void make_up_switch_in(struct watch_task *wt, struct m_slot *s) {
+  if (LOAD(s->oncpu_at)) return;
+  if (LOAD(s->blocked_at)) STORE(s->blocked_at, 0);
+  STORE(s->oncpu_at, wt->in_at ? wt->in_at : bpf_ktime_get_ns()); /* in_at: it became an M while it ran */
+  __sync_lock_test_and_set(&s->seq, (LOAD(s->seq) + 1) | 1);
+}
+
 /* In an interrupt: does the thread that was interrupted have to stop? */
 static __always_inline int look_at_current(void) {
   if (!LOAD(nprocs)) return 0;
@@ -309,7 +321,9 @@ static __always_inline int look_at_current(void) {
   void *map = bpf_map_lookup_elem(&m_maps, &proc);
   if (!map) return 0;
   struct m_slot *s = slot_of(wt, task, map);
-  if (s && must_stop(s) && in_user_mode(task)) send_urg(s, map, NULL);
+  if (!s) return 0;
+  make_up_switch_in(wt, s);
+  if (must_stop(s) && in_user_mode(task)) send_urg(s, map, NULL);
   return 0;
 }
 

@@ -37,9 +37,14 @@ static bool still_away(struct m *m, uint64_t blocked_at) {
   return SLOT_LOAD(s->state) == M_RUN && sched_hooks.sleeps(m);
 }
 
+/*
+ * Always with a membarrier, also where BPF tells: an M that BPF did not see come back (bpf/watch.bpf.c, make_up_switch_in) must not be taken for one that the switch in will make
+ * look.  If it runs, the interrupt is its barrier, and as a rule makes BPF see its error.
+ */
 bool handoff_still_away(struct m *m, uint64_t blocked_at) {
-  if (m_seen_by_bpf(m)) return still_away(m, blocked_at);
-  return sched_hooks.barrier() == 0 && SLOT_LOAD(m->slot->state) == M_RUN && sched_hooks.sleeps(m);
+  if (sched_hooks.barrier() < 0) return false;
+  if (m_seen_by_bpf(m)) return blocked_at != 0 && __atomic_load_n(&m->slot->blocked_at, __ATOMIC_ACQUIRE) == blocked_at;
+  return SLOT_LOAD(m->slot->state) == M_RUN && sched_hooks.sleeps(m);
 }
 
 bool handoff_blocked_now(const struct m *m) {
