@@ -272,6 +272,7 @@ END_TEST
 struct burner {
   uint32_t slot;
   uint64_t cpu_clock, cpu_ns, seq;
+  bool missed; /* ran with an even seq: the kernel did not tell of a switch in */
 };
 
 static uint64_t m_cpu(const struct m_slot *s) {
@@ -289,12 +290,12 @@ static void *burn(void *arg) {
   uint64_t clock0 = rig_clock(CLOCK_THREAD_CPUTIME_ID), cpu0 = m_cpu(s);
   for (int i = 0; i < 60; i++) {
     uint64_t until = rig_clock(CLOCK_THREAD_CPUTIME_ID) + 5000000;
-    while (rig_clock(CLOCK_THREAD_CPUTIME_ID) < until) continue;
+    while (rig_clock(CLOCK_THREAD_CPUTIME_ID) < until) b->missed |= RIG_LOAD(s->seq) % 2 == 0;
     if (i % 3 == 0) rig_sleep_ms(2);
   }
   b->cpu_ns = m_cpu(s) - cpu0;
   b->cpu_clock = rig_clock(CLOCK_THREAD_CPUTIME_ID) - clock0;
-  uint64_t end = rig_now() + 1000000000u; /* a switch in that the kernel did not tell of is made up for at the next tick */
+  uint64_t end = rig_now() + 1000000000u; /* what was missed is made up for at the next tick */
   do b->seq = RIG_LOAD(s->seq);
   while (!(b->seq & 1) && rig_now() < end);
   return NULL;
@@ -304,30 +305,36 @@ static void *burn(void *arg) {
  * Three threads share the CPUs, so that there are switches of both kinds in it.
  * cpu_ns is wall time on CPU; the thread clock may leave out what a hypervisor
  * stole meanwhile, or (in an emulator) go by another clock.  So a difference may
- * be the machine's fault once; an error of ours is there each time.
+ * be the machine's fault once; an error of ours is there each time.  A switch in
+ * that was missed costs up to a tick.
  */
+static bool exact(const struct burner *b) {
+  uint64_t off = b->cpu_clock * (b->missed ? 15 : 3) / 100;
+  return b->cpu_ns >= b->cpu_clock - off && b->cpu_ns <= b->cpu_clock + off;
+}
+
 static unsigned burn_round(void) {
   struct burner b[3] = {{.slot = 0}, {.slot = 31}, {.slot = 63}};
   pthread_t th[3];
-  unsigned exact = 0;
+  unsigned n = 0;
   for (int i = 0; i < 3; i++) ck_ok(pthread_create(&th[i], NULL, burn, &b[i]) == 0);
   for (int i = 0; i < 3; i++) pthread_join(th[i], NULL);
   for (int i = 0; i < 3; i++) {
     printf("# cpu_ns %llu, thread clock %llu\n", (unsigned long long)b[i].cpu_ns, (unsigned long long)b[i].cpu_clock);
     ck_assert_uint_gt(b[i].seq, 40); /* 20 sleeps: out and in */
     ck_assert_uint_eq(b[i].seq & 1, 1);
-    exact += b[i].cpu_ns >= b[i].cpu_clock * 97 / 100 && b[i].cpu_ns <= b[i].cpu_clock * 103 / 100;
+    n += exact(&b[i]);
     rig_del_m(&rig, 0, b[i].slot);
   }
   memset(rig.table, 0, rig.n * 2 * sizeof(*rig.table));
-  return exact;
+  return n;
 }
 
 START_TEST(cpu_ns_is_the_thread_clock) {
   start(64);
-  unsigned exact = 0;
-  for (int i = 0; i < 4 && exact < 3; i++) exact = burn_round();
-  ck_assert_uint_eq(exact, 3);
+  unsigned n = 0;
+  for (int i = 0; i < 6 && n < 3; i++) n = burn_round();
+  ck_assert_uint_eq(n, 3);
   finish();
 }
 END_TEST
