@@ -69,7 +69,7 @@ SO_LDFLAGS = -shared -Wl,-soname,libration.so -Wl,-z,relro,-z,now,-z,defs -Wl,--
 
 DAEMON_SRCS := $(wildcard daemon/*.c proto/*.c)
 CLI_SRCS := $(wildcard daemon/cli/*.c)
-SHIM_LIB_SRCS := $(wildcard shim/core/*.c shim/core/*.S shim/client/*.c shim/sync/*.c proto/wire.c daemon/quota.c)
+SHIM_LIB_SRCS := $(wildcard shim/core/*.c shim/core/*.S shim/client/*.c shim/sync/*.c shim/free/*.c proto/wire.c daemon/quota.c)
 SHIM_SRCS := $(SHIM_LIB_SRCS) $(wildcard shim/preload/*.c shim/preload/*.S)
 BPF_SRCS := $(wildcard bpf/*.bpf.c)
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)
@@ -230,7 +230,7 @@ tsan:
 	+@$(call SAN_MAKE,tsan,thread) unit-bins
 	@BUILD=$(BUILD)-tsan TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 tests/run --kind unit --kind stress $(TESTS)
 
-FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli shim/core shim/preload shim/client shim/sync \
+FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli shim/core shim/preload shim/client shim/sync shim/free \
 	shim/include/ration tests/bench/vs_go tests/unit tests/unit/mini tests/integration tests/examples tests/bench tests/apps tests/fuzz)))
 # clang-tidy 14 carries va_list state from one file to the next: a run of it for each file.
 TIDY_SRCS = $(filter-out bpf/%,$(filter %.c,$(FORMATTED)))

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_FREE_FREE_H
+#define RATION_FREE_FREE_H
+/*
+ * Free mode: the threads that the program makes are Gs with a thread identity (identity.h), on the carriers of light Gs.  Threads
+ * that are there anyway (main, those that must be kernel threads) are wired Gs; pthread objects are shared by both kinds, so in
+ * free mode all of them are ours, on glibc's layouts.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ration_context;
+
+/* Set once, before main. */
+extern bool free_mode;
+
+/* Who the caller is, for the owner words of pthread objects: never 0, and no two threads of the process have the same. */
+uint32_t free_self_id(void);
+
+/*
+ * For waits that are cancellation points: the context that pthread_cancel of the calling thread cancels, to be the limit's; null: nothing to be done
+ * (cancellation disabled, or nobody can cancel this thread).  When a wait ends by it, put things in order (a condition's mutex) and call free_testcancel.
+ */
+struct ration_context *free_cancel_context(void);
+/* pthread_testcancel: does not return if the caller is to end. */
+void free_testcancel(void);
+
+#endif
