@@ -34,7 +34,7 @@ static bool is(const char *s, const char *want) { return s && strcmp(s, want) ==
 void client_env(void) {
   struct client_env *e = &client_env_now;
   const char *threads = getenv("RATION_THREADS"), *path = getenv("RATION_SOCKET"), *name = getenv("RATION_NAME");
-  e->mode = is(threads, "off") ? RATION_MODE_OFF : RATION_MODE_LOCKED;
+  e->mode = is(threads, "off") ? RATION_MODE_OFF : is(threads, "free") ? RATION_MODE_FREE : RATION_MODE_LOCKED;
   e->standalone = is(getenv("RATION_STANDALONE"), "1");
   e->no_bpf = is(getenv("RATION_BPF"), "0");
   e->maxprocs = number(getenv("RATION_MAXPROCS"));

@@ -29,6 +29,7 @@
 #include "core/gate.h"
 #include "core/preempt.h"
 #include "core/switch.h"
+#include "core/tp.h"
 
 #define STEAL_ROUNDS 4
 #define GLOBAL_BATCH (RUNQ_SIZE / 2)
@@ -206,6 +207,46 @@ static void leave_wired(struct carrier *c) {
   if (pq) carrier_handoff(pq);
 }
 
+/* --- lent threads --- */
+
+/*
+ * A thread G needs a thread of the kernel's for good (free/wire.c): it gets this one.  The carrier is no carrier meanwhile: the M is a thread like
+ * others, whose wired G runs what the thread G was.  Null: it can't be had.
+ */
+struct carrier *carrier_lend(void) {
+  struct carrier *c = carrier_now();
+  if (!c || !c->g || c->m == &c->no_m || m_is_borrowed(c->m)) return NULL;
+  carrier_hold(c);
+  struct m *m = c->m;
+  struct pq *pq = c->pq;
+  c->pq = NULL;
+  count_wired();
+  c->g->lockedm = NULL;
+  c->g->locked = 0;
+  m->carrier = NULL;
+  SLOT_STORE(m->slot->carrier, 0);
+  carrier_self = NULL;
+  if (pq) carrier_handoff(pq);
+  m_release(m);
+  return c;
+}
+
+/* At the end of that G's life, on its stack: it may end as one of a carrier's. */
+void carrier_take_back(struct carrier *c) {
+  struct m *m = c->m;
+  stack_t ss = {.ss_sp = c->altstack, .ss_size = c->altstack_bytes, .ss_flags = c->altstack ? 0 : SS_DISABLE};
+  m_hold(m);
+  sys_sigmask(carrier_sigmask());
+  raw_syscall2(SYS_sigaltstack, (long)&ss, 0);
+  m->carrier = c;
+  SLOT_STORE(m->slot->carrier, 1);
+  carrier_self = c;
+  light_take();
+  light.nwired--;
+  light_drop();
+  m_release(m);
+}
+
 bool carrier_preempted(struct m *m, void *uctx) {
   struct carrier *c = m->carrier;
   if (!c || !atomic_exchange_explicit(&c->preempt, 0, memory_order_relaxed)) return false;
@@ -244,7 +285,7 @@ void carrier_resumes(struct carrier *c, const void *uctx) {
 #else
   const char *sp = (const char *)uc->uc_mcontext.sp;
 #endif
-  const char *bottom = c->g ? stack_bottom(c->g) : NULL;
+  const char *bottom = c->g && c->g->kind == G_LIGHT ? stack_bottom(c->g) : NULL;
   if (bottom && sp > bottom && sp < (const char *)c->g) valgrind_resumes(bottom, sp);
 }
 
@@ -551,7 +592,7 @@ static bool rests(struct g *g, void *arg) {
 /* To be sure before the program is ended. */
 static bool nothing_runs(void) {
   bool all = true;
-  stack_each(rests, &all);
+  light_each(rests, &all);
   return all;
 }
 
@@ -704,11 +745,12 @@ uint64_t carrier_sigmask(void) {
   return mask;
 }
 
-static void *carrier_main(void *arg) {
+void *carrier_main(void *arg) {
   struct carrier *c = arg;
   prctl(PR_SET_NAME, "ration-carrier");
   sys_sigmask(carrier_sigmask());
   c->errno_at = &errno;
+  c->tp = tp_get();
   c->m = m_self ? m_self : &c->no_m;
   c->m->carrier = c;
   if (m_self) SLOT_STORE(m_self->slot->carrier, 1);
@@ -722,6 +764,7 @@ static void *carrier_main(void *arg) {
     struct g *g = find(c);
     c->g = g;
     if (__builtin_expect(fiber_used, 0)) fiber_switch(&c->fiber, &g->fiber, false);
+    light_wear(c, NULL, g);
     ration_switch(&c->sp, g->sp);
     if (__builtin_expect(fiber_used, 0)) fiber_arrived(&c->fiber);
     if (c->wired_g)

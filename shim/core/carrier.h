@@ -60,6 +60,7 @@ struct carrier {
   uint32_t id;
   struct m *m; /* its M, or &no_m */
   int *errno_at;
+  void *tp; /* its own thread pointer */
   void *sp; /* [own] of the scheduler's stack while a G runs */
   struct fiber fiber;
   /* what the G that was left still needs done, once it has left its stack */
@@ -166,6 +167,18 @@ void light_fork_child(struct m *m);
 /* c, held, leaves g for another one; returns when g has been scheduled again, maybe on another carrier: then light_arrive. */
 void light_leave(struct carrier *c, struct g *g, enum left_how how);
 void light_arrive(void);
+/* c, held, leaves `from` for `to` (null: its own stack): the thread pointer of who comes next. */
+void light_wear_slow(struct carrier *c, void *tp);
+static inline void light_wear(struct carrier *c, const struct g *from, const struct g *to) {
+  void *had = from ? from->tp : NULL, *tp = to ? to->tp : NULL;
+  if (__builtin_expect(had != tp, 0)) light_wear_slow(c, tp ? tp : c->tp);
+}
+/* g, filled in with its thread pointer, begins fn(arg) below `top`, and ends by light_thread_end. */
+void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg);
+/* Calls fn for every light and thread G that there ever was a stack for (also dead ones, by status), until it says false. */
+void light_each(bool (*fn)(struct g *g, void *arg), void *arg);
+/* Returns only where the caller is no carrier's G: in the child of a fork. */
+void light_thread_end(void);
 /* Does what the G that was left needs done.  On the stack of whoever came next. */
 void light_finish_left(struct carrier *c);
 /* Puts a runnable G into c's queue. c held. */
@@ -182,8 +195,12 @@ static inline void carrier_wake_idle(void) {
 /* The same after light_put_global: where no P is idle, one whose carrier is blocked in a call may be had. */
 void carrier_wake_global(void);
 int light_start(void);
+void *carrier_main(void *arg); /* the function of the threads that are carriers */
 /* A wired G of some M was picked by c: its pq goes there.  c goes on without. */
 void carrier_run_wired(struct carrier *c, struct g *g);
+/* The thread of the calling G's carrier becomes that G's own; and at its end a carrier again. */
+struct carrier *carrier_lend(void);
+void carrier_take_back(struct carrier *c);
 /* In the SIGURG handler: stops the G of this carrier if the monitor asked for it. */
 bool carrier_preempted(struct m *m, void *uctx);
 /* At the end of that handler. */

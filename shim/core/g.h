@@ -58,6 +58,7 @@ struct fair {
 
 struct m;
 struct ration_context;
+/* kind: a light G runs with its carrier's thread identity, a thread G with its own, a wired one is the G of a thread */
 struct g {
   struct g *next, *prev; /* in a gqueue, or the free list */
   uint64_t id;
@@ -75,15 +76,16 @@ struct g {
   uint64_t since;      /* CLOCK_MONOTONIC ns of the last change of status */
   struct m *lockedm;   /* the M it is wired to */
 
-  /* light Gs: light.c */
+  /* light and thread Gs: light.c */
   void *sp;           /* its registers, while it does not run */
+  void *tp;           /* of a thread G: its thread pointer; null: the carrier's */
   void (*fn)(void *); /* what it runs */
   void *arg;
   struct g *all;                                   /* of those with stacks of their own size; stack.c */
   bool hands_over;                                 /* when it readied another G the last time, it parked next */
   enum { G_READIED_NONE, G_READIED_NEXT } readied; /* since it was dispatched */
   bool trimmed;                                    /* the pages of its stack were given back */
-  void *stack;                                     /* lowest byte of its stack's address space */
+  void *stack;                                     /* lowest byte of its stack's address space; a thread G's: above its guard */
   uint32_t stack_bytes;
   uint32_t locked; /* ration_lock_os_thread, nested */
   int saved_errno;

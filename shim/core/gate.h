@@ -86,7 +86,7 @@ extern bool (*gate_timer_hook)(const siginfo_t *si);
 /* CPU count that the program is to see now; 0: ration has no opinion (then the real one). Never blocks on a daemon. */
 unsigned gate_ncpus(void);
 /* RATION_THREADS and friends, parsed once. */
-enum ration_mode { RATION_MODE_OFF, RATION_MODE_LOCKED };
+enum ration_mode { RATION_MODE_OFF, RATION_MODE_LOCKED, RATION_MODE_FREE };
 enum ration_mode gate_mode(void);
 
 #endif

@@ -79,7 +79,11 @@ static struct carrier *thread_of(const struct gdump *d, const struct g *g) {
   return NULL;
 }
 
-static struct unwind_range stack_of(const struct g *g) { return (struct unwind_range){(uintptr_t)g->stack + GUARD_BYTES, (uintptr_t)g}; }
+static struct unwind_range stack_of(const struct g *g) {
+  uintptr_t low = (uintptr_t)g->stack;
+  if (g->kind == G_THREAD) return (struct unwind_range){low, low + g->stack_bytes};
+  return (struct unwind_range){low + GUARD_BYTES, (uintptr_t)g};
+}
 
 static uint32_t unwind_thread(struct gdump *d, const struct g *g, struct carrier *c, uintptr_t *frames) {
   struct unwind_regs regs;
@@ -123,7 +127,7 @@ static const char *state_of(const struct g *g, struct carrier *c) {
 
 static bool record_g(struct g *g, void *arg) {
   struct gdump *d = arg;
-  if (g->id == 0 || g->status == G_DEAD || g->kind != G_LIGHT) return true;
+  if (g->id == 0 || g->status == G_DEAD || g->kind == G_WIRED) return true;
   if (d->filter && !d->filter->want(g, d->filter->arg)) return true;
   d->n++;
   if (d->bytes - d->used < sizeof(struct record)) {
@@ -237,7 +241,7 @@ static void take_records(struct gdump *d) {
   bool stopped = world_stop(PATIENCE_NS); /* false: somebody else has; what we see may move then */
   find_threads(d);
   d->now = sys_now();
-  stack_each(record_g, d);
+  light_each(record_g, d);
   if (stopped) world_start();
 }
 

@@ -47,6 +47,7 @@
 #include "core/carrier.h"
 #include "core/gate.h"
 #include "core/switch.h"
+#include "core/tp.h"
 #include "ration/g.h"
 
 struct light light;
@@ -99,6 +100,9 @@ static void requeue(struct carrier *c, struct g *g, bool next) {
     light_put_global(g);
 }
 
+/* shim/free's: a thread G has ended, and left its stack.  Weak: core stands without it. */
+void free_thread_left(struct g *g) __attribute__((weak));
+
 void light_finish_left(struct carrier *c) {
   struct g *g = c->left;
   switch (c->left_how) {
@@ -126,7 +130,10 @@ void light_finish_left(struct carrier *c) {
       carrier_wake_global();
       break;
     case LEFT_DEAD:
-      stack_put(c->pq ? &c->pq->stacks : NULL, g);
+      if (__builtin_expect(g->kind == G_THREAD, 0))
+        free_thread_left(g);
+      else
+        stack_put(c->pq ? &c->pq->stacks : NULL, g);
       break;
   }
   c->left_how = LEFT_NONE;
@@ -162,6 +169,23 @@ static inline struct g *next_local(struct carrier *c) {
   return g;
 }
 
+#if defined(__x86_64__)
+bool tp_by_instruction;
+#endif
+
+/*
+ * What is the thread's own in ration goes along: whoever looks for its M or carrier finds c's.  Between this and the switch a handler
+ * of ours already finds the next identity, with the same M, which is held: it stays out.
+ */
+__attribute__((noinline)) void light_wear_slow(struct carrier *c, void *tp) {
+  char *to = tp;
+  const char *self = tp_get();
+  struct m *m = m_self;
+  *(struct m **)(to + ((const char *)&m_self - self)) = m;
+  *(struct carrier **)(to + ((const char *)&carrier_self - self)) = c;
+  tp_set(tp);
+}
+
 /* c is held.  Returns when g has been scheduled again. */
 void light_leave(struct carrier *c, struct g *g, enum left_how how) {
   c->left = g;
@@ -175,6 +199,7 @@ void light_leave(struct carrier *c, struct g *g, enum left_how how) {
   }
   struct g *next = c->wired_g || !c->pq ? NULL : next_local(c);
   c->g = next;
+  light_wear(c, g, next);
   if (__builtin_expect(fiber_used, 0)) fiber_switch(&g->fiber, next ? &next->fiber : &c->fiber, how == LEFT_DEAD);
   ration_switch(&g->sp, next ? next->sp : c->sp);
   if (__builtin_expect(fiber_used, 0)) fiber_arrived(&g->fiber);
@@ -227,7 +252,7 @@ static void ready_from_outside(struct g *g) {
 }
 
 void g_ready(struct g *g, bool next) {
-  if (__builtin_expect(g->kind != G_LIGHT, 0)) {
+  if (__builtin_expect(g->kind == G_WIRED, 0)) {
     /* release: pairs with thread_park */
     atomic_store_explicit(&g->wake, 1, memory_order_release);
     sys_futex_wake(&g->wake, 1, false);
@@ -310,9 +335,8 @@ static void g_begin(void) {
   end_g();
 }
 
-static void prepare(struct g *g, ration_fn *fn, void *arg, const char *name) {
+static void prepare(struct g *g, void *top, ration_fn *fn, void *arg, const char *name) {
   struct g *self = g_self();
-  g->kind = G_LIGHT;
   g->fn = fn;
   g->arg = arg;
   g->why = WAIT_NONE;
@@ -327,12 +351,18 @@ static void prepare(struct g *g, ration_fn *fn, void *arg, const char *name) {
   g->waiting_on = NULL;
   g->wait = NULL;
   atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);
-  g->created_by = self->kind == G_LIGHT ? self->id : 0;
+  g->created_by = self->kind != G_WIRED ? self->id : 0;
   g->name[0] = 0;
   if (name) strncpy(g->name, name, sizeof g->name - 1);
   if (__builtin_expect(fiber_used, 0)) fiber_new(&g->fiber, g->stack, (size_t)((char *)g - (char *)g->stack));
-  g->sp = switch_new(stack_top(g), g_begin);
+  g->sp = switch_new(top, g_begin);
   g->status = G_RUNNABLE;
+}
+
+static void prepare_light(struct g *g, ration_fn *fn, void *arg, const char *name) {
+  g->kind = G_LIGHT;
+  g->tp = NULL;
+  prepare(g, stack_top(g), fn, arg, name);
 }
 
 /* The P's queue is full: those in it run first. */
@@ -371,7 +401,7 @@ static int go_from_outside(ration_fn *fn, void *arg, size_t bytes, const char *n
   m_release(m);
   if (!g) return -EAGAIN;
   g->id = new_id(NULL);
-  prepare(g, fn, arg, name);
+  prepare_light(g, fn, arg, name);
   atomic_fetch_add_explicit(&light.ngs_outside, 1, memory_order_relaxed);
   ready_from_outside(g);
   return 0;
@@ -388,13 +418,43 @@ static int go(ration_fn *fn, void *arg, size_t bytes, const char *name) {
   struct g *g = bytes ? stack_get_sized(bytes) : stack_get(&c->pq->stacks);
   if (g) {
     g->id = new_id(c);
-    prepare(g, fn, arg, name);
+    prepare_light(g, fn, arg, name);
     OWN_ADD(c->pq->ngs, 1);
     light_put(c, g, false);
     carrier_wake_idle();
   }
   carrier_release(c);
   return g ? 0 : -EAGAIN;
+}
+
+void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg) {
+  struct carrier *c = carrier_now();
+  if (c) carrier_hold(c);
+  bool own = c && c->pq;
+  g->kind = G_THREAD;
+  g->id = new_id(c);
+  prepare(g, top, fn, arg, NULL);
+  if (own) {
+    OWN_ADD(c->pq->ngs, 1);
+    light_put(c, g, false);
+    carrier_wake_idle();
+  }
+  if (c) carrier_release(c);
+  if (own) return;
+  atomic_fetch_add_explicit(&light.ngs_outside, 1, memory_order_relaxed);
+  ready_from_outside(g);
+}
+
+/* shim/free's */
+void free_threads_each(bool (*fn)(struct g *g, void *arg), void *arg) __attribute__((weak));
+
+void light_each(bool (*fn)(struct g *g, void *arg), void *arg) {
+  stack_each(fn, arg);
+  if (free_threads_each) free_threads_each(fn, arg);
+}
+
+void light_thread_end(void) {
+  if (carrier_now()) end_g();
 }
 
 int ration_go(ration_fn *fn, void *arg) {

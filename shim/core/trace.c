@@ -125,7 +125,7 @@ static void put_carrier(struct out *o, struct carrier *c) {
 
 static bool put_g(struct g *g, void *arg) {
   struct out *o = arg;
-  if (g->id == 0 || g->kind != G_LIGHT || g->status == G_DEAD) return true;
+  if (g->id == 0 || g->kind == G_WIRED || g->status == G_DEAD) return true;
   const struct m *locked = __atomic_load_n(&g->lockedm, __ATOMIC_RELAXED);
   out_str(o, "  G");
   out_num(o, g->id);
@@ -153,7 +153,7 @@ static void put_detail(struct out *o) {
   lock_drop(&light.lock);
   for (; c; c = c->all) put_carrier(o, c);
   detail_left = DETAIL_GS;
-  stack_each(put_g, o);
+  light_each(put_g, o);
 }
 
 void trace_tick(uint64_t now) {

@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Free mode, as seen from the pthread objects: free.h. */
+/* Free mode, as seen from the pthread objects and from calls: free.h. */
 #include "free/free.h"
 #include <pthread.h>
+#include "core/light.h"
 #include "core/sys.h"
+#include "free/thread.h"
 
 bool free_mode;
 
-uint32_t free_self_id(void) { return sys_gettid(); }
+uint32_t free_self_id(void) {
+  struct thread *t = thread_self();
+  return t ? thread_id(t) : m_self ? m_self->tid : sys_gettid();
+}
 
-struct ration_context *free_cancel_context(void) { return NULL; }
+struct ration_context *free_cancel_context(void) {
+  struct thread *t = thread_self();
+  return t ? thread_cancel_context(t) : NULL;
+}
 
 void free_testcancel(void) { pthread_testcancel(); }

@@ -22,6 +22,23 @@ uint32_t free_self_id(void);
  * (cancellation disabled, or nobody can cancel this thread).  When a wait ends by it, put things in order (a condition's mutex) and call free_testcancel.
  */
 struct ration_context *free_cancel_context(void);
+/*
+ * Wiring on demand: what the caller is about to do only a thread of the kernel's can.  If it is a thread G it gets one for good, and is a wired G
+ * from here on; nothing that is the carrier's may be kept over this.
+ */
+enum free_wire {
+  FREE_WIRE_SIGNALS,  /* it opens signals that it was born with blocked, or sends one to itself */
+  FREE_WIRE_ALTSTACK, /* a stack of its own for handlers */
+  FREE_WIRE_SCHED,    /* a policy, priority or affinity of its own */
+  FREE_WIRE_OBJECT,   /* a robust, priority-inheriting, protected or process-shared object */
+  FREE_WIRE_OTHER,
+  FREE_WIRE_REASONS
+};
+void free_wire(enum free_wire why);
+const char *free_wire_name(enum free_wire why);
+/* How often each, since the process began. */
+uint32_t free_wired(enum free_wire why);
+
 /* pthread_testcancel: does not return if the caller is to end. */
 void free_testcancel(void);
 

@@ -6,6 +6,7 @@
 #include "client/client.h"
 #include "client/env.h"
 #include "core/sched.h"
+#include "free/free.h"
 #include "preload/thread.h"
 #include "preload/real.h"
 #include "preload/signal.h"
@@ -17,6 +18,10 @@ __attribute__((constructor)) static void ration_init(void) {
     preempt_init();
     signal_install_urg();
     thread_init();
+  }
+  if (client_env_now.mode == RATION_MODE_FREE) {
+    free_mode = thread_init_free();
+    if (!free_mode) client_env_now.mode = RATION_MODE_LOCKED;
   }
   client_attach();
   if (client_env_now.mode != RATION_MODE_OFF) thread_adopt_main();

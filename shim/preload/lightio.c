@@ -26,6 +26,7 @@
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
+#include "free/free.h"
 #include "preload/call.h"
 #include "preload/lightdisk.h"
 #include "ration/g.h"
@@ -140,7 +141,17 @@ int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until) 
   return carrier_now()->g->io_ctx ? park_bound(want, n, -1, until) : netpoll_wait_any(want, n, until, NULL);
 }
 
-int lightio_over(void) { return context_err(carrier_now()->g->io_ctx); }
+/* A thread G's is over because it was cancelled: it ends here, unless it has disabled that meanwhile. */
+int lightio_over(void) {
+  struct g *g = carrier_now()->g;
+  int over = context_err(g->io_ctx);
+  if (__builtin_expect(over != 0, 0) && g->kind == G_THREAD) {
+    g->io_ctx = NULL; /* what its handlers do is not cancelled */
+    free_testcancel();
+    return 0;
+  }
+  return over;
+}
 
 int lightio_sleep(uint64_t at) {
   struct ration_context *ctx = g_self()->io_ctx;

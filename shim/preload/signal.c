@@ -51,6 +51,8 @@
 #include "core/carrier.h"
 #include "core/preempt.h"
 #include "core/sys.h"
+#include "free/free.h"
+#include "free/thread.h"
 #include "preload/process.h"
 #include "ration/g.h"
 
@@ -372,8 +374,20 @@ static bool shadow_after(int how, bool was, bool in_set) {
   return how == SIG_BLOCK;
 }
 
+/* A thread G's mask is on paper: its carrier blocks all, and runs handlers for nobody. */
+static int change_paper_mask(struct thread *t, int how, const sigset_t *set, sigset_t *old) {
+  uint64_t next = set ? set_word(set) : 0, was;
+  if (set && how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK) return EINVAL;
+  thread_mask(t, how, set ? &next : NULL, &was);
+  if (!old) return 0;
+  sigemptyset(old);
+  memcpy(old, &was, sizeof was);
+  return 0;
+}
+
 /* pthread_sigmask: an error number. */
 static CALL_APART int change_mask(int how, const sigset_t *set, sigset_t *old) {
+  if (__builtin_expect(free_mode, 0) && thread_self() && carrier_now()) return change_paper_mask(thread_self(), how, set, old);
   if (__builtin_expect(!installed(), 0)) return REAL(pthread_sigmask)(how, set, old);
   if (owned()) {
     settle_owned();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Locks, conditions, semaphores, joins.  Each lock is first tried by the try
+ * Locks, conditions, semaphores.  Each lock is first tried by the try
  * form of the same function: where that succeeds or fails for a reason of its own (EOWNERDEAD, EAGAIN,
  * EINVAL, ENOTRECOVERABLE), the lock form would have returned the same, for every type, protocol and
  * robustness of glibc's.  Only EBUSY says that the lock form would block, or
@@ -35,10 +35,6 @@
   X(int, pthread_rwlock_timedwrlock, (pthread_rwlock_t *, const struct timespec *))                         \
   X(int, pthread_rwlock_clockwrlock, (pthread_rwlock_t *, clockid_t, const struct timespec *))              \
   X(int, pthread_barrier_wait, (pthread_barrier_t *))                                                       \
-  X(int, pthread_join, (pthread_t, void **))                                                                \
-  X(int, pthread_tryjoin_np, (pthread_t, void **))                                                          \
-  X(int, pthread_timedjoin_np, (pthread_t, void **, const struct timespec *))                               \
-  X(int, pthread_clockjoin_np, (pthread_t, void **, clockid_t, const struct timespec *))                    \
   X(int, sem_wait, (sem_t *))                                                                               \
   X(int, sem_trywait, (sem_t *))                                                                            \
   X(int, sem_timedwait, (sem_t *, const struct timespec *))                                                 \
@@ -47,8 +43,7 @@
   X(int, mtx_trylock, (mtx_t *))                                                                            \
   X(int, mtx_timedlock, (mtx_t *, const struct timespec *))                                                 \
   X(int, cnd_wait, (cnd_t *, mtx_t *))                                                                      \
-  X(int, cnd_timedwait, (cnd_t *, mtx_t *, const struct timespec *))                                        \
-  X(int, thrd_join, (thrd_t, int *))
+  X(int, cnd_timedwait, (cnd_t *, mtx_t *, const struct timespec *))
 REAL_DEFINE(REAL_SYNC)
 
 /* Tries first; if the try says `busy`, gives the P away and makes the call. */
@@ -130,20 +125,6 @@ EXPORT int pthread_rwlock_clockwrlock(pthread_rwlock_t *restrict rw, clockid_t c
   return WRLOCK(rw, REAL(pthread_rwlock_clockwrlock)(rw, clock, until));
 }
 
-/* --- joins: of a thread that has ended, no wait --- */
-
-EXPORT int pthread_join(pthread_t t, void **result) {
-  return TRY_OR_WAIT(WAIT_JOIN, EBUSY, REAL(pthread_tryjoin_np)(t, result), REAL(pthread_join)(t, result));
-}
-
-EXPORT int pthread_timedjoin_np(pthread_t t, void **result, const struct timespec *until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_JOIN, REAL(pthread_timedjoin_np)(t, result, until));
-}
-
-EXPORT int pthread_clockjoin_np(pthread_t t, void **result, clockid_t clock, const struct timespec *until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_JOIN, REAL(pthread_clockjoin_np)(t, result, clock, until));
-}
-
 /* --- semaphores: they return -1 and errno, may be interrupted, and are cancellation points also when they don't block --- */
 
 static bool sem_had(sem_t *s) {
@@ -184,5 +165,3 @@ EXPORT int cnd_wait(cnd_t *c, mtx_t *m) { return CALL_ONCE_BLOCKING(int, WAIT_CO
 EXPORT int cnd_timedwait(cnd_t *restrict c, mtx_t *restrict m, const struct timespec *restrict until) {
   return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(cnd_timedwait)(c, m, until));
 }
-
-EXPORT int thrd_join(thrd_t t, int *result) { return CALL_ONCE_BLOCKING(int, WAIT_JOIN, REAL(thrd_join)(t, result)); }

@@ -8,6 +8,7 @@
  * sets its key again until the last one.  What is left of the thread after that is glibc's own.
  */
 #include "preload/thread.h"
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -15,6 +16,8 @@
 #include "client/env.h"
 #include "core/carrier.h"
 #include "core/sched.h"
+#include "free/free.h"
+#include "free/thread.h"
 #include "preload/real.h"
 #include "preload/signal.h"
 
@@ -55,6 +58,7 @@ static void births_drop(void) {
 
 /* In a forked child: whoever held the lock is not here. */
 void thread_fork_child(void) {
+  thread_g_fork_child();
   atomic_store_explicit(&births_lock.word, 0, memory_order_relaxed);
   free_births = NULL; /* maybe half linked */
 }
@@ -146,7 +150,14 @@ static bool has_mask(const pthread_attr_t *attr) {
   return attr && REAL_HAS(pthread_attr_getsigmask_np) && REAL(pthread_attr_getsigmask_np)(attr, &set) == 0;
 }
 
+/* In free mode, unless it is for ourselves or can only be a thread of the kernel's.  Null: so it is. */
+static bool as_thread_g(const pthread_attr_t *attr, void *(*fn)(void *), struct thread_attr *a) {
+  return __builtin_expect(free_mode, 0) && fn != carrier_main && thread_attr_of(attr, a);
+}
+
 EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+  struct thread_attr a;
+  if (as_thread_g(attr, fn, &a)) return thread_create(t, &a, fn, NULL, arg);
   struct birth *b = birth_make();
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
   b->fn = fn;
@@ -159,7 +170,11 @@ EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(
   return r;
 }
 
+static int thrd_of(int err) { return err == 0 ? thrd_success : err == ENOMEM ? thrd_nomem : thrd_error; }
+
 EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
+  struct thread_attr a;
+  if (as_thread_g(NULL, NULL, &a)) return thrd_of(thread_create(t, &a, NULL, fn, arg));
   struct birth *b = birth_make();
   if (!b) return REAL(thrd_create)(t, fn, arg);
   b->cfn = fn;
@@ -180,3 +195,5 @@ void thread_adopt_main(void) {
   if (have_key) pthread_setspecific(end_key, (void *)1);
   m_start(m, NULL);
 }
+
+bool thread_init_free(void) { return thread_g_init(REAL(pthread_create)); }

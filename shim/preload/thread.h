@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef RATION_PRELOAD_THREAD_H
 #define RATION_PRELOAD_THREAD_H
+#include <stdbool.h>
 
 /* Before the first thread. */
 void thread_init(void);
+/* For free mode; false: it is not to be had. */
+bool thread_init_free(void);
 /* The calling thread, the process's first, becomes an M. */
 void thread_adopt_main(void);
 

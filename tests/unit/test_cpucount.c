@@ -15,6 +15,7 @@
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "free/free.h"
 #include "preload/cpucount.h"
 #include "preload/cpulive.h"
 #include "preload/real.h"
@@ -25,6 +26,9 @@ static struct cpus self, other; /* masks of this thread (and its children's), an
 static int cpu_now;
 
 unsigned cpulive_ncpus(void) { return opinion; }
+
+bool free_mode;
+void free_wire(enum free_wire why) { (void)why; }
 
 static struct cpus *of(pid_t pid) { return pid == 0 || pid == getpid() ? &self : &other; }
 

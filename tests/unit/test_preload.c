@@ -33,6 +33,8 @@ int main(void) {
 #include <unistd.h>
 #include "core/gate.h"
 #include "core/netpoll.h"
+#include "free/free.h"
+#include "free/thread.h"
 #include "preload/lightdisk.h"
 #include "preload/lightio.h"
 #include "preload/process.h"
@@ -97,6 +99,11 @@ unsigned netpoll_numbers(void) { return 0; }
 void netpoll_changed(int fd) { (void)fd; }
 bool netpoll_hold_flags(int fd) { return (void)fd, false; }
 void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
+bool free_mode;
+struct thread *thread_self(void) {
+  return NULL;
+}
+void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old) { (void)t, (void)how, (void)set, (void)old, not_here(); }
 struct light light;
 uint64_t carrier_sigmask(void) { return (uint64_t)not_here(); }
 #define NOT_HERE(type, name, ...) \

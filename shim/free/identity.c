@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Harvested identities.  All that glibc has of a thread hangs off the thread pointer.  A real pthread_create makes it, on a stack that we give:
+ *
+ *   | guard |  stack, from its top down  |  static TLS, struct pthread |
+ *                                  ^ top: the new thread's frames end here; a G's first frame goes below
+ *
+ * The new kernel thread takes down its thread pointer, takes the kernel's hands off the TCB (set_tid_address, robust list, rseq) and leaves by a raw exit, so
+ * that nothing of it is torn down: glibc counts a thread that any kernel thread can put on.  When the kernel has cleared `alive` nobody is on the stack any more.
+ *
+ * An identity is used again and again, as glibc uses a cached stack again.  For a new thread the TLS of all modules is what their images say; libc's own
+ * stays (malloc's cache among it; glibc itself would free it first, by a function that we can't call), with errno and locale set back, and so does ours.
+ *
+ * The tid in the TCB is what recursive locks inside of libc know their owner by, so it must not change while a G goes from one kernel thread to another, and be nobody
+ * else's: we number from 2^29 on, where the kernel has none (PID_MAX_LIMIT is 2^22).
+ *
+ * Offsets in struct pthread are those that glibc tells debuggers (libthread_db's descriptors), tried out on the main thread before use.
+ *
+ * id_lock guards the arena and the numbers; nothing is taken under it.
+ */
+#include "free/identity.h"
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <locale.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/rseq.h>
+#include "core/light.h"
+#include "core/lock.h"
+#include "core/m.h"
+#include "core/sched.h"
+#include "core/tp.h"
+
+#define PAGE 4096u
+#define TID_FIRST (1u << 29)
+#define ARENA_STACKS 32u
+#define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
+#ifndef HWCAP2_FSGSBASE
+#define HWCAP2_FSGSBASE 2u
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+static identity_create_fn *real_create;
+static size_t tid_at, cancel_at; /* offsets in struct pthread */
+static void (*call_tls_dtors)(void);
+static size_t kept_modules[3]; /* libc, ld.so, ours: their TLS is not made anew */
+static _Atomic uint32_t next_tid = TID_FIRST;
+
+/* --- what glibc tells debuggers --- */
+
+static bool offset_of(const char *name, size_t *at) {
+  const uint32_t *desc = dlsym(RTLD_DEFAULT, name); /* bits, number of elements, offset */
+  if (!desc || desc[0] != 32 || desc[2] < 64 || desc[2] > 4096) return false;
+  *at = desc[2];
+  return true;
+}
+
+static uint32_t *word_at(pthread_t t, size_t at) { return (uint32_t *)((char *)t + at); }
+
+_Atomic uint32_t *identity_cancel_word(const struct identity *id) { return (_Atomic uint32_t *)word_at(id->self, cancel_at); }
+
+/* Do they say what we think they do?  Asked of the calling thread. */
+static bool offsets_hold(void) {
+  pthread_t self = pthread_self();
+  uint32_t *cancel = word_at(self, cancel_at), before = *cancel;
+  int state, type;
+  if (*word_at(self, tid_at) != sys_gettid()) return false;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+  uint32_t both = *(volatile uint32_t *)cancel;
+  pthread_setcanceltype(type, NULL);
+  pthread_setcancelstate(state, NULL);
+  return both == (before | IDENTITY_CANCEL_OFF | IDENTITY_CANCEL_ASYNC) && *(volatile uint32_t *)cancel == before;
+}
+
+static bool holds(const struct dl_phdr_info *info, uintptr_t addr) {
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+    if (ph->p_type == PT_LOAD && addr - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) return true;
+  }
+  return false;
+}
+
+static int keep_module(struct dl_phdr_info *info, size_t size, void *arg) {
+  const uintptr_t *at = arg;
+  (void)size;
+  for (int i = 0; i < 3; i++)
+    if (at[i] && holds(info, at[i])) kept_modules[i] = info->dlpi_tls_modid;
+  return 0;
+}
+
+bool identity_init(identity_create_fn *create) {
+  real_create = create;
+  call_tls_dtors = (void (*)(void))dlsym(RTLD_DEFAULT, "__call_tls_dtors");
+  if (!call_tls_dtors || !offset_of("_thread_db_pthread_tid", &tid_at) || !offset_of("_thread_db_pthread_cancelhandling", &cancel_at))
+    return false;
+  if (!offsets_hold()) return false;
+#if defined(__x86_64__)
+  tp_by_instruction = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0;
+#endif
+  uintptr_t at[3] = {(uintptr_t)call_tls_dtors, getauxval(AT_BASE), (uintptr_t)identity_init};
+  dl_iterate_phdr(keep_module, at);
+  return true;
+}
+
+/* --- stacks --- */
+
+static struct lock id_lock;
+static char *arena, *arena_end; /* of stacks of arena_bytes */
+static size_t arena_bytes;
+static enum { GUARD_MARK, GUARD_PROT, GUARD_NONE } guard_by;
+
+static char *map(size_t bytes) {
+  long at = raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  if (at < 0 && at > -4096) return NULL;
+  raw_syscall3(SYS_madvise, at, (long)bytes, MADV_NOHUGEPAGE);
+  return (char *)at;
+}
+
+/* Most are of one size: many in one mapping, so that vm.max_map_count does not limit their number. */
+static char *stack_map(size_t bytes) {
+  char *at = NULL;
+  run_lock(&id_lock);
+  if (arena == arena_end || arena_bytes != bytes) {
+    char *fresh = map(bytes * ARENA_STACKS);
+    if (fresh) {
+      arena = fresh;
+      arena_end = fresh + bytes * ARENA_STACKS;
+      arena_bytes = bytes;
+    }
+  }
+  if (arena != arena_end && arena_bytes == bytes) {
+    arena_end -= bytes; /* from above: the kernel puts the next mapping below */
+    at = arena_end;
+  }
+  run_unlock(&id_lock);
+  return at ? at : map(bytes);
+}
+
+static void put_guard(char *at, size_t bytes) {
+  if (bytes == 0) return;
+  if (guard_by == GUARD_MARK && raw_syscall3(SYS_madvise, (long)at, (long)bytes, MADV_GUARD_INSTALL) == 0) return;
+  if (guard_by == GUARD_MARK) guard_by = GUARD_PROT;
+  if (guard_by == GUARD_PROT && raw_syscall3(SYS_mprotect, (long)at, (long)bytes, PROT_NONE) == 0) return;
+  guard_by = GUARD_NONE;
+}
+
+/* --- harvest --- */
+
+static void let_go_of_rseq(void) {
+  if (__rseq_size == 0) return;
+  struct rseq *area = (struct rseq *)((char *)tp_get() + __rseq_offset);
+  raw_syscall4(SYS_rseq, (long)area, __rseq_size < 32 ? 32 : __rseq_size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+  area->cpu_id = (uint32_t)RSEQ_CPU_ID_UNINITIALIZED; /* sched_getcpu asks the kernel then */
+}
+
+/* The new thread, all signals blocked.  Nothing below here comes back, and nobody is told until the kernel is off the stack. */
+static void *harvested(void *arg) {
+  struct identity *id = arg;
+  id->tp = tp_get();
+  id->self = pthread_self();
+  id->top = (void *)(((uintptr_t)__builtin_frame_address(0) - FRAMES_APART) & ~(uintptr_t)63);
+  *word_at(id->self, tid_at) = id->tid;
+  let_go_of_rseq();
+  raw_syscall2(SYS_set_robust_list, 0, 24);
+  raw_syscall1(SYS_set_tid_address, (long)&id->alive);
+  raw_syscall1(SYS_exit, 0);
+  __builtin_unreachable();
+}
+
+int identity_harvest(struct identity *id, size_t stack, size_t guard) {
+  pthread_attr_t attr;
+  pthread_t t;
+  guard = (guard + PAGE - 1) & ~(size_t)(PAGE - 1);
+  stack = (stack + PAGE - 1) & ~(size_t)(PAGE - 1);
+  char *at = stack_map(guard + stack);
+  if (!at) return EAGAIN;
+  put_guard(at, guard);
+  id->map = at;
+  id->bytes = guard + stack;
+  id->guard = guard;
+  id->tid = atomic_fetch_add_explicit(&next_tid, 1, memory_order_relaxed);
+  id->worn = false;
+  atomic_store_explicit(&id->alive, 1, memory_order_relaxed);
+  pthread_attr_init(&attr);
+  pthread_attr_setstack(&attr, at + guard, stack);
+  uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
+  int r = real_create(&t, &attr, harvested, id);
+  sys_sigmask(mask);
+  pthread_attr_destroy(&attr);
+  if (r != 0) {
+    raw_syscall2(SYS_munmap, (long)at, (long)id->bytes);
+    return r;
+  }
+  /* acquire: pairs with the kernel's store at the end of the thread */
+  while (atomic_load_explicit(&id->alive, memory_order_acquire)) sys_futex_wait(&id->alive, 1, SYS_FOREVER, true);
+  return 0;
+}
+
+void identity_real_tid(struct identity *id, bool real) { *word_at(id->self, tid_at) = real ? sys_gettid() : id->tid; }
+
+/* --- another life --- */
+
+static int fresh_tls(struct dl_phdr_info *info, size_t size, void *arg) {
+  (void)size;
+  (void)arg;
+  char *data = info->dlpi_tls_data;
+  if (!data) return 0;
+  for (int i = 0; i < 3; i++)
+    if (info->dlpi_tls_modid == kept_modules[i]) return 0;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+    if (ph->p_type != PT_TLS) continue;
+    memcpy(data, (const char *)info->dlpi_addr + ph->p_vaddr, ph->p_filesz);
+    memset(data + ph->p_filesz, 0, ph->p_memsz - ph->p_filesz);
+  }
+  return 0;
+}
+
+void identity_refresh(struct identity *id) {
+  if (!id->worn) {
+    id->worn = true;
+    return;
+  }
+  atomic_store_explicit(identity_cancel_word(id), 0, memory_order_relaxed);
+  dl_iterate_phdr(fresh_tls, NULL);
+  uselocale(LC_GLOBAL_LOCALE);
+  errno = 0;
+}
+
+void identity_tls_dtors(void) { call_tls_dtors(); }

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_FREE_IDENTITY_H
+#define RATION_FREE_IDENTITY_H
+/*
+ * Thread identities: what glibc takes for a thread (TCB, TLS, pthread_t) without a kernel thread of its own.  identity.c says how they are made.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct identity {
+  void *tp; /* its thread pointer */
+  pthread_t self;
+  char *map; /* guard, stack, TLS and TCB, from the lowest byte up */
+  size_t bytes, guard;
+  void *top;              /* where the first frame goes */
+  uint32_t tid;           /* what glibc has for its tid: above all that the kernel gives */
+  bool worn;              /* somebody has lived in it: identity_refresh */
+  _Atomic uint32_t alive; /* futex; cleared by the kernel when the thread that it was harvested from is gone */
+};
+
+typedef int identity_create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+/* Once, before the program has threads; create: glibc's own pthread_create.  False: this glibc is not one that we know our way in; no identities then. */
+bool identity_init(identity_create_fn *create);
+/* Makes one with a stack of so many bytes (TLS and TCB included, as glibc has it), above a guard.  0 or an errno.  May block for moments. */
+int identity_harvest(struct identity *id, size_t stack, size_t guard);
+/* The caller's identity is as that of a new thread: TLS, errno, locale, cancellation. */
+void identity_refresh(struct identity *id);
+/* The caller's C++ destructors of thread_local objects. */
+void identity_tls_dtors(void);
+
+/* The caller's identity gets the tid that its thread has, and back. */
+void identity_real_tid(struct identity *id, bool real);
+
+/* glibc's flags of a thread's cancellation. */
+enum { IDENTITY_CANCEL_OFF = 1, IDENTITY_CANCEL_ASYNC = 2, IDENTITY_CANCELING = 4, IDENTITY_CANCELED = 8, IDENTITY_EXITING = 16 };
+_Atomic uint32_t *identity_cancel_word(const struct identity *id);
+
+#endif

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Thread Gs, from birth to their next life.
+ *
+ *            thread_create                 fn returns, pthread_exit, cancelled; has left its stack
+ *   SPARE --------------> JOINABLE --------------------------------------> ENDED --thread_join--> SPARE
+ *     ^     |                 | thread_detach                                | thread_detach
+ *     |     '--detached--> DETACHED -----------------------------------------'--> SPARE
+ *     '-------------------------'
+ *
+ * SPARE ones lie in lists, one for each size of stack, with their identity and their stack, and are used again without a kernel thread being made.  Records
+ * are never given back: pthread_t is an address in the identity, and who asks of a thread that was joined long ago reads a record that is there.
+ *
+ * The end.  glibc's own unwinding (pthread_exit, cancellation) goes from frame to frame until it meets the buffer that was registered last.  The first is
+ * ours, in body(): there it stops, as at a pthread_cleanup_push, and we do what start_thread would: destructors of thread_local objects, then of keys.
+ *
+ * life changes under the lot's lock of its address, where joiners wait.  spares_lock guards the lists.  Both are leaves.
+ */
+#include "free/thread.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include "core/carrier.h"
+#include "free/free.h"
+#include "ration/context.h"
+#include "sync/lot.h"
+
+enum life { LIFE_SPARE, LIFE_JOINABLE, LIFE_DETACHED, LIFE_ENDED };
+
+struct thread {
+  struct thread *next; /* [spares_lock] */
+  struct thread *all;  /* [written under spares_lock] */
+  struct identity id;
+  struct g g;
+  void *(*fn)(void *);
+  int (*cfn)(void *);
+  void *arg, *result;
+  struct ration_context *cancel; /* ends its waits; cancelled with it, and made anew for the next life */
+  enum life life;                /* [lot of its address] */
+  struct thread *joins;          /* [lot of the other's life] whom it waits for */
+  bool joined;                   /* [lot] somebody waits for it */
+  char name[16];                 /* [spares_lock] */
+  uint64_t mask, born_mask;      /* [own] the signals that it blocks, and did when it began */
+  struct carrier *lent;          /* [own] whose thread it has; null: it is a G like others */
+};
+
+#define SPARE_SIZES 16u
+#define THREADS_CHUNK (64u << 10)
+
+static struct lock spares_lock;
+static struct {
+  size_t stack, guard;
+  struct thread *list;
+} spares[SPARE_SIZES];
+static uint32_t nsizes;
+static char *chunk, *chunk_end;
+static struct thread *threads; /* all records, by all; pairs free_threads_each with record: release, acquire */
+
+static __thread struct thread *self_thread __attribute__((tls_model("initial-exec")));
+static ptrdiff_t self_offset; /* of self_thread from the pthread_t of its thread; the same for all */
+
+struct thread *thread_self(void) {
+  return *(struct thread *volatile *)&self_thread;
+}
+
+struct thread *thread_of(pthread_t t) {
+  struct thread *th = *(struct thread *volatile *)((char *)t + self_offset);
+  return th;
+}
+
+uint32_t thread_id(const struct thread *t) { return t->id.tid; }
+
+bool thread_g_init(identity_create_fn *create) {
+  self_offset = (char *)&self_thread - (char *)pthread_self();
+  return identity_init(create);
+}
+
+/* --- keys --- */
+
+static struct { void (*destroy)(void *); } keys[PTHREAD_KEYS_MAX];
+static _Atomic uint32_t keys_top; /* there has never been a key from here on */
+
+void thread_key_made(pthread_key_t key, void (*destroy)(void *)) {
+  if (key >= PTHREAD_KEYS_MAX) return;
+  __atomic_store_n(&keys[key].destroy, destroy, __ATOMIC_RELEASE); /* pairs with destroy_values */
+  uint32_t top = atomic_load_explicit(&keys_top, memory_order_relaxed);
+  while (top <= key && !atomic_compare_exchange_weak_explicit(&keys_top, &top, key + 1, memory_order_release, memory_order_relaxed))
+    continue;
+}
+
+void thread_key_gone(pthread_key_t key) {
+  if (key < PTHREAD_KEYS_MAX) __atomic_store_n(&keys[key].destroy, NULL, __ATOMIC_RELEASE);
+}
+
+/* One round over all keys.  True: there was something, and there may be more. */
+static bool destroy_values(void) {
+  bool any = false;
+  uint32_t top = atomic_load_explicit(&keys_top, memory_order_acquire);
+  for (pthread_key_t k = 0; k < top; k++) {
+    void (*destroy)(void *) = __atomic_load_n(&keys[k].destroy, __ATOMIC_ACQUIRE);
+    void *value = destroy ? pthread_getspecific(k) : NULL;
+    if (!value) continue;
+    pthread_setspecific(k, NULL);
+    destroy(value);
+    any = true;
+  }
+  return any;
+}
+
+/* Values of keys without a destructor must not be seen by the next life. */
+static void drop_values(void) {
+  uint32_t top = atomic_load_explicit(&keys_top, memory_order_relaxed);
+  for (pthread_key_t k = 0; k < top; k++)
+    if (pthread_getspecific(k)) pthread_setspecific(k, NULL);
+}
+
+/* --- spares --- */
+
+static struct thread *record(void) {
+  if (chunk == chunk_end) {
+    long at = raw_syscall6(SYS_mmap, 0, THREADS_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at < 0 && at > -4096) return NULL;
+    chunk = (char *)at;
+    chunk_end = chunk + THREADS_CHUNK / sizeof(struct thread) * sizeof(struct thread);
+  }
+  struct thread *t = (struct thread *)chunk;
+  chunk += sizeof *t;
+  t->all = threads;
+  __atomic_store_n(&threads, t, __ATOMIC_RELEASE);
+  return t;
+}
+
+/* light.c knows it by name. */
+void free_threads_each(bool (*fn)(struct g *g, void *arg), void *arg);
+void free_threads_each(bool (*fn)(struct g *g, void *arg), void *arg) {
+  for (struct thread *t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); t; t = t->all)
+    if (!fn(&t->g, arg)) return;
+}
+
+static struct thread **spares_of(size_t stack, size_t guard) {
+  for (uint32_t i = 0; i < nsizes; i++)
+    if (spares[i].stack == stack && spares[i].guard == guard) return &spares[i].list;
+  if (nsizes == SPARE_SIZES) return NULL;
+  spares[nsizes].stack = stack;
+  spares[nsizes].guard = guard;
+  return &spares[nsizes++].list;
+}
+
+/* Of this size; or a record without identity (id.tp null). */
+static struct thread *spare_get(size_t stack, size_t guard) {
+  run_lock(&spares_lock);
+  struct thread **list = spares_of(stack, guard), *t = list ? *list : NULL;
+  if (t)
+    *list = t->next;
+  else
+    t = record();
+  run_unlock(&spares_lock);
+  return t;
+}
+
+static void spare_put(struct thread *t) {
+  run_lock(&spares_lock);
+  struct thread **list = spares_of(t->id.bytes - t->id.guard, t->id.guard);
+  if (list) { /* else it is lost: a program with 17 sizes of stack */
+    t->next = *list;
+    *list = t;
+  }
+  run_unlock(&spares_lock);
+}
+
+/* --- how many --- */
+
+/* When main has left by pthread_exit, the process ends with its last thread.  lives counts thread Gs, and main. */
+static _Atomic uint32_t lives = 1;
+
+static void life_over(void) {
+  if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) == 1) exit(0);
+}
+
+void thread_main_exits(void) {
+  if (sys_gettid() == sys_getpid()) life_over();
+}
+
+/* --- birth --- */
+
+bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a) {
+  pthread_attr_t defaults;
+  const pthread_attr_t *at = attr;
+  void *addr = NULL;
+  int detach = PTHREAD_CREATE_JOINABLE, inherit = PTHREAD_INHERIT_SCHED;
+  if (!attr) {
+    if (pthread_getattr_default_np(&defaults) != 0) return false;
+    at = &defaults;
+  }
+  cpu_set_t set;
+  bool ok = pthread_attr_getstack(at, &addr, &a->stack) == 0 && (uintptr_t)addr + a->stack == 0; /* no stack of the program's */
+  ok = ok && pthread_attr_getguardsize(at, &a->guard) == 0 && pthread_attr_getdetachstate(at, &detach) == 0;
+  ok = ok && pthread_attr_getinheritsched(at, &inherit) == 0 && inherit == PTHREAD_INHERIT_SCHED;
+  ok = ok && pthread_attr_getaffinity_np(at, sizeof set, &set) == 0 && CPU_COUNT(&set) == CPU_SETSIZE; /* all: none was set */
+  ok = ok && (a->stack != 0 || pthread_attr_getstacksize(at, &a->stack) == 0);
+  if (!attr) pthread_attr_destroy(&defaults);
+  a->guard = (a->guard + 4095) & ~(size_t)4095;
+  a->stack = (a->stack + 4095) & ~(size_t)4095;
+  a->detached = detach == PTHREAD_CREATE_DETACHED;
+  return ok;
+}
+
+/* What pthread_cleanup_push is made of in C; declared in pthread.h only where exceptions are off. */
+extern void __pthread_register_cancel(__pthread_unwind_buf_t *buf);
+extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *buf);
+
+/* Runs the program's function.  Comes back however that ends. */
+static __attribute__((noinline)) void body(struct thread *volatile t) {
+  __pthread_unwind_buf_t buf;
+  t->result = PTHREAD_CANCELED;
+  if (__sigsetjmp_cancel(buf.__cancel_jmp_buf, 0) == 0) {
+    __pthread_register_cancel(&buf);
+    t->result = t->fn ? t->fn(t->arg) : (void *)(intptr_t)t->cfn(t->arg);
+  }
+  __pthread_unregister_cancel(&buf);
+}
+
+/* --- masks and wires --- */
+
+bool thread_is_g(const struct thread *t) { return !t->lent; }
+
+/* Those that nobody blocks: SIGKILL, SIGSTOP, glibc's own two. */
+#define NEVER_BLOCKED ((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1) | (uint64_t)3 << 31)
+
+void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old) {
+  if (old) *old = t->mask;
+  if (!set) return;
+  uint64_t mask = how == SIG_BLOCK ? t->mask | *set : how == SIG_UNBLOCK ? t->mask & ~*set : *set;
+  t->mask = mask & ~NEVER_BLOCKED;
+  if (t->born_mask & ~t->mask) free_wire(FREE_WIRE_SIGNALS);
+}
+
+static void take_mask(struct thread *t) {
+  struct thread *self = thread_self();
+  if (self && !self->lent)
+    t->mask = self->mask;
+  else
+    raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&t->mask, sizeof t->mask);
+  t->mask &= ~NEVER_BLOCKED;
+  t->born_mask = t->mask;
+}
+
+bool thread_wire(struct thread *t) {
+  static const stack_t none = {.ss_flags = SS_DISABLE};
+  if (t->lent || !(t->lent = carrier_lend())) return false;
+  identity_real_tid(&t->id, true);
+  thread_cancel_state(t);
+  raw_syscall2(SYS_sigaltstack, (long)&none, 0);
+  raw_syscall2(SYS_prctl, PR_SET_NAME, (long)t->name);
+  sys_sigmask(t->mask & ~((uint64_t)1 << (SIGURG - 1)));
+  return true;
+}
+
+static void unwire(struct thread *t) {
+  if (!t->lent) return;
+  carrier_take_back(t->lent);
+  t->lent = NULL;
+  identity_real_tid(&t->id, false);
+  raw_syscall2(SYS_prctl, PR_SET_NAME, (long)"ration-carrier");
+}
+
+static void thread_main(void *arg) {
+  struct thread *t = arg;
+  identity_refresh(&t->id);
+  t->g.io_ctx = t->cancel;
+  t->g.fn = (void (*)(void *))(t->fn ? (void (*)(void))t->fn : (void (*)(void))t->cfn); /* for dumps: whose it is */
+  memcpy(t->g.name, t->name, sizeof t->name);
+  body(t);
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+  t->g.io_ctx = NULL;
+  identity_tls_dtors();
+  for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && destroy_values(); i++) continue;
+  drop_values();
+  life_over();
+  unwire(t);
+  light_thread_end();
+  exit(0); /* of a child that it has forked: the last thread of the process */
+}
+
+/* It begins with its creator's. */
+static void take_name(struct thread *t) {
+  struct thread *self = thread_self();
+  if (self)
+    thread_get_name(self, t->name);
+  else
+    raw_syscall2(SYS_prctl, PR_GET_NAME, (long)t->name);
+}
+
+static int give_identity(struct thread *t, const struct thread_attr *a) {
+  if (t->id.tp) return 0;
+  int r = identity_harvest(&t->id, a->stack, a->guard);
+  if (r != 0) return r;
+  *(struct thread **)((char *)t->id.self + self_offset) = t;
+  t->g.stack = t->id.map + t->id.guard;
+  size_t bytes = (size_t)((char *)t->id.top - (char *)t->g.stack);
+  t->g.stack_bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+  return 0;
+}
+
+int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg) {
+  if (light_start() < 0) return EAGAIN;
+  struct thread *t = spare_get(a->stack, a->guard);
+  if (!t) return EAGAIN;
+  int r = give_identity(t, a);
+  if (r == 0 && t->cancel && ration_context_err(t->cancel)) {
+    ration_context_unref(t->cancel);
+    t->cancel = NULL;
+  }
+  if (r == 0 && !t->cancel && !(t->cancel = ration_context_with_cancel(NULL))) r = EAGAIN;
+  if (r != 0) {
+    if (t->id.tp) spare_put(t); /* a record without identity is lost */
+    return r;
+  }
+  t->fn = fn;
+  t->cfn = cfn;
+  t->arg = arg;
+  t->joins = NULL;
+  t->joined = false;
+  t->life = a->detached ? LIFE_DETACHED : LIFE_JOINABLE;
+  t->g.tp = t->id.tp;
+  take_name(t);
+  take_mask(t);
+  t->lent = NULL;
+  atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
+  *out = t->id.self;
+  light_go_thread(&t->g, t->id.top, thread_main, t);
+  return 0;
+}
+
+/* --- the end --- */
+
+/* On the stack of who came after it; light.c knows it by name. */
+void free_thread_left(struct g *g);
+void free_thread_left(struct g *g) {
+  struct thread *t = (struct thread *)((char *)g - offsetof(struct thread, g));
+  struct lot *lot = lot_lock(&t->life);
+  bool detached = t->life == LIFE_DETACHED;
+  t->life = detached ? LIFE_SPARE : LIFE_ENDED;
+  struct waiter *w = lot_first(lot, &t->life);
+  if (w) lot_remove(lot, w);
+  lot_unlock(lot);
+  if (w) note_set(&w->note, false);
+  if (detached) spare_put(t);
+}
+
+void thread_exits(void *result) { thread_self()->result = result; }
+
+/* Lock of the lot held; dropped.  t is ended and the caller's. */
+static int take_result(struct thread *t, struct lot *lot, void **result) {
+  t->life = LIFE_SPARE;
+  if (result) *result = t->result;
+  lot_unlock(lot);
+  spare_put(t);
+  return 0;
+}
+
+int thread_tryjoin(struct thread *t, void **result) {
+  struct lot *lot = lot_lock(&t->life);
+  if (t->life == LIFE_ENDED) return take_result(t, lot, result);
+  int r = t->life == LIFE_JOINABLE ? EBUSY : EINVAL;
+  lot_unlock(lot);
+  return r;
+}
+
+int thread_join(struct thread *t, void **result, const struct limit *lim) {
+  struct thread *self = thread_self();
+  struct waiter w = WAITER_INIT(&t->life);
+  if (t == self) return EDEADLK;
+  struct lot *lot = lot_lock(&t->life);
+  if (t->life == LIFE_ENDED && !t->joined) return take_result(t, lot, result);
+  int r = t->life != LIFE_JOINABLE || t->joined ? EINVAL : self && t->joins == self ? EDEADLK : 0;
+  if (r == 0) {
+    t->joined = true;
+    if (self) self->joins = t;
+    lot_push(lot, &w, false);
+  }
+  lot_unlock(lot);
+  if (r != 0) return r;
+  r = lot_wait(&w, lim, WAIT_JOIN);
+  lot = lot_lock(&t->life);
+  t->joined = false;
+  if (self) self->joins = NULL;
+  if (r == 0) return take_result(t, lot, result);
+  lot_unlock(lot);
+  return -r;
+}
+
+int thread_detach(struct thread *t) {
+  struct lot *lot = lot_lock(&t->life);
+  enum life was = t->life;
+  if (was == LIFE_JOINABLE) t->life = LIFE_DETACHED;
+  if (was == LIFE_ENDED) t->life = LIFE_SPARE;
+  lot_unlock(lot);
+  if (was == LIFE_ENDED) spare_put(t);
+  return was == LIFE_JOINABLE || was == LIFE_ENDED ? 0 : EINVAL;
+}
+
+void thread_attr_fill(struct thread *t, pthread_attr_t *attr) {
+  pthread_attr_setguardsize(attr, t->id.guard);
+  if (t->life == LIFE_DETACHED) pthread_attr_setdetachstate(attr, PTHREAD_CREATE_DETACHED);
+}
+
+void thread_set_name(struct thread *t, const char *name) {
+  run_lock(&spares_lock);
+  strncpy(t->name, name, sizeof t->name - 1);
+  memcpy(t->g.name, t->name, sizeof t->name);
+  run_unlock(&spares_lock);
+}
+
+void thread_get_name(struct thread *t, char *name) {
+  run_lock(&spares_lock);
+  memcpy(name, t->name, sizeof t->name);
+  run_unlock(&spares_lock);
+}
+
+/* --- cancellation --- */
+
+/* Its waits end with its context only while it may be cancelled. */
+void thread_cancel_state(struct thread *self) {
+  uint32_t word = atomic_load_explicit(identity_cancel_word(&self->id), memory_order_relaxed);
+  self->g.io_ctx = self->lent || word & (IDENTITY_CANCEL_OFF | IDENTITY_EXITING) ? NULL : self->cancel;
+}
+
+int thread_cancel(struct thread *t, int (*real)(pthread_t)) {
+  uint32_t was = atomic_load_explicit(identity_cancel_word(&t->id), memory_order_relaxed);
+  if (t->life == LIFE_ENDED || (was & IDENTITY_EXITING)) return 0;
+  int r = real(t->id.self); /* marks it; sends nothing where the type is deferred */
+  if (r == 0 && !(was & IDENTITY_CANCEL_OFF)) ration_context_cancel(t->cancel);
+  return r;
+}
+
+struct ration_context *thread_cancel_context(struct thread *t) {
+  uint32_t word = atomic_load_explicit(identity_cancel_word(&t->id), memory_order_relaxed);
+  return word & (IDENTITY_CANCEL_OFF | IDENTITY_EXITING) ? NULL : t->cancel;
+}
+
+/* --- the child of a fork --- */
+
+void thread_g_fork_child(void) {
+  atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);
+  nsizes = 0; /* glibc has forgotten those identities */
+  memset(spares, 0, sizeof spares);
+}

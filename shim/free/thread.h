@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_FREE_THREAD_H
+#define RATION_FREE_THREAD_H
+/* Thread Gs: what the program's pthread_create makes in free mode.  thread.c draws their life. */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "free/identity.h"
+
+struct thread;
+struct limit;
+
+/* The thread G that t is; null: a thread of the kernel's. */
+struct thread *thread_of(pthread_t t);
+/* The calling one, or null. */
+struct thread *thread_self(void);
+
+uint32_t thread_id(const struct thread *t);
+/* It has no thread of the kernel's. */
+bool thread_is_g(const struct thread *t);
+/* What pthread_cancel of the calling thread ends its waits by; null: cancellation is disabled. */
+struct ration_context *thread_cancel_context(struct thread *t);
+/* The calling thread G gets its carrier's thread for good (wire.c).  False: it has one, or none is to be had. */
+bool thread_wire(struct thread *t);
+/* As pthread_sigmask, for a thread G that is not wired. A word for a mask: the kernel's 64 signals. */
+void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old);
+/* Before main has made any thread; create: glibc's pthread_create.  False: no thread Gs with this glibc. */
+bool thread_g_init(identity_create_fn *create);
+
+struct thread_attr {
+  size_t stack, guard;
+  bool detached;
+};
+/* What pthread_create is to make of attr (null: the defaults).  False: only a thread of the kernel's can be that (a stack of the program's, a policy, an affinity). */
+bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a);
+
+/* As pthread_create and thrd_create (one of fn and cfn). */
+int thread_create(pthread_t *t, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg);
+/* As pthread_join; lim null: no limit.  The caller has had its cancellation point. 0 or an errno; ECANCELED: the context of lim. */
+int thread_join(struct thread *t, void **result, const struct limit *lim);
+int thread_tryjoin(struct thread *t, void **result);
+int thread_detach(struct thread *t);
+/* The result of the calling thread G, which is about to unwind. */
+void thread_exits(void *result);
+/* As pthread_cancel; real: glibc's. */
+int thread_cancel(struct thread *t, int (*real)(pthread_t));
+/* The calling thread G has enabled or disabled its cancellation. */
+void thread_cancel_state(struct thread *self);
+/* A thread of the kernel's, maybe the process's first, is about to unwind: when the last of all has ended the process exits. */
+void thread_main_exits(void);
+/* At most 15 characters; name has 16. */
+void thread_set_name(struct thread *t, const char *name);
+void thread_get_name(struct thread *t, char *name);
+/* As pthread_getattr_np has it, after glibc has filled in what it knows. */
+void thread_attr_fill(struct thread *t, pthread_attr_t *attr);
+
+/* pthread_key_create and pthread_key_delete tell of keys: a thread G's are destroyed by us. */
+void thread_key_made(pthread_key_t key, void (*destroy)(void *));
+void thread_key_gone(pthread_key_t key);
+
+/* In the child of a fork: the caller's is the only thread. */
+void thread_g_fork_child(void);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Wiring on demand.  A thread G that does something that only a thread of the kernel's can do takes its carrier's thread for good:
+ *
+ *   thread G on carrier c --free_wire--> the M's wired G, c is lent --its function ends--> thread G on c again, and ends
+ *
+ * From then on it is what it would be in locked mode, by the same code.  What it has that Gs only have on paper becomes real first: its mask, and its tid
+ * in glibc's eyes.  The other direction is not worth it: who did it once does it again.
+ */
+#include "core/carrier.h"
+#include "free/free.h"
+#include "free/thread.h"
+
+static _Atomic uint32_t wired[FREE_WIRE_REASONS];
+
+void free_wire(enum free_wire why) {
+  struct thread *t = thread_self();
+  if (!t || !carrier_now()) return;
+  if (thread_wire(t)) atomic_fetch_add_explicit(&wired[why], 1, memory_order_relaxed);
+}
+
+uint32_t free_wired(enum free_wire why) { return atomic_load_explicit(&wired[why], memory_order_relaxed); }
+
+const char *free_wire_name(enum free_wire why) {
+  static const char *const names[] = {"signals", "altstack", "sched", "object", "other"};
+  _Static_assert(sizeof names / sizeof *names == FREE_WIRE_REASONS, "one for each");
+  return names[why];
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pthread functions about threads, where free mode has its own: ends, cancellation, keys, attributes.  Births are in thread.c, joins in join.c.
+ * In the other modes, and for threads of the kernel's in free mode, these are glibc's.
+ */
+#include "preload/call.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+#include <threads.h>
+#include "free/free.h"
+#include "free/thread.h"
+
+#define REAL_FREE(X)                                              \
+  X(int, pthread_detach, (pthread_t))                             \
+  X(int, thrd_detach, (thrd_t))                                   \
+  X(void, pthread_exit, (void *))                                 \
+  X(void, thrd_exit, (int))                                       \
+  X(int, pthread_cancel, (pthread_t))                             \
+  X(int, pthread_setcancelstate, (int, int *))                    \
+  X(int, pthread_key_create, (pthread_key_t *, void (*)(void *))) \
+  X(int, pthread_key_delete, (pthread_key_t))                     \
+  X(int, tss_create, (tss_t *, tss_dtor_t))                       \
+  X(void, tss_delete, (tss_t))                                    \
+  X(int, pthread_getattr_np, (pthread_t, pthread_attr_t *))       \
+  X(int, pthread_setname_np, (pthread_t, const char *))           \
+  X(int, pthread_getname_np, (pthread_t, char *, size_t))
+REAL_DEFINE(REAL_FREE)
+
+static struct thread *free_thread(pthread_t t) { return free_mode ? thread_of(t) : NULL; }
+static struct thread *free_self(void) { return free_mode ? thread_self() : NULL; }
+
+/* --- ends --- */
+
+EXPORT int pthread_detach(pthread_t t) {
+  struct thread *th = free_thread(t);
+  return th ? thread_detach(th) : REAL(pthread_detach)(t);
+}
+
+EXPORT int thrd_detach(thrd_t t) {
+  struct thread *th = free_thread(t);
+  if (!th) return REAL(thrd_detach)(t);
+  return thread_detach(th) == 0 ? thrd_success : thrd_error;
+}
+
+/* glibc's unwinds to the last cleanup handler that is registered: of a thread G the first of them is body() in free/thread.c. */
+EXPORT void pthread_exit(void *result) {
+  if (free_self())
+    thread_exits(result);
+  else if (free_mode)
+    thread_main_exits();
+  REAL(pthread_exit)(result);
+  __builtin_unreachable();
+}
+
+EXPORT void thrd_exit(int result) { pthread_exit((void *)(intptr_t)result); }
+
+/* --- cancellation --- */
+
+EXPORT int pthread_cancel(pthread_t t) {
+  struct thread *th = free_thread(t);
+  return th ? thread_cancel(th, REAL(pthread_cancel)) : REAL(pthread_cancel)(t);
+}
+
+EXPORT int pthread_setcancelstate(int state, int *old) {
+  int r = REAL(pthread_setcancelstate)(state, old);
+  struct thread *self = free_self();
+  if (r == 0 && self) thread_cancel_state(self);
+  return r;
+}
+
+/* --- keys: also those that are made before the mode is known --- */
+
+EXPORT int pthread_key_create(pthread_key_t *key, void (*destroy)(void *)) {
+  int r = REAL(pthread_key_create)(key, destroy);
+  if (r == 0) thread_key_made(*key, destroy);
+  return r;
+}
+int __pthread_key_create(pthread_key_t *key, void (*destroy)(void *)) CALL_ALIAS(pthread_key_create);
+
+EXPORT int pthread_key_delete(pthread_key_t key) {
+  thread_key_gone(key);
+  return REAL(pthread_key_delete)(key);
+}
+
+EXPORT int tss_create(tss_t *key, tss_dtor_t destroy) {
+  int r = REAL(tss_create)(key, destroy);
+  if (r == thrd_success) thread_key_made(*key, destroy);
+  return r;
+}
+
+EXPORT void tss_delete(tss_t key) {
+  thread_key_gone(key);
+  REAL(tss_delete)(key);
+}
+
+/* --- attributes --- */
+
+EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr) {
+  int r = REAL(pthread_getattr_np)(t, attr);
+  struct thread *th = r == 0 ? free_thread(t) : NULL;
+  if (th) thread_attr_fill(th, attr);
+  return r;
+}
+
+EXPORT int pthread_setname_np(pthread_t t, const char *name) {
+  struct thread *th = free_thread(t);
+  if (!th) return REAL(pthread_setname_np)(t, name);
+  if (strlen(name) > 15) return ERANGE;
+  thread_set_name(th, name);
+  return 0;
+}
+
+EXPORT int pthread_getname_np(pthread_t t, char *name, size_t bytes) {
+  struct thread *th = free_thread(t);
+  if (!th) return REAL(pthread_getname_np)(t, name, bytes);
+  if (bytes < 16) return ERANGE;
+  thread_get_name(th, name);
+  return 0;
+}
