@@ -192,13 +192,13 @@ int identity_harvest(struct identity *id, size_t stack, size_t guard) {
   int r = real_create(&t, &attr, harvested, id);
   sys_sigmask(mask);
   pthread_attr_destroy(&attr);
-  if (r != 0) {
-    raw_syscall2(SYS_munmap, (long)at, (long)id->bytes);
-    return r;
-  }
+  if (r != 0) raw_syscall2(SYS_munmap, (long)at, (long)id->bytes);
+  return r;
+}
+
+void identity_ripe(struct identity *id) {
   /* acquire: pairs with the kernel's store at the end of the thread */
   while (atomic_load_explicit(&id->alive, memory_order_acquire)) sys_futex_wait(&id->alive, 1, SYS_FOREVER, true);
-  return 0;
 }
 
 void identity_real_tid(struct identity *id, bool real) { *word_at(id->self, tid_at) = real ? sys_gettid() : id->tid; }

@@ -25,8 +25,12 @@ typedef int identity_create_fn(pthread_t *, const pthread_attr_t *, void *(*)(vo
 
 /* Once, before the program has threads; create: glibc's own pthread_create.  False: this glibc is not one that we know our way in; no identities then. */
 bool identity_init(identity_create_fn *create);
-/* Makes one with a stack of so many bytes (TLS and TCB included, as glibc has it), above a guard.  0 or an errno.  May block for moments. */
+/*
+ * Makes one with a stack of so many bytes (TLS and TCB included, as glibc has it), above a guard.  0 or an errno.  Nobody may wear it before
+ * identity_ripe, which may block for moments: begin several, then wait for all.
+ */
 int identity_harvest(struct identity *id, size_t stack, size_t guard);
+void identity_ripe(struct identity *id);
 /* The caller's identity is as that of a new thread: TLS, errno, locale, cancellation. */
 void identity_refresh(struct identity *id);
 /* The caller's C++ destructors of thread_local objects. */

@@ -49,6 +49,7 @@ struct thread {
 
 #define SPARE_SIZES 16u
 #define THREADS_CHUNK (64u << 10)
+#define BATCH_MOST 32u
 
 static struct lock spares_lock;
 static struct {
@@ -161,15 +162,18 @@ static struct thread *spare_get(size_t stack, size_t guard) {
   return t;
 }
 
-static void spare_put(struct thread *t) {
+/* With an identity or without. */
+static void spare_put_as(struct thread *t, size_t stack, size_t guard) {
   run_lock(&spares_lock);
-  struct thread **list = spares_of(t->id.bytes - t->id.guard, t->id.guard);
+  struct thread **list = spares_of(stack, guard);
   if (list) { /* else it is lost: a program with 17 sizes of stack */
     t->next = *list;
     *list = t;
   }
   run_unlock(&spares_lock);
 }
+
+static void spare_put(struct thread *t) { spare_put_as(t, t->id.bytes - t->id.guard, t->id.guard); }
 
 /* --- how many --- */
 
@@ -294,30 +298,55 @@ static void take_name(struct thread *t) {
     raw_syscall2(SYS_prctl, PR_GET_NAME, (long)t->name);
 }
 
-static int give_identity(struct thread *t, const struct thread_attr *a) {
-  if (t->id.tp) return 0;
-  int r = identity_harvest(&t->id, a->stack, a->guard);
-  if (r != 0) return r;
+/* All that is known of an identity that is ripe. */
+static void settle_in(struct thread *t) {
+  identity_ripe(&t->id);
   *(struct thread **)((char *)t->id.self + self_offset) = t;
   t->g.stack = t->id.map + t->id.guard;
   size_t bytes = (size_t)((char *)t->id.top - (char *)t->g.stack);
   t->g.stack_bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
-  return 0;
+}
+
+/* How many identities to harvest at once: waiting for the kernel is shared by them.  A program with few threads gets few. */
+static uint32_t batch_size(void) {
+  uint32_t n = atomic_load_explicit(&lives, memory_order_relaxed) / 4;
+  return n < 1 ? 1 : n > BATCH_MOST ? BATCH_MOST : n;
+}
+
+/* A record with an identity, or null with an errno in *err. */
+static struct thread *get(const struct thread_attr *a, int *err) {
+  struct thread *batch[BATCH_MOST], *t = spare_get(a->stack, a->guard);
+  *err = EAGAIN;
+  if (!t || t->id.tp) return t;
+  uint32_t n = 0, most = batch_size();
+  while (t && !t->id.tp && n < most && (*err = identity_harvest(&t->id, a->stack, a->guard)) == 0) {
+    batch[n++] = t;
+    t = n < most ? spare_get(a->stack, a->guard) : NULL;
+  }
+  if (t) spare_put_as(t, a->stack, a->guard); /* it came back from somebody meanwhile, or could not be had */
+  for (uint32_t i = 0; i < n; i++) settle_in(batch[i]);
+  for (uint32_t i = 1; i < n; i++) spare_put(batch[i]);
+  return n ? batch[0] : NULL;
+}
+
+/* A context that nobody has cancelled. */
+static bool give_context(struct thread *t) {
+  if (t->cancel && ration_context_err(t->cancel)) {
+    ration_context_unref(t->cancel);
+    t->cancel = NULL;
+  }
+  if (!t->cancel) t->cancel = ration_context_with_cancel(NULL);
+  return t->cancel != NULL;
 }
 
 int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg) {
   if (light_start() < 0) return EAGAIN;
-  struct thread *t = spare_get(a->stack, a->guard);
-  if (!t) return EAGAIN;
-  int r = give_identity(t, a);
-  if (r == 0 && t->cancel && ration_context_err(t->cancel)) {
-    ration_context_unref(t->cancel);
-    t->cancel = NULL;
-  }
-  if (r == 0 && !t->cancel && !(t->cancel = ration_context_with_cancel(NULL))) r = EAGAIN;
-  if (r != 0) {
-    if (t->id.tp) spare_put(t); /* a record without identity is lost */
-    return r;
+  int r;
+  struct thread *t = get(a, &r);
+  if (!t) return r;
+  if (!give_context(t)) {
+    spare_put(t);
+    return EAGAIN;
   }
   t->fn = fn;
   t->cfn = cfn;
