@@ -40,9 +40,9 @@ say = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 # ---- flags ------------------------------------------------------------------------------------------
 
 OPT ?= -O2
-# SAN: address, undefined or thread; set by the targets asan, ubsan and tsan.
+# SAN: address and undefined, undefined, or thread; set by the targets asan, ubsan and tsan.
 SAN ?=
-SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -DRATION_SAN_$(SAN)=1)
+SANFLAGS := $(if $(SAN),$(foreach s,$(SAN),-fsanitize=$(s) -DRATION_SAN_$(s)=1) -fno-omit-frame-pointer)
 SANFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 # gcc warns that TSan does not model fences; the code that uses them says what they pair with instead.
@@ -214,13 +214,14 @@ soak:
 	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak.py
 
 # Sanitizers: the unit and stress tests, with the shim's core compiled into them.
-SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN=$(2) OPT=-O1
-## asan: unit and stress tests under AddressSanitizer (with leaks), in build-asan/
+SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN="$(2)" OPT=-O1
+## asan: unit and stress tests under AddressSanitizer (with leaks) and UndefinedBehaviorSanitizer, in build-asan/
 asan:
-	+@$(call SAN_MAKE,asan,address) unit-bins
-	@BUILD=$(BUILD)-asan ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 tests/run --kind unit --kind stress $(TESTS)
+	+@$(call SAN_MAKE,asan,address undefined) unit-bins
+	@BUILD=$(BUILD)-asan ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+		tests/run --kind unit --kind stress $(TESTS)
 
-## ubsan: the same under UndefinedBehaviorSanitizer, in build-ubsan/
+## ubsan: the same under UndefinedBehaviorSanitizer alone, in build-ubsan/
 ubsan:
 	+@$(call SAN_MAKE,ubsan,undefined) unit-bins
 	@BUILD=$(BUILD)-ubsan UBSAN_OPTIONS=print_stacktrace=1 tests/run --kind unit --kind stress $(TESTS)
