@@ -20,8 +20,7 @@ void choice_make(struct choice *c, const struct rules *rules, const struct binar
   const char *arg = argv[0] && argv[1] && argv[1][0] != '-' ? argv[1] : NULL;
   _cleanup_free_ char *real = realpath(path, NULL);
   _cleanup_free_ char *real_interp = script ? realpath(b->path.text, NULL) : NULL;
-  _cleanup_free_ char *real_arg = !script && arg ? realpath(arg, NULL) : NULL;
-  struct rule_program p = {.command = {path, real}, .script = {arg, real_arg}};
+  struct rule_program p = {.command = {path, real}, .script = {arg, NULL}}; /* an argument is no file of ours to look at */
   if (script) {
     p.script = p.command;
     p.interp = (struct rule_file){b->path.text, real_interp};

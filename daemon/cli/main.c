@@ -27,7 +27,7 @@ static void print_usage(FILE *to) {
       "Usage: ration COMMAND [OPTION]... [ARGUMENT]...\n"
       "Runs programs on exactly the CPU that their cgroup was given, and shows who has how much.\n\n",
       to);
-  for (const struct cli_command *const *c = cli_commands; *c; c++) fprintf(to, "  %-7s %s\n", (*c)->name, (*c)->summary);
+  for (const struct cli_command *const *c = cli_commands; *c; c++) fprintf(to, "  %-8s %s\n", (*c)->name, (*c)->summary);
   fputs(
       "\n  -h, --help [COMMAND]\n  -V, --version\n\n"
       "RATION_SOCKET names the socket of rationd (" WIRE_SOCKET_PATH ").  See ration(1).\n",

@@ -53,7 +53,7 @@ struct rule_file {
 struct rule_program {
   struct rule_file command; /* a program, or a script */
   struct rule_file interp;  /* of the script, if the command is one */
-  struct rule_file script;  /* the command, if it is one; else the first argument */
+  struct rule_file script;  /* the command, if it is one; else the first argument, as called */
 };
 
 /* The rule that fits best, or null. */

@@ -29,7 +29,7 @@
 static const struct cli_option options[] = {
     {"cpus", 'c', "N.N", "limit it to so many CPUs, in a cgroup of its own that goes with it"},
     {"period", 0, "TIME", "period of that limit: 1ms to 1s (default 100ms)"},
-    {"threads", 't', "MODE", "'auto': as the rules say, else locked (default); 'locked': its threads are scheduled by ration;"},
+    {"threads", 't', "MODE", "'auto' (default), 'locked', 'off' or 'free': see below"},
     {"profile", 0, "FILE", "read the rules of this file as well; they win among equals"},
     {"name", 'n', "NAME", "name to show in 'ration ps'"},
     {"standalone", 0, NULL, "do not talk to rationd"},
@@ -324,8 +324,9 @@ const struct cli_command cli_run = {
     .options = options,
     .main = run_main,
     .text =
-        "MODE may also be 'off': only CPU counts are made right; or 'free': experimental so far.\n"
-        "The rules are listed by 'ration profile'.\n\n"
+        "With 'locked', its threads are scheduled by ration; with 'off', only CPU counts are made right;\n"
+        "'free' is experimental so far.  'auto' is what RATION_THREADS says, or a rule about the command\n"
+        "('ration profile' shows it), or 'locked'.\n\n"
         "Exit status: the command's; 125 if ration itself failed, 126 if the command cannot be run,\n"
         "127 if it is not found.  See ration-run(1).\n",
 };
