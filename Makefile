@@ -289,6 +289,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 SBINDIR = $(DESTDIR)$(PREFIX)/sbin
 LIBDIR = $(DESTDIR)$(PREFIX)/lib
 INCDIR = $(DESTDIR)$(PREFIX)/include/ration
+APPSDIR = $(DESTDIR)$(PREFIX)/lib/ration/apps.d
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/ration
@@ -298,16 +299,18 @@ UNITS = $(wildcard systemd/*.service systemd/*.socket)
 CONF = $(firstword $(wildcard systemd/rationd.conf docs/rationd.conf systemd/rationd.conf.example docs/rationd.conf.example))
 MANS = $(wildcard docs/*.[1-8] docs/man/*.[1-8])
 MANS3 = $(filter %.3,$(MANS))
+APPS = $(wildcard systemd/apps.d/*.conf)
 DROPINS = $(wildcard systemd/drop-in/*.conf)
 PC = $(wildcard shim/ration.pc.in)
 HEADERS = $(wildcard shim/include/ration/*.h)
 
-## install: into DESTDIR and PREFIX (default /usr/local): programs, library, headers, pkg-config file, gdb script, units, man pages, conf example
+## install: into DESTDIR and PREFIX (default /usr/local): programs, library, headers, pkg-config file, gdb script, units, man pages, rules about applications, conf example
 install: all
 	install -d $(BINDIR) $(SBINDIR) $(LIBDIR) $(UNITDIR) $(DOCDIR)
 	install -m 755 $(BUILD)/ration $(BINDIR)/ration
 	install -m 755 $(BUILD)/rationd $(SBINDIR)/rationd
 	install -m 644 $(BUILD)/libration.so $(LIBDIR)/libration.so
+	$(if $(APPS),install -d $(APPSDIR) && install -m 644 $(APPS) $(APPSDIR))
 	install -d $(GDBDIR)
 	install -m 644 shim/gdb/ration-gdb.py $(GDBDIR)/libration.so-gdb.py
 	$(if $(HEADERS),install -d $(INCDIR) && install -m 644 $(HEADERS) $(INCDIR))
@@ -324,6 +327,8 @@ uninstall:
 	rm -f $(BINDIR)/ration $(SBINDIR)/rationd $(LIBDIR)/libration.so $(LIBDIR)/pkgconfig/ration.pc $(GDBDIR)/libration.so-gdb.py
 	rm -f $(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(foreach m,$(MANS),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
 	docs/man/names $(MANS3) | while read -r name page; do rm -f $(MANDIR)/man3/$$name.3; done
+	rm -f $(addprefix $(APPSDIR)/,$(notdir $(APPS)))
+	rmdir $(APPSDIR) $(dir $(APPSDIR)) 2>/dev/null || :
 	rm -rf $(INCDIR) $(DOCDIR)
 
 ## clean: remove build/ and its variants

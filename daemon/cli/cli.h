@@ -37,7 +37,7 @@ struct cli_command {
   int (*main)(const struct cli_command *cmd, int argc, char **argv);
 };
 
-extern const struct cli_command cli_run, cli_quota, cli_ps, cli_pool, cli_gs, cli_stats;
+extern const struct cli_command cli_run, cli_quota, cli_ps, cli_pool, cli_gs, cli_stats, cli_profile;
 /* All of them; the last one has no name. */
 extern const struct cli_command *const cli_commands[];
 

@@ -14,7 +14,7 @@
 #define RATION_VERSION "unknown"
 #endif
 
-const struct cli_command *const cli_commands[] = {&cli_run, &cli_quota, &cli_ps, &cli_pool, &cli_gs, &cli_stats, NULL};
+const struct cli_command *const cli_commands[] = {&cli_run, &cli_quota, &cli_ps, &cli_pool, &cli_gs, &cli_stats, &cli_profile, NULL};
 
 static const struct cli_command *find_command(const char *name) {
   for (const struct cli_command *const *c = cli_commands; *c; c++)
@@ -27,7 +27,7 @@ static void print_usage(FILE *to) {
       "Usage: ration COMMAND [OPTION]... [ARGUMENT]...\n"
       "Runs programs on exactly the CPU that their cgroup was given, and shows who has how much.\n\n",
       to);
-  for (const struct cli_command *const *c = cli_commands; *c; c++) fprintf(to, "  %-7s %s\n", (*c)->name, (*c)->summary);
+  for (const struct cli_command *const *c = cli_commands; *c; c++) fprintf(to, "  %-8s %s\n", (*c)->name, (*c)->summary);
   fputs(
       "\n  -h, --help [COMMAND]\n  -V, --version\n\n"
       "RATION_SOCKET names the socket of rationd (" WIRE_SOCKET_PATH ").  See ration(1).\n",
@@ -49,7 +49,7 @@ static int version(void) {
 }
 
 static int unknown(const char *word) {
-  const char *names[] = {"run", "quota", "ps", "pool", "gs", "stats", "help", "--help", "--version", "version", NULL};
+  const char *names[] = {"run", "quota", "ps", "pool", "gs", "stats", "profile", "help", "--help", "--version", "version", NULL};
   const char *near = cli_nearest(word, names);
   struct binary_path path;
   if (near)

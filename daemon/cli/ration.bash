@@ -4,30 +4,35 @@ _ration() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words i
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "run quota ps pool gs stats help --help --version" -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W "run quota ps pool gs stats profile help --help --version" -- "$cur")
     return
   fi
   case $prev in
-    --threads | -t) mapfile -t COMPREPLY < <(compgen -W "off locked" -- "$cur") && return ;;
-    --socket | -s) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
+    --threads | -t) mapfile -t COMPREPLY < <(compgen -W "auto off locked free" -- "$cur") && return ;;
+    --socket | -s | --profile) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
     --root | -r) mapfile -t COMPREPLY < <(compgen -d -- "$cur") && return ;;
     --pid | -p) mapfile -t COMPREPLY < <(compgen -W "$(cd /proc && echo [0-9]*)" -- "$cur") && return ;;
     --cpus | -c | --period | --name | -n) return ;;
   esac
   case $cmd in
-    run) words="--cpus --period --threads --name --standalone --socket --quiet --help --" ;;
+    run) words="--cpus --period --threads --profile --name --standalone --socket --quiet --help --" ;;
     quota) words="--pid --root --json --help" ;;
     ps | pool | stats) words="--json --socket --help" ;;
     gs) words="--socket --help $(cd /proc && echo [0-9]*)" ;;
-    help) words="run quota ps pool gs stats" ;;
+    profile) words="--check --profile --json --help --" ;;
+    help) words="run quota ps pool gs stats profile" ;;
     *) return ;;
   esac
-  if [ "$cmd" = run ]; then
+  # ration profile --check takes files; without it comes a command, as with run.
+  if [ "$cmd" = profile ] && [[ " ${COMP_WORDS[*]} " == *" --check "* && $cur != -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return
+  fi
+  if [ "$cmd" = run ] || [ "$cmd" = profile ]; then
     # The command begins at the first word that is no option: it completes in its own way.
     for ((i = 2; i < COMP_CWORD; i++)); do
       case ${COMP_WORDS[i]} in
         --) i=$((i + 1)) && break ;;
-        --cpus | --period | --threads | --name | --socket | -[ctns]) i=$((i + 1)) ;;
+        --cpus | --period | --threads | --profile | --name | --socket | -[ctns]) i=$((i + 1)) ;;
         -*) ;;
         *) break ;;
       esac

@@ -9,7 +9,9 @@
 #include <string.h>
 #include "daemon/cli/binary.h"
 #include "daemon/cli/child.h"
+#include "daemon/cli/choice.h"
 #include "daemon/cli/cli.h"
+#include "daemon/cli/rulefiles.h"
 #include "daemon/cli/transient.h"
 #include "daemon/quota.h"
 #include "proto/wire.h"
@@ -27,18 +29,19 @@
 static const struct cli_option options[] = {
     {"cpus", 'c', "N.N", "limit it to so many CPUs, in a cgroup of its own that goes with it"},
     {"period", 0, "TIME", "period of that limit: 1ms to 1s (default 100ms)"},
-    {"threads", 't', "MODE", "'locked': its threads are scheduled by ration (default); 'off': only CPU counts"},
+    {"threads", 't', "MODE", "'auto' (default), 'locked', 'off' or 'free': see below"},
+    {"profile", 0, "FILE", "read the rules of this file as well; they win among equals"},
     {"name", 'n', "NAME", "name to show in 'ration ps'"},
     {"standalone", 0, NULL, "do not talk to rationd"},
     {"socket", 's', "PATH", "rationd's socket"},
-    {"quiet", 'q', NULL, "do not say when a program cannot be helped"},
+    {"quiet", 'q', NULL, "do not say when a program cannot be helped, or a rule is wrong"},
     {0},
 };
 
 struct request {
   uint64_t cpus; /* millionths; 0: not asked for */
   uint64_t period_us;
-  const char *cpus_text, *threads, *name, *socket;
+  const char *cpus_text, *threads, *profile, *name, *socket;
   bool standalone, quiet;
   char **argv;
 };
@@ -80,7 +83,7 @@ static int parse_period(const struct cli_command *cmd, const char *arg, struct r
 }
 
 static int parse_threads(const struct cli_command *cmd, const char *arg, struct request *r) {
-  static const char *const modes[] = {"off", "locked", NULL};
+  static const char *const modes[] = {"off", "locked", "free", "auto", NULL};
   r->threads = arg;
   for (int i = 0; modes[i]; i++)
     if (strcmp(arg, modes[i]) == 0) return 0;
@@ -88,7 +91,7 @@ static int parse_threads(const struct cli_command *cmd, const char *arg, struct 
   if (near)
     cli_error(cmd, "--threads '%s': did you mean '%s'?", arg, near);
   else
-    cli_error(cmd, "--threads '%s': want 'off' or 'locked'", arg);
+    cli_error(cmd, "--threads '%s': want 'off', 'locked', 'free' or 'auto'", arg);
   return CLI_OPT_BAD;
 }
 
@@ -105,6 +108,7 @@ static int parse_option(const struct cli_command *cmd, int i, const char *arg, s
   if (cli_is(cmd, i, "period")) return parse_period(cmd, arg, r);
   if (cli_is(cmd, i, "threads")) return parse_threads(cmd, arg, r);
   if (cli_is(cmd, i, "name")) return parse_name(cmd, arg, r);
+  if (cli_is(cmd, i, "profile")) r->profile = arg;
   if (cli_is(cmd, i, "socket")) r->socket = arg;
   if (cli_is(cmd, i, "standalone")) r->standalone = true;
   if (cli_is(cmd, i, "quiet")) r->quiet = true;
@@ -218,11 +222,42 @@ static int prepare_program(const struct cli_command *cmd, const struct request *
 
 static int set_environment(const struct request *r) {
   int e = 0;
-  if (r->threads) e |= setenv("RATION_THREADS", r->threads, 1);
   if (r->name) e |= setenv("RATION_NAME", r->name, 1);
   if (r->standalone) e |= setenv("RATION_STANDALONE", "1", 1);
   if (r->socket) e |= setenv("RATION_SOCKET", r->socket, 1);
   return e;
+}
+
+/* ---- rules ---- */
+
+#define PROBLEMS_SAID 8
+
+/* What is wrong with a file of rules costs the program nothing but that rule. */
+static int load_rules(const struct cli_command *cmd, const struct request *r, struct rules *rules) {
+  int e = rulefiles_load(rules), file = e == 0 && r->profile ? rulefiles_read(rules, r->profile) : 0;
+  size_t said = r->quiet ? 0 : UTIL_MIN(rules->nproblems, (size_t)PROBLEMS_SAID);
+  for (size_t i = 0; i < said; i++) cli_error(cmd, "%s", rules->problem[i]);
+  if (said && said < rules->wrong) cli_error(cmd, "and %zu more; see 'ration profile --check'", rules->wrong - said);
+  if (e == -ENOMEM || file == -ENOMEM) {
+    cli_error(cmd, "out of memory");
+  } else if (file < 0) {
+    /* This one was asked for, and what is wrong with it has to be among what was said. */
+    if (said < rules->wrong) cli_error(cmd, "--profile %s: %s", r->profile, strerror(-file));
+  } else {
+    return 0;
+  }
+  return CLI_RUN_FAILED;
+}
+
+/* The options, then what a rule says of the rest. */
+static int prepare_environment(const struct cli_command *cmd, const struct request *r, const struct binary *b, const char *path) {
+  _cleanup_(rules_free) struct rules rules = {0};
+  struct choice c;
+  if (load_rules(cmd, r, &rules) != 0) return CLI_RUN_FAILED;
+  choice_make(&c, &rules, b, path, r->argv, r->threads);
+  if (set_environment(r) == 0 && choice_apply(&c) == 0) return 0;
+  cli_error(cmd, "out of memory");
+  return CLI_RUN_FAILED;
 }
 
 /* ---- running ---- */
@@ -274,10 +309,7 @@ static int run_main(const struct cli_command *cmd, int argc, char **argv) {
   /* What is wrong with the quota's files is for `ration quota` to say; the result is usable all the same. */
   if (r.cpus || b.knobs) quota_find(&q, &quota_fs_host, 0);
   if (r.cpus && check_limit(cmd, &r, &q) != 0) return CLI_RUN_FAILED;
-  if (set_environment(&r) != 0) {
-    cli_error(cmd, "out of memory");
-    return CLI_RUN_FAILED;
-  }
+  if (prepare_environment(cmd, &r, &b, path.text) != 0) return CLI_RUN_FAILED;
   e = prepare_program(cmd, &r, &b, &q);
   if (e != 0) return e;
   if (r.cpus) return run_limited(cmd, &r, &q, &b, path.text);
@@ -292,6 +324,9 @@ const struct cli_command cli_run = {
     .options = options,
     .main = run_main,
     .text =
+        "With 'locked', its threads are scheduled by ration; with 'off', only CPU counts are made right;\n"
+        "'free' is experimental so far.  'auto' is what RATION_THREADS says, or a rule about the command\n"
+        "('ration profile' shows it), or 'locked'.\n\n"
         "Exit status: the command's; 125 if ration itself failed, 126 if the command cannot be run,\n"
         "127 if it is not found.  See ration-run(1).\n",
 };

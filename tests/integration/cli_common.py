@@ -37,8 +37,9 @@ if not os.access(RATION, os.X_OK):
 
 
 def clean_env(**more):
-    """The environment without what would change ration's mind."""
+    """The environment without what would change ration's mind, and without the rules of an installed ration."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("RATION_") and k not in ("LD_PRELOAD", "GOMAXPROCS")}
+    env["RATION_PROFILES"] = ""
     env.update(more)
     return env
 

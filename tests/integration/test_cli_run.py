@@ -121,6 +121,8 @@ def options_reach_the_command():
     p = run("--threads", "off", "--name", "a b", "--standalone", "--socket", "/x/y", "--", "env")
     for line in ("RATION_THREADS=off", "RATION_NAME=a b", "RATION_STANDALONE=1", "RATION_SOCKET=/x/y"):
         has(p.stdout.splitlines(), line)
+    for mode in ("locked", "free"):
+        has(run("--threads", mode, "--", "env").stdout.splitlines(), f"RATION_THREADS={mode}")
     p = run("--", "env", env={"RATION_SOCKET": "/from/user"})
     has(p.stdout.splitlines(), "RATION_SOCKET=/from/user")
     for name in ("RATION_THREADS", "RATION_STANDALONE", "RATION_NAME"):
@@ -170,18 +172,18 @@ def wrong_words_get_the_nearest_right_one():
     equal(p.returncode, 125)
     has(p.stderr, "did you mean '--cpus'?")
     has(run("--threads", "lokced", "true").stderr, "did you mean 'locked'?")
-    has(run("--threads", "zebra", "true").stderr, "want 'off' or 'locked'")
+    has(run("--threads", "zebra", "true").stderr, "want 'off', 'locked', 'free' or 'auto'")
     has(run("--cpus").stderr, "needs an argument")
     has(run("--standalone=1", "true").stderr, "takes no argument")
     has(run("-Z", "true").stderr, "unknown option '-Z'")
     equal(run("--name", "x" * 64, "true").returncode, 125)
-    for wrong, right in (("rnu", "run"), ("quotas", "quota"), ("pol", "pool"), ("sta", "stats"), ("--vresion", "--version")):
+    for wrong, right in (("rnu", "run"), ("quotas", "quota"), ("pol", "pool"), ("sta", "stats"), ("profil", "profile"), ("--vresion", "--version")):
         p = ration(wrong)
         equal(p.returncode, 2)
         has(p.stderr, f"did you mean 'ration {right}'?")
     has(ration("sleep").stderr, "ration run -- sleep")
     equal(ration().returncode, 2)
-    for word in ("run", "quota", "ps", "pool", "stats"):
+    for word in ("run", "quota", "ps", "pool", "stats", "profile"):
         p = ration(word, "--help")
         equal((p.returncode, p.stderr), (0, ""))
         has(p.stdout, f"Usage: ration {word}")

@@ -3,3 +3,4 @@ $(BUILD)/tests/unit/test_cli_text: $(BUILD)/obj/daemon/cli/text.o $(BUILD)/obj/d
 $(BUILD)/tests/unit/test_cli_text: EXTRA = -ljansson
 $(BUILD)/tests/unit/test_cli_transient: $(BUILD)/obj/daemon/cli/transient.o
 $(BUILD)/tests/unit/test_cli_transient: EXTRA = -lcgroup
+$(BUILD)/tests/unit/test_rules: $(addprefix $(BUILD)/obj/daemon/cli/,rules.o options.o choice.o)
