@@ -242,6 +242,7 @@ static void hand_on(struct m *m, enum wait_reason why) {
 
 void m_entersyscallblock(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
+  __atomic_store_n(&m->sure_systick, m->systick, __ATOMIC_RELAXED); /* for who comes to wait only now: handoff_blocked */
   if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || m_is_borrowed(m)) return;
   hand_on(m, why);
 }

@@ -5,7 +5,7 @@
  * tests/model/retake.pml.  Called with sched.lock held, so there is one retaker.
  *
  *   with BPF      blocked_at is set from the switch out to the switch in
- *   without BPF   the M is in a wrapper (M_SYSCALL), in the same call as at the last look at least
+ *   without BPF   the M is in a wrapper (M_SYSCALL), in a call that blocks for sure (a condition), or in the same as at the last look at least
  *                 SCHED_POLL_MIN_NS ago; as Go's sysmon guesses.  One that blocks in a
  *                 raw system call is found by its CPU clock, which stands still, and by what /proc says.
  */
@@ -14,14 +14,14 @@
 bool handoff_blocked(struct m *m, uint64_t now) {
   struct m_slot *s = m->slot;
   if (m_seen_by_bpf(m)) return __atomic_load_n(&s->blocked_at, __ATOMIC_ACQUIRE) != 0;
-  if (__atomic_load_n(&m->systick, __ATOMIC_RELAXED) != m->seen_systick || SLOT_LOAD(s->state) != M_SYSCALL) {
-    m->seen_systick = __atomic_load_n(&m->systick, __ATOMIC_RELAXED);
-    m->seen_at = now;
-    if (SLOT_LOAD(s->state) == M_SYSCALL) return false;
-    /* Outside of any wrapper: its CPU clock stands still. Then /proc says whether it sleeps or only has no CPU. */
-    return SLOT_LOAD(s->state) == M_RUN && sched_waiting() && now - m->cpu_moved_at >= SCHED_POLL_RAW_NS && sched_hooks.sleeps(m);
-  }
-  return now - m->seen_at >= SCHED_POLL_MIN_NS;
+  uint32_t tick = __atomic_load_n(&m->systick, __ATOMIC_RELAXED), state = SLOT_LOAD(s->state);
+  bool seen = tick == m->seen_systick;
+  m->seen_systick = tick;
+  if (state == M_SYSCALL && __atomic_load_n(&m->sure_systick, __ATOMIC_RELAXED) == tick) return true;
+  if (seen && state == M_SYSCALL) return now - m->seen_at >= SCHED_POLL_MIN_NS;
+  m->seen_at = now;
+  /* Outside of any wrapper: its CPU clock stands still. Then /proc says whether it sleeps or only has no CPU. */
+  return state == M_RUN && sched_waiting() && now - m->cpu_moved_at >= SCHED_POLL_RAW_NS && sched_hooks.sleeps(m);
 }
 
 /* Having set `taken`: is the M really away? */

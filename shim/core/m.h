@@ -42,6 +42,7 @@ struct m {
   _Atomic uint32_t urg_seq; /* [own] SIGURGs of ours handled */
   uint32_t systick;         /* [own] +1 at each gate_enter: tells sysmon one call from the next */
   uint32_t seen_systick;    /* [lock] at sysmon's last look */
+  uint32_t sure_systick;    /* [own; others read] systick of the last call that was known to block */
   uint64_t seen_at;         /* [lock] when systick was first seen at this value in M_SYSCALL */
   uint64_t cpu_last;        /* [lock] CPU time up to which the M was charged */
   uint64_t cpu_granted;     /* [lock] cpu_last when it got its P */

@@ -638,16 +638,11 @@ static void look_strays(struct look *l) {
 
 /* Without BPF nobody tells that an M blocked: look again soon while somebody waits. */
 static void look_poll_due(struct look *l, bool progress) {
-  if (sched.bpf || l->running == 0) return;
-  if (!sched.express.len && !sched.global.len && !l->others.wants) {
-    sched.poll_ns = SCHED_POLL_MIN_NS;
-    return;
-  }
-  if (progress || sched.poll_ns < SCHED_POLL_MIN_NS)
-    sched.poll_ns = SCHED_POLL_MIN_NS;
-  else if (sched.poll_ns < SCHED_POLL_MAX_NS)
-    sched.poll_ns += sched.poll_ns / 2;
+  bool waits = sched.express.len || sched.global.len || l->others.wants;
+  if (progress || !waits) sched.poll_ns = SCHED_POLL_MIN_NS; /* also where all Ps are free now: the next wait begins anew */
+  if (sched.bpf || !waits || l->running == 0) return;
   due(l, l->now + sched.poll_ns);
+  if (sched.poll_ns < SCHED_POLL_MAX_NS) sched.poll_ns += sched.poll_ns / 2;
 }
 
 uint64_t sched_balance(uint64_t now) {

@@ -395,6 +395,38 @@ START_TEST(without_bpf_a_wrapper_that_lasts_loses_its_p) {
 }
 END_TEST
 
+/* Two threads that hand a P to and fro: each time the look comes soon, however often they have done so. */
+START_TEST(without_bpf_each_wait_is_polled_for_from_the_start) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  for (unsigned i = 0; i < 100; i++) {
+    unsigned has = i % 2, waits = !has;
+    ck_assert(!arrive(waits));
+    go_blocked(has);
+    uint64_t since = clock_now;
+    for (uint64_t look = sched_balance(clock_now); ms[has].p; look = sched_balance(clock_now)) {
+      clock_now = look > clock_now ? look : clock_now + 1000;
+      ck_assert_uint_le(clock_now - since, 5 * SCHED_POLL_MIN_NS);
+    }
+    ck_assert(wake(waits));
+  }
+}
+END_TEST
+
+START_TEST(without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once) {
+  setup(1, 0, 980000);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ms[0].sure_systick = ms[0].systick + 1;
+  go_blocked(0);
+  ck_assert(arrive(1));
+  ck_assert_ptr_null(ms[0].p);
+}
+END_TEST
+
 static void comes_back(void) { ms[0].own_slot.state = M_RUN; }
 
 START_TEST(a_retake_that_finds_the_m_back_is_undone) {
@@ -807,7 +839,8 @@ START_TEST(one_that_is_born_and_runs_is_soon_a_hog) {
 }
 END_TEST
 
-UNIT_MAIN("sched", the_first_takes_the_free_slot, a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog,
+UNIT_MAIN("sched", without_bpf_each_wait_is_polled_for_from_the_start, without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once,
+          the_first_takes_the_free_slot, a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog,
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
