@@ -3,17 +3,23 @@
 
 Group   a transient cgroup rationtest-* with a CPU quota, cgroup v1 or v2, removed at exit however that comes
 Daemon  a rationd in the foreground on a private socket
+own_network()   a loopback of our own, with nothing in its way
 run()   a program in a group, plain or under ration; what it took and how often the group was throttled
 
 Python 3.9 and its own library; no packages.
 """
 import atexit
+import ctypes
+import fcntl
 import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,6 +41,10 @@ _running = []  # programs that start() started and that may still run
 
 class NoCgroup(Exception):
     """No cgroup with a CPU quota can be made here; the text says why."""
+
+
+class Skip(Exception):
+    """This bench can't be run here; the text says why."""
 
 
 # ---- cleaning up ----------------------------------------------------------------------------------
@@ -344,16 +354,18 @@ def start(cmd, group=None, env=None, out=subprocess.PIPE, err=subprocess.PIPE, p
     return p
 
 
-def run(cmd, mode="plain", daemon=None, cpus=None, group=None, env=None, beside=None, timeout=300, cwd=None):
-    """Runs cmd; `beside`, a second command, runs in the same group and is ended with it.  The result has the group's throttling."""
+def run(cmd, mode="plain", daemon=None, cpus=None, group=None, env=None, beside=None, timeout=300, cwd=None, settings=None, preexec=None):
+    """Runs cmd; `beside`, a second command, runs in the same group and is ended with it.  The result has the group's throttling.
+
+    settings: RATION_* on top of what the mode sets."""
     own = Group(cpus) if group is None and cpus else None
     group = group or own
-    env = mode_env(mode, daemon, env)
+    env = dict(mode_env(mode, daemon, env), **(settings or {}))
     other = None
     try:
         before = group.stat() if group else None
         t0 = time.monotonic()
-        p = start(cmd, group, env, cwd=cwd)
+        p = start(cmd, group, env, cwd=cwd, preexec=preexec)
         if beside:
             other = start(beside, group, env)
         out, err = p.communicate(timeout=timeout)
@@ -382,6 +394,72 @@ def median(xs):
     xs = sorted(xs)
     n = len(xs)
     return (xs[n // 2] + xs[(n - 1) // 2]) / 2 if n else 0.0
+
+
+def medians(runs):
+    return {k: median([r[k] for r in runs]) for k in runs[0]}
+
+
+def figures(text):
+    """What a program printed as lines "figure value"."""
+    return {k: float(v) for k, v in (line.split() for line in text.splitlines() if len(line.split()) == 2)}
+
+
+def on_cpus(cpus):
+    """For preexec: the program runs on these CPUs only."""
+    return (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
+
+
+def allow_files(n):
+    """Raises our limit of open files, which programs inherit, to n if it may be.  The limit that is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < n:
+        soft = n if hard == resource.RLIM_INFINITY else min(hard, n)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft
+
+
+def need(*programs):
+    """Their paths."""
+    for p in programs:
+        if not find_program(p):
+            raise Skip(f"{p} is not installed (tests/deps tests/bench/packages)")
+    return [find_program(p) for p in programs]
+
+
+def build(path):
+    """Makes a program that `make progs` leaves out.  What went wrong, or None."""
+    p = subprocess.run(["make", "--no-print-directory", f"BUILD={os.path.relpath(BUILD, ROOT)}", os.path.relpath(path, ROOT)], cwd=ROOT,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return p.stderr.strip()[-1500:] if p.returncode else None
+
+
+CLONE_NEWNET = 0x40000000
+
+
+def own_network():
+    """A network of our own, as root: loopback only, none of the machine's filters, no pacing.  (The kernel always has reno.)
+
+    A descriptor of the former one, for former_network()."""
+    former = None
+    try:
+        former = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+        write_text("/proc/sys/net/ipv4/tcp_congestion_control", "reno")
+    except OSError as e:
+        print(f"note: the echo is on the machine's own loopback: {e}")
+    return former
+
+
+def former_network(fd):
+    if fd is None:
+        return
+    ctypes.CDLL(None).setns(fd, CLONE_NEWNET)
+    os.close(fd)
 
 
 def find_program(name):

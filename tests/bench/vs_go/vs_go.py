@@ -18,13 +18,8 @@ backports of the mirror that this machine's apt uses, and leaves apt's sources a
 Exit status: 0, whatever the figures are; 1 something broke: its line says what; 2 wrong usage, or nothing to run.
 """
 import argparse
-import ctypes
-import fcntl
 import json
 import os
-import resource
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -120,27 +115,6 @@ def install_go():
     return None if ok else out[-300:]
 
 
-def build(name):
-    """Makes one of the programs.  What went wrong, or None."""
-    target = os.path.join(os.path.relpath(BIN, b.ROOT), name)
-    p = subprocess.run(["make", "--no-print-directory", f"BUILD={os.path.relpath(b.BUILD, b.ROOT)}", target], cwd=b.ROOT,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    return p.stderr.strip()[-1500:] if p.returncode else None
-
-
-def own_network():
-    """A network of our own, as root: loopback only, none of the machine's filters, no pacing.  (The kernel always has reno.)"""
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(0x40000000):  # CLONE_NEWNET
-            raise OSError(ctypes.get_errno(), "unshare")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
-        b.write_text("/proc/sys/net/ipv4/tcp_congestion_control", "reno")
-    except OSError as e:
-        print(f"note: the echo is on the machine's own loopback: {e}")
-
-
 class Sides:
     """Which sides can run here, and why the others can't."""
 
@@ -158,10 +132,10 @@ class Sides:
             self.why.update(dict.fromkeys(("threads", "boost", "epoll"), "--no-peers"))
         elif not os.path.exists("/usr/include/boost/fiber/all.hpp"):
             self.why["boost"] = "libboost-fiber-dev is not installed"
-        self.broken = build("echoload")
+        self.broken = b.build(os.path.join(BIN, "echoload"))
         for side, program in PROGRAMS.items():
             if side not in self.why:
-                why = build(program)
+                why = b.build(os.path.join(BIN, program))
                 if why:
                     self.why[side] = f"{program} does not build: {why}"
                     self.broken = self.broken or self.why[side]
@@ -188,14 +162,6 @@ class Sides:
 # ---- runs -----------------------------------------------------------------------------------------
 
 
-def on_cpus(cpus):
-    return (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
-
-
-def figures(text):
-    return {k: float(v) for k, v in (line.split() for line in text.splitlines() if len(line.split()) == 2)}
-
-
 def end_of(side, p, err):
     how = f"signal {-p.returncode}" if p.returncode < 0 else f"exit status {p.returncode}"
     return f"{PROGRAMS[side]}: {how}{': ' + err.strip()[-400:] if err.strip() else ''}"
@@ -205,7 +171,7 @@ def run_plain(sides, side, row, n):
     """One run of a work that ends by itself."""
     cpus = CPUS[:row.ps] if side in ("threads", "boost") else None
     for attempt in range(3):
-        p = b.start([os.path.join(BIN, PROGRAMS[side]), row.work, str(n)], env=sides.env(side, row.ps), preexec=on_cpus(cpus))
+        p = b.start([os.path.join(BIN, PROGRAMS[side]), row.work, str(n)], env=sides.env(side, row.ps), preexec=b.on_cpus(cpus))
         try:
             out, err = p.communicate(timeout=60)
         except subprocess.TimeoutExpired:
@@ -213,7 +179,7 @@ def run_plain(sides, side, row, n):
             p.communicate()
             raise Broken(f"{PROGRAMS[side]} {row.work}: did not end within 60 s") from None
         if p.returncode == 0:
-            return figures(out)
+            return b.figures(out)
         if p.returncode != 3:  # 3: too few rounds counted, for others were on the CPUs
             break
     raise Broken(end_of(side, p, err))
@@ -221,13 +187,13 @@ def run_plain(sides, side, row, n):
 
 def run_echo(sides, side, row, conns, seconds):
     """A server on the first CPU, the load on the last."""
-    server = b.start([os.path.join(BIN, PROGRAMS[side]), "epoll" if side == "epoll" else "echo"], env=sides.env(side, 1), preexec=on_cpus(CPUS[:1]))
+    server = b.start([os.path.join(BIN, PROGRAMS[side]), "epoll" if side == "epoll" else "echo"], env=sides.env(side, 1), preexec=b.on_cpus(CPUS[:1]))
     try:
         line = server.stdout.readline().split()
         if len(line) != 2:
             server.wait(5)
             raise Broken(end_of(side, server, server.stderr.read()))
-        load = b.start([os.path.join(BIN, "echoload"), str(int(float(line[1]))), str(conns), str(seconds), str(server.pid)], preexec=on_cpus(CPUS[-1:]))
+        load = b.start([os.path.join(BIN, "echoload"), str(int(float(line[1]))), str(conns), str(seconds), str(server.pid)], preexec=b.on_cpus(CPUS[-1:]))
         try:
             out, err = load.communicate(timeout=seconds + 30)
         except subprocess.TimeoutExpired:
@@ -238,7 +204,7 @@ def run_echo(sides, side, row, conns, seconds):
             raise Broken(end_of(side, server, server.stderr.read()))
         if load.returncode:
             raise Broken(f"{PROGRAMS[side]} echo: {err.strip()}")
-        return figures(out)
+        return b.figures(out)
     finally:
         server.kill()
         server.communicate()
@@ -371,14 +337,11 @@ def main():
         ap.error("--rounds: at least 1")
 
     b.clean_up_at_exit()
-    # 5,000 connections.  (Go raises its limit itself.)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 16384:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (16384 if hard == resource.RLIM_INFINITY else min(hard, 16384), hard))
+    b.allow_files(16384)  # 5,000 connections.  (Go raises its limit itself.)
 
     sides = Sides(args)
     if os.geteuid() == 0:
-        own_network()
+        b.own_network()
     bad = bool(sides.broken)
     load = os.getloadavg()[0]
     print(f"{len(CPUS)} CPUs, Linux {os.uname().release}, {sides.go_version or 'no Go'}, ration with {sides.mode}, medians of {args.rounds} runs")
