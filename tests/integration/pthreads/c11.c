@@ -99,8 +99,8 @@ static void sleeping(void) {
 
 static int try_lock(void *arg) { return mtx_trylock(arg); }
 static void mutex_kinds(void) {
-  static const int kinds[] = {mtx_plain, mtx_timed, mtx_plain | mtx_recursive, mtx_timed | mtx_recursive, 77};
-  for (int i = 0; i < 5; i++) {
+  static const int kinds[] = {mtx_plain, mtx_timed, mtx_plain | mtx_recursive, mtx_timed | mtx_recursive};
+  for (int i = 0; i < 4; i++) {
     mtx_t m;
     int r = mtx_init(&m, kinds[i]);
     SAY_RES("init", r);
@@ -230,9 +230,7 @@ static void once_for_all(void) {
 }
 
 /* They are pthreads, and pthreads are they. */
-static void *as_pthread(void *arg) {
-  thrd_exit(arg ? 5 : 6);
-}
+static void *as_pthread(void *arg) { thrd_exit(arg ? 5 : 6); }
 static int cancelled_point(void *arg) {
   (void)arg;
   for (;;) thrd_sleep(&(struct timespec){100, 0}, NULL);

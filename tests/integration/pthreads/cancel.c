@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <mqueue.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/file.h>
@@ -173,8 +174,16 @@ static void w_clockjoin(void) {
   struct timespec at = in_ms(CLOCK_MONOTONIC, 60000);
   pthread_clockjoin_np(peer, NULL, CLOCK_MONOTONIC, &at);
 }
-static void w_sem_open_read(void) { (void)!pread(open("/dev/zero", O_RDONLY), bytes, 1, 0); }
-static void w_once(void) { pthread_testcancel(); }
+/* Points that do not wait, but yield: beside others, a loop of nothing else takes all it is given. */
+static void w_pread(void) {
+  (void)!pread(fds[0], bytes, 1, 0);
+  sched_yield();
+}
+static void w_testcancel(void) {
+  pthread_testcancel();
+  sched_yield();
+}
+static void open_zero(void) { MUST((fds[0] = open("/dev/zero", O_RDONLY)) >= 0); }
 static void open_nothing(void) {}
 
 struct waiting {
@@ -205,13 +214,14 @@ static const struct waiting waits[] = {
     {"cnd_timedwait", open_c11, w_cnd_timedwait, NULL},
     {"thrd_join", open_c11, w_thrd_join, NULL},
     {"pthread_clockjoin_np", open_peer, w_clockjoin, NULL},
-    {"pread", open_nothing, w_sem_open_read, NULL},
-    {"testcancel", open_nothing, w_once, NULL},
+    {"pread", open_zero, w_pread, NULL},
+    {"testcancel", open_nothing, w_testcancel, NULL},
 };
 
 static void *wait_in(void *arg) {
   const struct waiting *w = arg;
   pthread_cleanup_push(clean, NULL);
+  reached = 1;
   for (;;) w->call();
   pthread_cleanup_pop(0);
   return NULL;
@@ -220,11 +230,13 @@ static void *wait_in(void *arg) {
 static void each_wait(int from, int to) {
   for (int i = from; i < to; i++) {
     waits[i].open();
-    cleaned = 0;
+    cleaned = reached = 0;
     pthread_t t = start(wait_in, (void *)(uintptr_t)&waits[i]);
+    UNTIL(reached == 1);
     nap(20);
     SAY_ERR(waits[i].name, pthread_cancel(t));
-    say("cancelled %d, cleaned %d", join_value(t) == (intptr_t)PTHREAD_CANCELED, cleaned);
+    bool cancelled = join_value(t) == (intptr_t)PTHREAD_CANCELED;
+    say("cancelled %d, cleaned %d", cancelled, cleaned);
     if (file) {
       int e = ftrylockfile(file);
       say("stream free %d", e == 0);
@@ -397,7 +409,8 @@ static void *pending_until_point(void *arg) {
   return arg;
 }
 static void pending_till_testcancel(void) {
-  say("%ld, reached %d, cleaned %d", (long)in_thread(pending_until_point, NULL), reached, cleaned);
+  say("%ld", (long)in_thread(pending_until_point, NULL));
+  say("reached %d, cleaned %d", reached, cleaned);
 }
 
 static void *disabled_then_enabled(void *arg) {

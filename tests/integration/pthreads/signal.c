@@ -565,7 +565,10 @@ static void alt_stacks(void) {
     for (intptr_t i = 0; i < 5; i++) t[i] = start(use_alt_stack, (void *)i);
     gate_await(&gate, 5);
     gate_open(&gate);
-    for (int i = 0; i < 5; i++) say("had none %ld, on its own %d", (long)join_value(t[i]), handled_by[i]);
+    for (int i = 0; i < 5; i++) {
+      intptr_t none = join_value(t[i]);
+      say("had none %ld, on its own %d", (long)none, handled_by[i]);
+    }
   }
   say("handled %d", handled);
   SAY_CALL("too small", sigaltstack(&(stack_t){.ss_sp = fds, .ss_size = 100}, NULL));
@@ -609,7 +612,10 @@ static void jumps_in_threads(void) {
   handle(SIGUSR1, on_jump, 0);
   handle(SIGSEGV, on_jump, 0);
   for (intptr_t i = 0; i < 4; i++) t[i] = start(jump_around, (void *)i);
-  for (int i = 0; i < 4; i++) say("%ld", (long)join_value(t[i]));
+  for (int i = 0; i < 4; i++) {
+    intptr_t n = join_value(t[i]);
+    if (n != 45) say("%ld", (long)n);
+  }
 }
 
 /* A program's own coroutines, inside of a thread. */
@@ -623,16 +629,19 @@ static void coroutine(void) {
   }
 }
 static void *run_coroutine(void *arg) {
-  static __thread char stack[64 << 10];
+  size_t size = 64 << 10;
+  char *stack = malloc(size);
+  MUST(stack);
   getcontext(&inside);
   inside.uc_stack.ss_sp = stack;
-  inside.uc_stack.ss_size = sizeof stack;
+  inside.uc_stack.ss_size = size;
   inside.uc_link = &outside;
   makecontext(&inside, coroutine, 0);
   for (int i = 0; i < 11; i++) {
     swapcontext(&outside, &inside);
     sched_yield();
   }
+  free(stack);
   (void)arg;
   return (void *)(intptr_t)switches;
 }

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What local.c loads while threads exist: variables of each thread's own, by both ways that a library can reach them. */
+/*
+ * What local.c loads while threads exist: variables of each thread's own.  Compiled in two ways: large, and reached by a call; and
+ * small (TLS_FIXED), at a fixed place that the loader has to find in every thread that there is.
+ */
 #include "tls_library.h"
 
-static __thread int dynamic_one = 7;
-static __thread int fixed_one __attribute__((tls_model("initial-exec"))) = 9;
-static __thread char zeros[4096];
+#ifdef TLS_FIXED
+#define MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define MODEL
+#endif
+
+static __thread MODEL int one = 7;
+static __thread MODEL char zeros[TLS_ZEROS];
 
 int tls_library_add(int n) {
-  dynamic_one += n;
-  fixed_one += n;
+  one += n;
   zeros[n] = 1;
-  return dynamic_one * 1000 + fixed_one;
+  return one;
 }
 
 int tls_library_zeros(void) {

@@ -2,7 +2,13 @@
 #ifndef RATION_TESTS_PTHREADS_TLS_LIBRARY_H
 #define RATION_TESTS_PTHREADS_TLS_LIBRARY_H
 
-/* Adds n to both variables of the calling thread; their values, as thousands and ones. */
+#ifdef TLS_FIXED
+#define TLS_ZEROS 64
+#else
+#define TLS_ZEROS (64 << 10)
+#endif
+
+/* Adds n to the calling thread's variable (7 at first), and sets byte n of its array; the variable's value. */
 int tls_library_add(int n);
 /* How many bytes of the thread's array nobody has set. */
 int tls_library_zeros(void);
