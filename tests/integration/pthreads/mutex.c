@@ -51,6 +51,7 @@ enum how { LOCK, TRY, TIMED, CLOCK, HOWS };
 struct counted {
   pthread_mutex_t m;
   enum how how;
+  int times;
   long n;
 };
 
@@ -74,11 +75,11 @@ static int take(pthread_mutex_t *m, enum how how) {
 
 static void *count_up(void *arg) {
   struct counted *c = arg;
-  for (int i = 0; i < 500; i++) {
+  for (int i = 0; i < c->times; i++) {
     MUST(take(&c->m, c->how) == 0);
     long n = c->n;
-    if (i % 50 == 0) sched_yield();
-    if (i % 250 == 0) nap(1);
+    if (i % 10 == 0) sched_yield();
+    if (i % 50 == 1) nap(1);
     c->n = n + 1;
     MUST(pthread_mutex_unlock(&c->m) == 0);
   }
@@ -96,6 +97,7 @@ static void count_with(int type, int robust, int protocol, int shared) {
     pthread_mutexattr_setprotocol(&a, protocol);
     pthread_mutexattr_setpshared(&a, shared);
     c->how = (enum how)how;
+    c->times = protocol == PTHREAD_PRIO_NONE ? 200 : 25; /* the kernel hands the others from one waiter to the next */
     int e = pthread_mutex_init(&c->m, &a);
     if (how == CLOCK && protocol != PTHREAD_PRIO_NONE) c->how = TIMED;
     for (int i = 0; i < 4; i++) t[i] = start(count_up, c);
@@ -405,6 +407,7 @@ static void shared_by_fork(int protocol) {
   pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
   pthread_mutexattr_setprotocol(&a, protocol);
   SAY_ERR("init", pthread_mutex_init(&c->m, &a));
+  c->times = protocol == PTHREAD_PRIO_NONE ? 200 : 25;
   pid_t p[3];
   for (int i = 0; i < 3; i++) {
     p[i] = fork();

@@ -211,7 +211,7 @@ static void live(enum kind kind, const _Atomic bool *done) {
       usleep(500);
       break;
     case SPINNER:
-      for (int i = 0; i < 1000 && !*done; i++) pthread_testcancel();
+      for (int i = 0; i < 200 && !*done; i++) pthread_testcancel();
       sched_yield();
       break;
     case WAITER:
@@ -286,7 +286,7 @@ static void random_lives(unsigned seed) {
   sigaction(SIGUSR1, &a, NULL);
   sem_init(&sem, 0, 0);
   MUST(pipe(fds) == 0 && pthread_key_create(&key, on_destroy) == 0);
-  for (int i = 0; i < 900; i++) {
+  for (int i = 0; i < 500; i++) {
     unsigned r = next_random(&seed), n = next_random(&seed) % LIVES;
     if (!alive[n]) {
       lives[n].kind = (enum kind)(r % KINDS);

@@ -245,7 +245,7 @@ static void cond_ring_timed(void) { producers_and_consumers(true); }
 static int turn;
 static void *take_turns(void *arg) {
   int me = (int)(intptr_t)arg;
-  for (int i = 0; i < 2000; i++) {
+  for (int i = 0; i < 300; i++) {
     pthread_mutex_lock(&lock);
     while (turn != me) pthread_cond_wait(&cond, &lock);
     turn = !me;
