@@ -550,6 +550,10 @@ static void rwlock_many_reads(void) {
 
 static pthread_barrier_t barrier;
 static _Atomic int serial, at_barrier, early;
+static bool serial_here(pthread_barrier_t *b) {
+  int e = pthread_barrier_wait(b);
+  return e == PTHREAD_BARRIER_SERIAL_THREAD;
+}
 static void *pass_barrier(void *arg) {
   for (int i = 1; i <= 40; i++) {
     at_barrier++;
@@ -566,7 +570,7 @@ static void barrier_rounds(void) {
   pthread_t t[5];
   SAY_ERR("for none", pthread_barrier_init(&barrier, NULL, 0));
   SAY_ERR("for one", pthread_barrier_init(&barrier, NULL, 1));
-  say("alone: serial %d", pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD);
+  say("alone: serial %d", serial_here(&barrier));
   SAY_ERR("destroy", pthread_barrier_destroy(&barrier));
   SAY_ERR("for five", pthread_barrier_init(&barrier, NULL, 5));
   for (int i = 0; i < 5; i++) t[i] = start(pass_barrier, NULL);
@@ -608,7 +612,7 @@ static void barrier_between_processes(void) {
   for (i = 0; i < 2; i++)
     if ((p[i] = fork()) == 0) break;
   for (int k = 0; k < 50; k++)
-    if (pthread_barrier_wait(&s->b) == PTHREAD_BARRIER_SERIAL_THREAD) s->serial++;
+    if (serial_here(&s->b)) s->serial++;
   if (i < 2) _exit(0);
   for (i = 0; i < 2; i++) say_wait("child", p[i]);
   say("serial %d", s->serial);
