@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Threads and the process around them: names, clocks, affinity, credentials of one thread, fork, exec, spawn. */
+#include <sched.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include "checks.h"
+
+/* NOLINTBEGIN(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork): vfork is what is tested */
+extern char **environ;
+
+static struct gate gate = GATE_CLOSED;
+static _Atomic bool stop;
+static _Atomic long counter;
+
+static void *wait_at_gate(void *arg) {
+  gate_pass(&gate);
+  return arg;
+}
+static void *echo(void *arg) { return arg; }
+
+/* --- names --- */
+
+static void *named_thread(void *arg) {
+  char name[16] = "", by_prctl[16] = "";
+  pthread_getname_np(pthread_self(), name, sizeof name);
+  say("begins as %s", name);
+  SAY_ERR("set own", pthread_setname_np(pthread_self(), "worker"));
+  prctl(PR_GET_NAME, by_prctl);
+  say("by prctl %s", by_prctl);
+  SAY_CALL("set by prctl", prctl(PR_SET_NAME, "other"));
+  pthread_getname_np(pthread_self(), name, sizeof name);
+  say("name %s", name);
+  gate_pass(&gate);
+  pthread_getname_np(pthread_self(), name, sizeof name);
+  say("renamed %s", name);
+  return arg;
+}
+static void names(void) {
+  char name[16] = "";
+  SAY_ERR("main", pthread_setname_np(pthread_self(), "the-main-thread"));
+  pthread_t t = start(named_thread, NULL);
+  gate_await(&gate, 1);
+  SAY_ERR("get", pthread_getname_np(t, name, sizeof name));
+  say("other's %s", name);
+  SAY_ERR("small buffer", pthread_getname_np(t, name, 3));
+  SAY_ERR("too long", pthread_setname_np(t, "sixteen letters!"));
+  SAY_ERR("set", pthread_setname_np(t, "fifteen-letters"));
+  SAY_ERR("get", pthread_getname_np(t, name, sizeof name));
+  say("other's %s", name);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  pthread_getname_np(pthread_self(), name, sizeof name);
+  say("main's %s", name);
+  gate.open = true;
+  in_thread(named_thread, NULL); /* not what the last one was called */
+}
+
+/* --- clocks --- */
+
+static int64_t clock_ns(clockid_t c) {
+  struct timespec ts = {0, 0};
+  MUST(clock_gettime(c, &ts) == 0);
+  return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+static _Atomic int phase;
+static void *spin_some(void *arg) {
+  clockid_t own;
+  MUST(pthread_getcpuclockid(pthread_self(), &own) == 0);
+  int64_t t0 = clock_ns(CLOCK_THREAD_CPUTIME_ID), last = t0;
+  int back = 0;
+  while (last - t0 < 40000000) {
+    int64_t now = clock_ns(own);
+    back += now < last;
+    last = now;
+  }
+  struct rusage u;
+  getrusage(RUSAGE_THREAD, &u);
+  say("went back %d; rusage at least 30 ms %d", back,
+      (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000 >= 30);
+  phase = 1;
+  gate_pass(&gate);
+  return arg;
+}
+static void cpu_clocks(void) {
+  clockid_t c, w;
+  pthread_t waiter = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  MUST(pthread_getcpuclockid(waiter, &w) == 0);
+  int64_t w0 = clock_ns(w);
+  pthread_t t = start(spin_some, NULL);
+  SAY_ERR("get", pthread_getcpuclockid(t, &c));
+  UNTIL(phase == 1);
+  int64_t used = clock_ns(c);
+  say("spinner at least 40 ms: %d", used >= 40000000);
+  nap(30);
+  say("then nothing: %d", clock_ns(c) - used < 20000000);
+  say("waiter nothing: %d", clock_ns(w) - w0 < 20000000);
+  struct timespec res;
+  SAY_CALL("resolution", clock_getres(c, &res));
+  say("process at least 40 ms: %d", clock_ns(CLOCK_PROCESS_CPUTIME_ID) >= 40000000);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  pthread_join(waiter, NULL);
+}
+
+static void *begin_clock(void *arg) {
+  (void)arg;
+  return (void *)(intptr_t)(clock_ns(CLOCK_THREAD_CPUTIME_ID) < 20000000);
+}
+static void cpu_clock_begins(void) {
+  phase = 0;
+  gate_open(&gate);
+  in_thread(spin_some, NULL);
+  for (int i = 0; i < 3; i++) say("near nothing %ld", (long)in_thread(begin_clock, NULL));
+}
+
+static void concurrency(void) {
+  say("%d", pthread_getconcurrency());
+  SAY_ERR("set", pthread_setconcurrency(5));
+  say("%d", pthread_getconcurrency());
+  SAY_ERR("negative", pthread_setconcurrency(-1));
+  say("%d", pthread_getconcurrency());
+}
+
+/* --- affinity --- */
+
+static int first_cpu(void) {
+  cpu_set_t s;
+  MUST(pthread_getaffinity_np(pthread_self(), sizeof s, &s) == 0);
+  for (int i = 0; i < CPU_SETSIZE; i++)
+    if (CPU_ISSET(i, &s)) return i;
+  return -1;
+}
+static void *say_affinity(void *arg) {
+  cpu_set_t s;
+  SAY_ERR("get", pthread_getaffinity_np(pthread_self(), sizeof s, &s));
+  say("pinned to one %d", CPU_COUNT(&s) == 1 && CPU_ISSET(*(int *)arg, &s));
+  for (int i = 0; i < 3; i++) {
+    say("runs on it %d", sched_getcpu() == *(int *)arg);
+    nap(1);
+  }
+  return NULL;
+}
+static void *pin_self(void *arg) {
+  cpu_set_t s;
+  CPU_ZERO(&s);
+  CPU_SET(*(int *)arg, &s);
+  SAY_ERR("pin", pthread_setaffinity_np(pthread_self(), sizeof s, &s));
+  say_affinity(arg);
+  in_thread(say_affinity, arg);
+  return NULL;
+}
+static void affinity(void) {
+  int cpu = first_cpu();
+  cpu_set_t s, none;
+  CPU_ZERO(&none);
+  in_thread(pin_self, &cpu);
+  pthread_t t = start(wait_at_gate, NULL);
+  CPU_ZERO(&s);
+  CPU_SET(cpu, &s);
+  SAY_ERR("pin other", pthread_setaffinity_np(t, sizeof s, &s));
+  SAY_ERR("get other", pthread_getaffinity_np(t, sizeof none, &none));
+  say("the same %d", CPU_EQUAL(&s, &none));
+  CPU_ZERO(&none);
+  SAY_ERR("none", pthread_setaffinity_np(t, sizeof none, &none));
+  SAY_ERR("small", pthread_getaffinity_np(t, 1, &none));
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  pthread_attr_t a;
+  pthread_attr_init(&a);
+  SAY_ERR("attr", pthread_attr_setaffinity_np(&a, sizeof s, &s));
+  CPU_ZERO(&none);
+  SAY_ERR("attr get", pthread_attr_getaffinity_np(&a, sizeof none, &none));
+  say("the same %d", CPU_EQUAL(&s, &none));
+  MUST(pthread_create(&t, &a, say_affinity, &cpu) == 0);
+  pthread_join(t, NULL);
+}
+
+/* --- what Linux has of each thread's own --- */
+
+static void *ids_of_thread(void *arg) {
+  *(long *)arg = syscall(SYS_gettid);
+  say("tid: not the process's %d, the same by gettid %d", *(long *)arg != getpid(), gettid() == *(long *)arg);
+  gate_pass(&gate);
+  say("still %d", syscall(SYS_gettid) == *(long *)arg);
+  return NULL;
+}
+static void thread_ids(void) {
+  long a = 0, b = 0;
+  pthread_t t = start(ids_of_thread, &a);
+  gate_await(&gate, 1);
+  pthread_t u = start(ids_of_thread, &b);
+  gate_await(&gate, 2);
+  say("apart %d, main's is the process's %d", a != b, gettid() == getpid());
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  pthread_join(u, NULL);
+}
+
+static void *be_nice(void *arg) {
+  SAY_CALL("setpriority", setpriority(PRIO_PROCESS, 0, 5));
+  SAY_CALL("getpriority", getpriority(PRIO_PROCESS, 0));
+  SAY_CALL("slack", prctl(PR_SET_TIMERSLACK, 70000));
+  SAY_CALL("slack", prctl(PR_GET_TIMERSLACK));
+  gate_pass(&gate);
+  SAY_CALL("getpriority", getpriority(PRIO_PROCESS, 0));
+  SAY_CALL("slack", prctl(PR_GET_TIMERSLACK));
+  return arg;
+}
+static void *say_nice(void *arg) {
+  SAY_CALL("getpriority", getpriority(PRIO_PROCESS, 0));
+  SAY_CALL("slack", prctl(PR_GET_TIMERSLACK));
+  return arg;
+}
+static void nice_thread(void) {
+  pthread_t t = start(be_nice, NULL);
+  gate_await(&gate, 1);
+  say_nice(NULL);
+  in_thread(say_nice, NULL);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  in_thread(say_nice, NULL);
+}
+
+static void *set_fsuid(void *arg) {
+  setfsuid(65534);
+  gate_pass(&gate);
+  say("thread's %d", setfsuid((uid_t)-1));
+  return arg;
+}
+static void *get_fsuid(void *arg) {
+  (void)arg;
+  return (void *)(intptr_t)setfsuid((uid_t)-1);
+}
+static void fsuid_of_thread(void) {
+  pthread_t t = start(set_fsuid, NULL);
+  gate_await(&gate, 1);
+  say("main's %d", setfsuid((uid_t)-1));
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  say("another's %ld", (long)in_thread(get_fsuid, NULL));
+}
+
+static void *own_directory(void *arg) {
+  char at[4096];
+  SAY_CALL("unshare", unshare(CLONE_FS));
+  SAY_CALL("chdir", chdir("/"));
+  gate_pass(&gate);
+  say("thread in %s", getcwd(at, sizeof at));
+  return arg;
+}
+static void *say_directory(void *arg) {
+  char at[4096];
+  say("in %s", getcwd(at, sizeof at));
+  return arg;
+}
+static void directory_of_thread(void) {
+  SAY_CALL("chdir", chdir("/tmp"));
+  pthread_t t = start(own_directory, NULL);
+  gate_await(&gate, 1);
+  say_directory(NULL);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  in_thread(say_directory, NULL);
+}
+
+/* --- fork --- */
+
+static __thread int local = 1;
+static pthread_key_t key;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void say_key(void *arg) { say("key %ld", (long)(intptr_t)arg); }
+
+static void *fork_inside(void *arg) {
+  pthread_t me = pthread_self();
+  intptr_t way = (intptr_t)arg;
+  local = 5;
+  errno = EILSEQ;
+  pthread_setspecific(key, (void *)7);
+  pthread_setname_np(me, "forker");
+  pid_t p = fork();
+  if (p == 0) {
+    char name[16];
+    int e = errno;
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    say("child: self %d, local %d, errno %s, key %ld, name %s", pthread_equal(me, pthread_self()) != 0, local, err(e),
+        (long)(intptr_t)pthread_getspecific(key), name);
+    pthread_t t[10];
+    intptr_t sum = 0;
+    for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
+    for (int i = 0; i < 10; i++) sum += join_value(t[i]);
+    say("child: sum %ld", (long)sum);
+    if (way == 0) _exit(3);
+    if (way == 1) exit(4);
+    if (way == 2) pthread_exit(NULL);
+    return NULL;
+  }
+  say_wait("child", p);
+  return NULL;
+}
+static void fork_in_thread(void) {
+  pthread_t others[5];
+  pthread_key_create(&key, say_key);
+  for (int i = 0; i < 5; i++) others[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 5);
+  for (intptr_t way = 0; way < 4; way++) in_thread(fork_inside, (void *)way);
+  gate_open(&gate);
+  for (int i = 0; i < 5; i++) pthread_join(others[i], NULL);
+  fork_inside((void *)0);
+}
+
+static void *fork_and_join_all(void *arg) {
+  int good = 0;
+  (void)arg;
+  for (int i = 0; i < 8; i++) {
+    pid_t p = fork();
+    if (p == 0) _exit((int)in_thread(echo, (void *)5));
+    int status = 0;
+    good += waitpid(p, &status, 0) == p && status == 5 << 8;
+  }
+  return (void *)(intptr_t)good;
+}
+static void forks_at_once(void) {
+  pthread_t t[4];
+  for (int i = 0; i < 4; i++) t[i] = start(fork_and_join_all, NULL);
+  for (int i = 0; i < 4; i++) say("good %ld", (long)join_value(t[i]));
+}
+
+static void *grandchildren(void *arg) {
+  intptr_t depth = (intptr_t)arg;
+  if (depth == 0) return (void *)1;
+  pid_t p = fork();
+  if (p == 0) _exit((int)in_thread(grandchildren, (void *)(depth - 1)));
+  int status = 0;
+  MUST(waitpid(p, &status, 0) == p);
+  return (void *)(intptr_t)(WEXITSTATUS(status) + 1);
+}
+static void fork_of_forks(void) { say("generations %ld", (long)in_thread(grandchildren, (void *)4)); }
+
+static void prepare_lock(void) { pthread_mutex_lock(&lock); }
+static void release_lock(void) { pthread_mutex_unlock(&lock); }
+static void *hammer(void *arg) {
+  while (!stop) {
+    pthread_mutex_lock(&lock);
+    counter++;
+    sched_yield();
+    pthread_mutex_unlock(&lock);
+  }
+  return arg;
+}
+/* The handlers take what the child will need. */
+static void atfork_locks(void) {
+  pthread_t t[3];
+  int good = 0;
+  SAY_ERR("atfork", pthread_atfork(prepare_lock, release_lock, release_lock));
+  for (int i = 0; i < 3; i++) t[i] = start(hammer, NULL);
+  for (int i = 0; i < 25; i++) {
+    pid_t p = fork();
+    if (p == 0) {
+      pthread_mutex_lock(&lock);
+      pthread_mutex_unlock(&lock);
+      _exit(6);
+    }
+    int status = 0;
+    good += waitpid(p, &status, 0) == p && status == 6 << 8;
+  }
+  stop = true;
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  say("good %d", good);
+}
+
+static void prepare_one(void) { say("prepare one"); }
+static void prepare_two(void) { say("prepare two"); }
+static void parent_one(void) { say("parent one"); }
+static void parent_two(void) { say("parent two"); }
+static int told[2];
+static void child_one(void) { MUST(write(told[1], "1", 1) == 1); }
+static void child_two(void) { MUST(write(told[1], "2", 1) == 1); }
+static void *register_handlers(void *arg) {
+  SAY_ERR("two", pthread_atfork(prepare_two, parent_two, child_two));
+  return arg;
+}
+static void *fork_plainly(void *arg) {
+  pid_t p = fork();
+  if (p == 0) _exit(2);
+  say_wait("child", p);
+  return arg;
+}
+static void atfork_order(void) {
+  char order[8] = "";
+  MUST(pipe(told) == 0);
+  SAY_ERR("one", pthread_atfork(prepare_one, parent_one, child_one));
+  in_thread(register_handlers, NULL);
+  in_thread(fork_plainly, NULL);
+  MUST(read(told[0], order, 2) == 2);
+  say("in the child %s", order);
+  pid_t p = vfork();
+  if (p == 0) _exit(3);
+  say_wait("vfork, no handlers", p);
+}
+
+/* --- other programs --- */
+
+static void born_again(void) {
+  say_mask("born again");
+  say("thread %ld", (long)in_thread(echo, (void *)17));
+}
+static char *again[] = {"pthreads", "process:born_again", NULL};
+
+static void *count_on(void *arg) {
+  while (!stop) {
+    counter++;
+    nap(1);
+  }
+  return arg;
+}
+
+static void *vfork_inside(void *arg) {
+  sigset_t s = set_of(SIGUSR2, 0);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  pid_t p = vfork();
+  if (p == 0) {
+    execv(self_path, again);
+    _exit(9);
+  }
+  say_wait("vfork", p);
+  return arg;
+}
+static void vfork_in_thread(void) {
+  pthread_t t = start(count_on, NULL);
+  UNTIL(counter > 2);
+  in_thread(vfork_inside, NULL);
+  long n = counter;
+  UNTIL(counter > n);
+  stop = true;
+  pthread_join(t, NULL);
+}
+
+static void *spawn_inside(void *arg) {
+  int fd[2], n = 0, good = 0;
+  MUST(pipe(fd) == 0);
+  for (int i = 0; i < 4; i++) {
+    posix_spawn_file_actions_t f;
+    posix_spawnattr_t a;
+    sigset_t s = set_of(SIGTERM, 0);
+    pid_t p = 0;
+    char *argv[] = {"sh", "-c", "echo spawned; exit 7", NULL};
+    posix_spawn_file_actions_init(&f);
+    posix_spawn_file_actions_adddup2(&f, fd[1], 1);
+    posix_spawnattr_init(&a);
+    posix_spawnattr_setsigmask(&a, &s);
+    posix_spawnattr_setflags(&a, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+    MUST(posix_spawnp(&p, "sh", &f, &a, argv, environ) == 0);
+    int status = 0;
+    good += waitpid(p, &status, 0) == p && status == 7 << 8;
+    char text[16];
+    n += (int)read(fd[0], text, sizeof text);
+    posix_spawn_file_actions_destroy(&f);
+    posix_spawnattr_destroy(&a);
+  }
+  close(fd[0]);
+  close(fd[1]);
+  (void)arg;
+  return (void *)(intptr_t)(good * 100 + n);
+}
+static void *system_inside(void *arg) {
+  int good = 0;
+  for (int i = 0; i < 4; i++) good += system("exit 5") == 5 << 8;
+  FILE *f = popen("echo popen", "r");
+  char text[32] = "";
+  good += f && fgets(text, sizeof text, f) && strcmp(text, "popen\n") == 0;
+  good += f && pclose(f) == 0;
+  (void)arg;
+  return (void *)(intptr_t)good;
+}
+static void spawn_in_threads(void) {
+  pthread_t t[4];
+  for (int i = 0; i < 4; i++) t[i] = start(i % 2 ? spawn_inside : system_inside, NULL);
+  for (int i = 0; i < 4; i++) say("%ld", (long)join_value(t[i]));
+}
+
+static void *exec_inside(void *arg) {
+  sigset_t s = set_of(SIGUSR1, SIGHUP);
+  gate_await(&gate, 6);
+  pthread_sigmask(SIG_SETMASK, &s, NULL);
+  execv(self_path, again);
+  return arg;
+}
+static void *spin(void *arg) {
+  while (!stop) counter++;
+  return arg;
+}
+static void exec_from_thread(void) {
+  for (int i = 0; i < 6; i++) start(wait_at_gate, NULL);
+  start(spin, NULL);
+  pthread_join(start(exec_inside, NULL), NULL);
+  say("not replaced");
+}
+static void exec_from_main(void) {
+  for (int i = 0; i < 6; i++) start(wait_at_gate, NULL);
+  start(spin, NULL);
+  exec_inside(NULL);
+  say("not replaced");
+}
+
+/* A child that one thread has forked, another may wait for. */
+static pid_t child;
+static void *fork_it(void *arg) {
+  child = fork();
+  if (child == 0) {
+    nap(10);
+    _exit(8);
+  }
+  return arg;
+}
+static void *wait_for_it(void *arg) {
+  say_wait("child", child);
+  return arg;
+}
+static void waited_by_another(void) {
+  in_thread(fork_it, NULL);
+  in_thread(wait_for_it, NULL);
+  errno = 0;
+  say("none left %d %s", waitpid(-1, NULL, 0), err(errno));
+}
+
+const struct check process_checks[] = {
+    CHECK(names),           CHECK(cpu_clocks),        CHECK(cpu_clock_begins),
+    CHECK(concurrency),     CHECK(affinity),          CHECK(thread_ids),
+    CHECK(nice_thread),     CHECK(fsuid_of_thread),   CHECK(directory_of_thread),
+    CHECK(fork_in_thread),  CHECK(forks_at_once),     CHECK(fork_of_forks),
+    CHECK(atfork_locks),    CHECK(atfork_order),      CHECK(born_again),
+    CHECK(vfork_in_thread), CHECK(spawn_in_threads),  CHECK(exec_from_thread),
+    CHECK(exec_from_main),  CHECK(waited_by_another), CHECKS_END,
+};
+/* NOLINTEND(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */

@@ -1,0 +1,744 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Signals to threads: which thread handles them, masks, waiting for them, the stacks they run on, and jumps. */
+#include <fcntl.h>
+#include <limits.h>
+#include <mqueue.h>
+#include <poll.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <ucontext.h>
+#include "checks.h"
+
+static struct gate gate = GATE_CLOSED;
+static sem_t sem;
+static int fds[2];
+static _Atomic int handled, ready, returned;
+static _Atomic bool stop;
+static __thread int my_number, my_handled;
+static _Atomic int handled_by[16];
+
+static void handle(int sig, void (*fn)(int), int flags) {
+  struct sigaction a = {.sa_handler = fn, .sa_flags = flags};
+  MUST(sigaction(sig, &a, NULL) == 0);
+}
+static void block(int how, int a, int b) {
+  sigset_t s = set_of(a, b);
+  pthread_sigmask(how, &s, NULL);
+}
+
+static void on_mine(int sig) {
+  (void)sig;
+  my_handled++;
+  handled_by[my_number]++;
+  handled++;
+}
+
+/* --- which thread --- */
+
+enum doing { SPIN, SEM, NAP, READ, COND, POLL, YIELD, DOINGS };
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+
+static void do_until_stopped(enum doing what) {
+  char c;
+  struct timespec at = in_ms(CLOCK_REALTIME, 60000);
+  struct pollfd p = {.fd = fds[0], .events = POLLIN};
+  while (!stop) {
+    if (what == SEM) sem_wait(&sem);
+    if (what == NAP) nap(3);
+    if (what == READ && read(fds[0], &c, 1) < 0 && errno != EINTR) say("read: %s", err(errno));
+    if (what == POLL) poll(&p, 1, -1);
+    if (what == YIELD) sched_yield();
+    if (what == COND) {
+      pthread_mutex_lock(&lock);
+      while (!stop) pthread_cond_timedwait(&cond, &lock, &at);
+      pthread_mutex_unlock(&lock);
+    }
+  }
+}
+static void *doing_thread(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  ready++;
+  do_until_stopped((enum doing)my_number);
+  return (void *)(intptr_t)my_handled;
+}
+
+static void kill_each(void) {
+  pthread_t t[DOINGS];
+  MUST(pipe(fds) == 0);
+  sem_init(&sem, 0, 0);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  my_number = 15;
+  for (intptr_t i = 0; i < DOINGS; i++) t[i] = start(doing_thread, (void *)i);
+  UNTIL(ready == DOINGS);
+  for (int round = 1; round <= 3; round++)
+    for (int i = 0; i < DOINGS; i++) {
+      MUST(pthread_kill(t[i], SIGUSR1) == 0);
+      UNTIL(handled_by[i] == round);
+    }
+  stop = true;
+  MUST(write(fds[1], "x", 1) == 1); /* who of the two takes it: the other sees the end */
+  close(fds[1]);
+  for (int i = 0; i < 3; i++) sem_post(&sem);
+  pthread_mutex_lock(&lock);
+  pthread_cond_broadcast(&cond);
+  pthread_mutex_unlock(&lock);
+  for (int i = 0; i < DOINGS; i++) say("%d: handled %ld", i, (long)join_value(t[i]));
+  say("all %d, main %d", handled, handled_by[15]);
+}
+
+static void *wait_at_gate(void *arg) {
+  gate_pass(&gate);
+  return arg;
+}
+static void kill_errors(void) {
+  pthread_t t = start(wait_at_gate, NULL);
+  SAY_ERR("0", pthread_kill(t, 0));
+  SAY_ERR("-1", pthread_kill(t, -1));
+  SAY_ERR("65", pthread_kill(t, 65));
+  SAY_ERR("32", pthread_kill(t, 32));
+  SAY_ERR("33", pthread_kill(t, 33));
+  SAY_ERR("queue 0", pthread_sigqueue(t, 0, (union sigval){0}));
+  SAY_ERR("queue 32", pthread_sigqueue(t, 32, (union sigval){0}));
+  SAY_ERR("queue 99", pthread_sigqueue(t, 99, (union sigval){0}));
+  gate_open(&gate);
+  nap(30);
+  SAY_ERR("ended", pthread_kill(t, 0));
+  SAY_ERR("ended", pthread_kill(t, SIGUSR1));
+  SAY_ERR("ended, 65", pthread_kill(t, 65));
+  pthread_join(t, NULL);
+  SAY_ERR("self", pthread_kill(pthread_self(), 0));
+}
+
+static void on_say_sender(int sig, siginfo_t *si, void *uc) {
+  (void)uc;
+  say("signal %d of SIGRTMIN+: value %d, code %d, from us %d", sig - SIGRTMIN, si->si_value.sival_int, si->si_code, si->si_pid == getpid());
+  my_handled++;
+  handled++;
+}
+static void *queue_receiver(void *arg) {
+  block(SIG_BLOCK, SIGRTMIN + 1, SIGRTMIN + 2);
+  gate_pass(&gate);
+  block(SIG_UNBLOCK, SIGRTMIN + 1, SIGRTMIN + 2);
+  UNTIL(my_handled == 6);
+  (void)arg;
+  return (void *)(intptr_t)my_handled;
+}
+static void queue_order(void) {
+  for (int i = 1; i <= 2; i++) {
+    struct sigaction a = {.sa_sigaction = on_say_sender, .sa_flags = SA_SIGINFO};
+    sigfillset(&a.sa_mask);
+    sigaction(SIGRTMIN + i, &a, NULL);
+  }
+  pthread_t t = start(queue_receiver, NULL);
+  gate_await(&gate, 1);
+  for (int i = 0; i < 3; i++) {
+    MUST(pthread_sigqueue(t, SIGRTMIN + 2, (union sigval){.sival_int = 20 + i}) == 0);
+    MUST(pthread_sigqueue(t, SIGRTMIN + 1, (union sigval){.sival_int = 10 + i}) == 0);
+  }
+  gate_open(&gate);
+  say("in the thread %ld, in main %d", (long)join_value(t), my_handled);
+}
+
+static void *raise_in_thread(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  for (int i = 0; i < 5; i++) MUST(raise(SIGUSR1) == 0 && my_handled == i + 1);
+  MUST(pthread_kill(pthread_self(), SIGUSR1) == 0 && my_handled == 6);
+  return (void *)(intptr_t)my_handled;
+}
+static void raised_in_itself(void) {
+  pthread_t t[8];
+  handle(SIGUSR1, on_mine, 0);
+  for (intptr_t i = 0; i < 8; i++) t[i] = start(raise_in_thread, (void *)i);
+  for (int i = 0; i < 8; i++) say("%ld", (long)join_value(t[i]));
+  say("all %d", handled);
+}
+
+/* To the process: who has it open handles it. */
+static void *open_one(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  block(SIG_UNBLOCK, SIGUSR1, 0);
+  ready++;
+  while (!stop) nap(2);
+  return (void *)(intptr_t)my_handled;
+}
+static void process_signal_to_open_thread(void) {
+  pthread_t t[4];
+  handle(SIGUSR1, on_mine, 0);
+  block(SIG_BLOCK, SIGUSR1, 0);
+  for (int i = 0; i < 3; i++) t[i] = start(wait_at_gate, NULL);
+  t[3] = start(open_one, (void *)3);
+  UNTIL(ready == 1);
+  for (int i = 0; i < 5; i++) {
+    kill(getpid(), SIGUSR1);
+    UNTIL(handled == i + 1);
+  }
+  stop = true;
+  gate_open(&gate);
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  say("in the open one %ld, in all %d", (long)join_value(t[3]), handled);
+}
+
+/* --- masks --- */
+
+static void *say_my_mask(void *arg) {
+  sigset_t pending;
+  say_mask((char *)arg);
+  sigpending(&pending);
+  say("pending %d %d", sigismember(&pending, SIGUSR1), sigismember(&pending, SIGUSR2));
+  return NULL;
+}
+static void *mask_at_gate(void *arg) {
+  gate_pass(&gate);
+  return say_my_mask(arg);
+}
+static void *change_and_create(void *arg) {
+  block(SIG_SETMASK, SIGTERM, SIGHUP);
+  in_thread(say_my_mask, "grandchild");
+  block(SIG_UNBLOCK, SIGTERM, 0);
+  return say_my_mask(arg);
+}
+static void mask_inherited(void) {
+  say_my_mask("main");
+  in_thread(say_my_mask, "first");
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  pthread_t t = start(mask_at_gate, "before the change");
+  gate_await(&gate, 1);
+  block(SIG_UNBLOCK, SIGUSR2, 0);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  raise(SIGUSR1); /* pending for main alone */
+  in_thread(say_my_mask, "second");
+  in_thread(change_and_create, "child");
+  say_my_mask("main");
+  sigset_t all, was;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &was);
+  in_thread(say_my_mask, "all");
+  SAY_ERR("how 9", pthread_sigmask(9, &all, NULL));
+  SAY_ERR("get", pthread_sigmask(9, NULL, &was));
+}
+static void mask_by_attribute(void) {
+  pthread_attr_t a;
+  sigset_t s = set_of(SIGUSR2, SIGALRM), got;
+  pthread_t t;
+  pthread_attr_init(&a);
+  say("none %d", pthread_attr_getsigmask_np(&a, &got));
+  SAY_ERR("set", pthread_attr_setsigmask_np(&a, &s));
+  say("some %d", pthread_attr_getsigmask_np(&a, &got));
+  block(SIG_BLOCK, SIGTERM, 0);
+  MUST(pthread_create(&t, &a, say_my_mask, "given") == 0);
+  pthread_join(t, NULL);
+  SAY_ERR("unset", pthread_attr_setsigmask_np(&a, NULL));
+  MUST(pthread_create(&t, &a, say_my_mask, "inherited") == 0);
+  pthread_join(t, NULL);
+  say_mask("main");
+}
+
+static void *leave_mask(void *arg) {
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  raise(SIGUSR1);
+  return arg;
+}
+static void mask_not_left_behind(void) {
+  for (int i = 0; i < 5; i++) in_thread(leave_mask, NULL);
+  for (int i = 0; i < 3; i++) in_thread(say_my_mask, "new");
+}
+
+static void *pending_of_thread(void *arg) {
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  gate_pass(&gate);
+  say_my_mask("thread");
+  block(SIG_UNBLOCK, SIGUSR1, 0);
+  say("handled %d", my_handled);
+  (void)arg;
+  return NULL;
+}
+static void pending_own(void) {
+  handle(SIGUSR1, on_mine, 0);
+  handle(SIGUSR2, on_mine, 0);
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  pthread_t t = start(pending_of_thread, NULL);
+  gate_await(&gate, 1);
+  pthread_kill(t, SIGUSR1); /* the thread's */
+  kill(getpid(), SIGUSR2);  /* everybody's */
+  say_my_mask("main");
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  block(SIG_UNBLOCK, SIGUSR2, 0);
+  say("main handled %d", my_handled);
+}
+
+/* --- waiting for signals --- */
+
+static void *wait_for_signals(void *arg) {
+  sigset_t s;
+  sigfillset(&s);
+  sigdelset(&s, SIGURG);
+  for (int i = 0; i < 6; i++) {
+    int sig = 0;
+    siginfo_t si = {0};
+    if (i % 2)
+      sig = sigwaitinfo(&s, &si);
+    else
+      MUST(sigwait(&s, &sig) == 0);
+    say("got %d%s", sig >= SIGRTMIN ? 100 + sig - SIGRTMIN : sig, i % 2 && si.si_pid != getpid() ? ", from elsewhere" : "");
+    returned++;
+  }
+  return arg;
+}
+static void sigwait_thread(void) {
+  static const int sigs[] = {SIGTERM, SIGUSR1, SIGHUP, SIGCHLD, SIGALRM};
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, NULL);
+  pthread_t t = start(wait_for_signals, NULL), other = start(wait_at_gate, NULL);
+  for (int i = 0; i < 5; i++) {
+    if (i == 4)
+      alarm(1);
+    else if (i == 2)
+      pthread_kill(t, sigs[i]);
+    else
+      kill(getpid(), sigs[i]);
+    UNTIL(returned == i + 1);
+  }
+  kill(getpid(), SIGRTMIN + 3);
+  pthread_join(t, NULL);
+  gate_open(&gate);
+  pthread_join(other, NULL);
+}
+
+static void *wait_usr1(void *arg) {
+  sigset_t s = set_of(SIGUSR1, 0);
+  int sig = 0;
+  ready++;
+  int e = sigwait(&s, &sig);
+  returned++;
+  (void)arg;
+  return (void *)(intptr_t)(e == 0 && sig == SIGUSR1);
+}
+static void sigwait_one_of_many(void) {
+  pthread_t t[4];
+  int good = 0;
+  block(SIG_BLOCK, SIGUSR1, 0);
+  for (int i = 0; i < 4; i++) t[i] = start(wait_usr1, NULL);
+  UNTIL(ready == 4);
+  for (int i = 1; i <= 4; i++) {
+    kill(getpid(), SIGUSR1);
+    UNTIL(returned == i);
+  }
+  for (int i = 0; i < 4; i++) good += (int)join_value(t[i]);
+  say("good %d", good);
+}
+
+static void *wait_in_suspend(void *arg) {
+  sigset_t open_all;
+  sigemptyset(&open_all);
+  block(SIG_BLOCK, SIGUSR1, 0);
+  ready++;
+  for (int i = 0; i < 10; i++) {
+    SAY_CALL("sigsuspend", sigsuspend(&open_all));
+    returned++;
+  }
+  say_mask("after");
+  (void)arg;
+  return (void *)(intptr_t)my_handled;
+}
+static void sigsuspend_thread(void) {
+  handle(SIGUSR1, on_mine, 0);
+  block(SIG_BLOCK, SIGUSR1, 0);
+  pthread_t t = start(wait_in_suspend, NULL);
+  UNTIL(ready == 1);
+  for (int i = 0; i < 10; i++) {
+    pthread_kill(t, SIGUSR1);
+    UNTIL(returned == i + 1);
+  }
+  say("handled %ld", (long)join_value(t));
+}
+
+/* --- interrupted calls --- */
+
+static void *interrupted_read(void *arg) {
+  char c = 0;
+  int *fd = arg;
+  ssize_t n = read(fd[0], &c, 1);
+  int e = errno;
+  returned++;
+  if (n < 0)
+    say("read: %s, handled %d", err(e), my_handled > 0);
+  else
+    say("read: %zd, handled %d", n, my_handled > 0);
+  return NULL;
+}
+static void *interrupted_nap(void *arg) {
+  struct timespec ts = {100, 0}, left = {0, 0};
+  int r = nanosleep(&ts, &left), e = errno;
+  returned++;
+  say("nanosleep: %d %s, some left %d", r, err(e), left.tv_sec > 0 && left.tv_sec < 100);
+  return arg;
+}
+static void *interrupted_sem(void *arg) {
+  int r = sem_wait(&sem), e = errno;
+  returned++;
+  say("sem_wait: %d %s", r, err(e));
+  return arg;
+}
+static void *interrupted_poll(void *arg) {
+  struct pollfd p = {.fd = ((int *)arg)[0], .events = POLLIN};
+  int r = poll(&p, 1, -1), e = errno;
+  returned++;
+  say("poll: %d %s", r, err(e));
+  return NULL;
+}
+static void *interrupted_pause(void *arg) {
+  int r = pause(), e = errno;
+  returned++;
+  say("pause: %d %s", r, err(e));
+  return arg;
+}
+
+/* One of them is told: the others go on. */
+static void interrupt_the_right_one(void) {
+  static void *(*const fns[])(void *) = {interrupted_read, interrupted_nap, interrupted_sem, interrupted_poll, interrupted_pause};
+  pthread_t t[5], other;
+  int two[2];
+  MUST(pipe(fds) == 0 && pipe(two) == 0);
+  sem_init(&sem, 0, 0);
+  handle(SIGUSR1, on_mine, 0);
+  other = start(interrupted_read, two);
+  for (int i = 0; i < 5; i++) {
+    t[i] = start(fns[i], fds);
+    for (int k = 0; returned == i; k++) { /* until it is inside */
+      MUST(k < 5000);
+      pthread_kill(t[i], SIGUSR1);
+      nap(4);
+    }
+    pthread_join(t[i], NULL);
+  }
+  MUST(write(two[1], "x", 1) == 1);
+  pthread_join(other, NULL);
+}
+
+static void restarted(void) {
+  MUST(pipe(fds) == 0);
+  sem_init(&sem, 0, 0);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_t r = start(interrupted_read, fds), s = start(interrupted_sem, NULL);
+  for (int i = 0; i < 10; i++) {
+    pthread_kill(r, SIGUSR1);
+    pthread_kill(s, SIGUSR1);
+    nap(3);
+  }
+  say("returned %d", returned);
+  MUST(write(fds[1], "x", 1) == 1);
+  pthread_join(r, NULL);
+  sem_post(&sem);
+  pthread_join(s, NULL);
+}
+
+static void *locked_through_signals(void *arg) {
+  pthread_mutex_lock(&lock);
+  ready++;
+  pthread_cond_wait(&cond, &lock); /* may wake for no reason, but returns 0 */
+  pthread_mutex_unlock(&lock);
+  return arg;
+}
+/* Mutexes, conditions, joins and barriers know no EINTR. */
+static void *join_through_signals(void *arg) {
+  ready++;
+  int e = pthread_join(*(pthread_t *)arg, NULL);
+  return (void *)(intptr_t)e;
+}
+static void *mutex_through_signals(void *arg) {
+  ready++;
+  int e = pthread_mutex_lock(arg);
+  if (e == 0) pthread_mutex_unlock(arg);
+  return (void *)(intptr_t)e;
+}
+static void not_interrupted(void) {
+  static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+  handle(SIGUSR1, on_mine, 0);
+  pthread_mutex_lock(&held);
+  pthread_t g = start(wait_at_gate, NULL), j = start(join_through_signals, &g), m = start(mutex_through_signals, &held);
+  UNTIL(ready == 2);
+  for (int i = 0; i < 10; i++) {
+    pthread_kill(j, SIGUSR1);
+    pthread_kill(m, SIGUSR1);
+    nap(2);
+  }
+  gate_open(&gate);
+  pthread_mutex_unlock(&held);
+  say("join %s", err((int)join_value(j)));
+  say("lock %s", err((int)join_value(m)));
+  pthread_t c = start(locked_through_signals, NULL);
+  UNTIL(ready == 3);
+  nap(5);
+  pthread_kill(c, SIGUSR1);
+  nap(5);
+  pthread_cond_signal(&cond);
+  pthread_join(c, NULL);
+  say("handled some %d", handled > 0);
+}
+
+/* --- handlers --- */
+
+static void on_busy(int sig) {
+  int e = errno;
+  (void)sig;
+  nap(2);
+  char c;
+  (void)!read(-1, &c, 1);
+  sem_post(&sem);
+  my_handled++;
+  handled++;
+  errno = e;
+}
+static void *compute(void *arg) {
+  double x = 1, step = 1.0 / 3;
+  int bad = 0;
+  ready++;
+  while (!stop) {
+    errno = 77;
+    x = 1;
+    for (int i = 0; i < 3000; i++) x = x * step + 1;
+    bad += x < 1.4999 || x > 1.5001 || errno != 77;
+  }
+  (void)arg;
+  return (void *)(intptr_t)bad;
+}
+static void handlers_block(void) {
+  pthread_t t[4];
+  sem_init(&sem, 0, 0);
+  handle(SIGUSR1, on_busy, SA_RESTART);
+  for (int i = 0; i < 4; i++) t[i] = start(compute, NULL);
+  UNTIL(ready == 4);
+  for (int i = 0; i < 20; i++) {
+    pthread_kill(t[i % 4], SIGUSR1);
+    while (sem_wait(&sem) != 0) {
+    }
+  }
+  stop = true;
+  for (int i = 0; i < 4; i++) say("bad %ld", (long)join_value(t[i]));
+  say("handled %d", handled);
+}
+
+static __thread char *alt_low, *alt_high;
+static void on_alt(int sig) {
+  char here;
+  (void)sig;
+  stack_t now;
+  sigaltstack(NULL, &now);
+  handled_by[my_number] += &here >= alt_low && &here < alt_high && now.ss_flags == SS_ONSTACK;
+  errno = 0;
+  int r = sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+  if (r != -1 || errno != EPERM) say("changed within %d", r);
+  nap(1);
+  handled++;
+}
+static void *use_alt_stack(void *arg) {
+  stack_t now;
+  my_number = (int)(intptr_t)arg;
+  sigaltstack(NULL, &now);
+  int none = now.ss_flags == SS_DISABLE;
+  alt_low = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  MUST(alt_low != MAP_FAILED);
+  alt_high = alt_low + 65536;
+  MUST(sigaltstack(&(stack_t){.ss_sp = alt_low, .ss_size = 65536}, NULL) == 0);
+  gate_pass(&gate);
+  for (int i = 0; i < 4; i++) {
+    raise(SIGUSR1);
+    sched_yield();
+  }
+  return (void *)(intptr_t)none;
+}
+static void alt_stacks(void) {
+  pthread_t t[5];
+  handle(SIGUSR1, on_alt, SA_ONSTACK);
+  for (int round = 0; round < 2; round++) {
+    gate.open = false;
+    gate.arrived = 0;
+    for (intptr_t i = 0; i < 5; i++) t[i] = start(use_alt_stack, (void *)i);
+    gate_await(&gate, 5);
+    gate_open(&gate);
+    for (int i = 0; i < 5; i++) {
+      intptr_t none = join_value(t[i]);
+      say("had none %ld, on its own %d", (long)none, handled_by[i]);
+    }
+  }
+  say("handled %d", handled);
+  SAY_CALL("too small", sigaltstack(&(stack_t){.ss_sp = fds, .ss_size = 100}, NULL));
+  SAY_CALL("flags", sigaltstack(&(stack_t){.ss_sp = fds, .ss_size = 65536, .ss_flags = 77}, NULL));
+}
+
+static sigjmp_buf jumps[8];
+static volatile int *volatile nowhere = (int *)8;
+static void on_jump(int sig) { siglongjmp(jumps[my_number], sig); }
+static void *jump_around(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  volatile int n = 0;
+  jmp_buf plain;
+  for (int i = 0; i < 20; i++) {
+    int v = setjmp(plain);
+    if (v == 0) {
+      sched_yield();
+      longjmp(plain, i + 1);
+    }
+    n += v == i + 1;
+  }
+  for (volatile int i = 0; i < 20; i++) {
+    if (sigsetjmp(jumps[my_number], 1) == 0) {
+      if (i % 2) nap(1);
+      raise(SIGUSR1);
+    } else {
+      n++;
+    }
+  }
+  for (volatile int i = 0; i < 5; i++) {
+    if (sigsetjmp(jumps[my_number], 1) == 0)
+      *nowhere = 1;
+    else
+      n++;
+  }
+  say_mask("after");
+  return (void *)(intptr_t)n;
+}
+static void jumps_in_threads(void) {
+  pthread_t t[4];
+  handle(SIGUSR1, on_jump, 0);
+  handle(SIGSEGV, on_jump, 0);
+  for (intptr_t i = 0; i < 4; i++) t[i] = start(jump_around, (void *)i);
+  for (int i = 0; i < 4; i++) {
+    intptr_t n = join_value(t[i]);
+    if (n != 45) say("%ld", (long)n);
+  }
+}
+
+/* A program's own coroutines, inside of a thread. */
+static __thread ucontext_t outside, inside;
+static __thread int switches;
+static void coroutine(void) {
+  for (int i = 0; i < 10; i++) {
+    switches++;
+    nap(i % 3 == 0);
+    swapcontext(&inside, &outside);
+  }
+}
+static void *run_coroutine(void *arg) {
+  size_t size = 64 << 10;
+  char *stack = malloc(size);
+  MUST(stack);
+  getcontext(&inside);
+  inside.uc_stack.ss_sp = stack;
+  inside.uc_stack.ss_size = size;
+  inside.uc_link = &outside;
+  makecontext(&inside, coroutine, 0);
+  for (int i = 0; i < 11; i++) {
+    swapcontext(&outside, &inside);
+    sched_yield();
+  }
+  free(stack);
+  (void)arg;
+  return (void *)(intptr_t)switches;
+}
+static void contexts(void) {
+  pthread_t t[4];
+  for (int i = 0; i < 4; i++) t[i] = start(run_coroutine, NULL);
+  for (int i = 0; i < 4; i++) say("%ld", (long)join_value(t[i]));
+}
+
+/* --- timers --- */
+
+static void on_notify(union sigval v) { handled += v.sival_int; }
+static void timer_threads(void) {
+  struct sigevent ev = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = on_notify, .sigev_value.sival_int = 1};
+  struct itimerspec in = {.it_value.tv_nsec = 5000000, .it_interval.tv_nsec = 5000000};
+  timer_t t;
+  SAY_CALL("create", timer_create(CLOCK_MONOTONIC, &ev, &t));
+  SAY_CALL("set", timer_settime(t, 0, &in, NULL));
+  UNTIL(handled >= 5);
+  SAY_CALL("delete", timer_delete(t));
+  say("some");
+}
+
+static void *timed_thread(void *arg) {
+  struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+  ev._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+  struct itimerspec in = {.it_value.tv_nsec = 5000000, .it_interval.tv_nsec = 5000000};
+  timer_t t;
+  MUST(timer_create(CLOCK_MONOTONIC, &ev, &t) == 0 && timer_settime(t, 0, &in, NULL) == 0);
+  while (my_handled < 5) nap(2);
+  timer_delete(t);
+  (void)arg;
+  return (void *)(intptr_t)(my_handled >= 5);
+}
+static void timer_to_thread(void) {
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_t a = start(timed_thread, NULL), b = start(timed_thread, NULL);
+  say("%ld %ld", (long)join_value(a), (long)join_value(b));
+  say("main's %d", my_handled);
+}
+
+static void mq_thread(void) {
+  char name[64];
+  struct mq_attr at = {.mq_maxmsg = 2, .mq_msgsize = 16};
+  snprintf(name, sizeof name, "/rationtest-%d", getpid());
+  mqd_t q = mq_open(name, O_RDWR | O_CREAT, 0600, &at);
+  MUST(q != (mqd_t)-1);
+  mq_unlink(name);
+  struct sigevent ev = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = on_notify, .sigev_value.sival_int = 3};
+  SAY_CALL("notify", mq_notify(q, &ev));
+  SAY_CALL("send", mq_send(q, "x", 1, 0));
+  UNTIL(handled == 3);
+  say("told");
+}
+
+static void *spin_until_told(void *arg) {
+  for (volatile unsigned long n = 0; handled < 3; n++) {
+  }
+  return arg;
+}
+static void cpu_timers(void) {
+  static const int which[] = {ITIMER_PROF, ITIMER_VIRTUAL, ITIMER_REAL}, sigs[] = {SIGPROF, SIGVTALRM, SIGALRM};
+  for (int i = 0; i < 3; i++) {
+    struct itimerval in = {{0, 5000}, {0, 5000}}, none = {{0, 0}, {0, 0}};
+    handled = 0;
+    handle(sigs[i], on_mine, SA_RESTART);
+    SAY_CALL("set", setitimer(which[i], &in, NULL));
+    pthread_t t = start(spin_until_told, NULL);
+    pthread_join(t, NULL);
+    SAY_CALL("unset", setitimer(which[i], &none, NULL));
+    say("came");
+  }
+}
+
+const struct check signal_checks[] = {
+    CHECK(kill_each),
+    CHECK(kill_errors),
+    CHECK(queue_order),
+    CHECK(raised_in_itself),
+    CHECK(process_signal_to_open_thread),
+    CHECK(mask_inherited),
+    CHECK(mask_by_attribute),
+    CHECK(mask_not_left_behind),
+    CHECK(pending_own),
+    CHECK(sigwait_thread),
+    CHECK(sigwait_one_of_many),
+    CHECK(sigsuspend_thread),
+    CHECK(interrupt_the_right_one),
+    CHECK(restarted),
+    CHECK(not_interrupted),
+    CHECK(handlers_block),
+    CHECK(alt_stacks),
+    CHECK(jumps_in_threads),
+    CHECK(contexts),
+    CHECK(timer_threads),
+    CHECK(timer_to_thread),
+    CHECK(mq_thread),
+    CHECK(cpu_timers),
+    CHECKS_END,
+};
