@@ -175,6 +175,8 @@ static inline void light_wear(struct carrier *c, const struct g *from, const str
 }
 /* g, filled in with its thread pointer, begins fn(arg) below `top`, and ends by light_thread_end. */
 void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg);
+/* What the program thinks that the calling G blocks: what it begins (a thread, a program) is to have that, and not what its carrier blocks. */
+uint64_t light_mask(void);
 /* Calls fn for every light and thread G that there ever was a stack for (also dead ones, by status), until it says false. */
 void light_each(bool (*fn)(struct g *g, void *arg), void *arg);
 /* Returns only where the caller is no carrier's G: in the child of a fork. */

@@ -300,16 +300,17 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
    * leave behind as mask is what the thread goes on with, as it would have been there (foreign_urg blocks SIGURG so).
    */
   ucontext_t *uc = uctx;
+  const uint64_t cancel = (uint64_t)1 << (32 - 1); /* glibc's: it would unwind out of here, with the lock */
   uint64_t mask, handler_mask = 0;
   __builtin_memcpy(&mask, &uc->uc_sigmask, sizeof mask);
   bool first = true;
   do {
     rt_enter(m);
-    if (first) handler_mask = sys_sigmask(mask);
+    if (first) handler_mask = sys_sigmask(mask | cancel);
     first = false;
     settle(m, WAIT_PREEMPTED);
   } while (m_has_news(m->slot));
-  mask = sys_sigmask(handler_mask);
+  mask = sys_sigmask(handler_mask) & ~(cancel & ~mask);
   __builtin_memcpy(&uc->uc_sigmask, &mask, sizeof mask);
   return true;
 }

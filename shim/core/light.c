@@ -445,6 +445,15 @@ void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg) {
   ready_from_outside(g);
 }
 
+/* shim/free's: changes *mask to a thread G's own, if the caller is one. */
+void free_paper_mask(uint64_t *mask) __attribute__((weak));
+
+uint64_t light_mask(void) {
+  uint64_t mask = light.mask;
+  if (free_paper_mask) free_paper_mask(&mask);
+  return mask;
+}
+
 /* shim/free's */
 void free_threads_each(bool (*fn)(struct g *g, void *arg), void *arg) __attribute__((weak));
 
@@ -565,7 +574,7 @@ int ration_start(void) { return light_start(); }
 void light_fork_child(struct m *m) {
   atomic_store_explicit(&light.births, 0, memory_order_relaxed);
   if (!light.started) return;
-  uint64_t mask = light.mask;
+  uint64_t mask = light_mask();
   bool carried = carrier_self != NULL;
   if (m) m->carrier = NULL;
   carrier_self = NULL;

@@ -205,13 +205,22 @@ void identity_real_tid(struct identity *id, bool real) { *word_at(id->self, tid_
 
 /* --- another life --- */
 
+/* What compilers call for a thread-local variable of a library: ABI of ELF TLS. */
+struct tls_index {
+  unsigned long module, offset;
+};
+extern void *__tls_get_addr(struct tls_index *ti);
+#define TLS_DTV_OFFSET 0ul /* x86-64, aarch64 */
+
 static int fresh_tls(struct dl_phdr_info *info, size_t size, void *arg) {
   (void)size;
   (void)arg;
-  char *data = info->dlpi_tls_data;
-  if (!data) return 0;
+  if (info->dlpi_tls_modid == 0) return 0;
   for (int i = 0; i < 3; i++)
     if (info->dlpi_tls_modid == kept_modules[i]) return 0;
+  /* Null: of a module that was loaded since this identity last asked.  Its block may be a static one, with values of the life before. */
+  char *data = info->dlpi_tls_data;
+  if (!data) data = __tls_get_addr(&(struct tls_index){info->dlpi_tls_modid, TLS_DTV_OFFSET});
   for (int i = 0; i < info->dlpi_phnum; i++) {
     const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
     if (ph->p_type != PT_TLS) continue;
@@ -226,7 +235,6 @@ void identity_refresh(struct identity *id) {
     id->worn = true;
     return;
   }
-  atomic_store_explicit(identity_cancel_word(id), 0, memory_order_relaxed);
   dl_iterate_phdr(fresh_tls, NULL);
   uselocale(LC_GLOBAL_LOCALE);
   errno = 0;

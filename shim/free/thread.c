@@ -242,14 +242,22 @@ void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old) 
   if (t->born_mask & ~t->mask) free_wire(FREE_WIRE_SIGNALS);
 }
 
-static void take_mask(struct thread *t) {
-  struct thread *self = thread_self();
-  if (self && !self->lent)
-    t->mask = self->mask;
-  else
-    raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&t->mask, sizeof t->mask);
+static void take_mask(struct thread *t, const struct thread_attr *a) {
+  sigset_t set;
+  t->mask = a->mask;
+  if (!a->has_mask) {
+    pthread_sigmask(SIG_BLOCK, NULL, &set); /* the preload's, which knows what the program thinks: of SIGURG, and of a thread G's */
+    memcpy(&t->mask, &set, sizeof t->mask);
+  }
   t->mask &= ~NEVER_BLOCKED;
   t->born_mask = t->mask;
+}
+
+/* light.c knows it by name. */
+void free_paper_mask(uint64_t *mask);
+void free_paper_mask(uint64_t *mask) {
+  struct thread *self = thread_self();
+  if (self && !self->lent) *mask = self->mask;
 }
 
 bool thread_wire(struct thread *t) {
@@ -356,8 +364,9 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   t->life = a->detached ? LIFE_DETACHED : LIFE_JOINABLE;
   t->g.tp = t->id.tp;
   take_name(t);
-  take_mask(t);
+  take_mask(t, a);
   t->lent = NULL;
+  atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
   light_go_thread(&t->g, t->id.top, thread_main, t);
@@ -394,7 +403,7 @@ static int take_result(struct thread *t, struct lot *lot, void **result) {
 int thread_tryjoin(struct thread *t, void **result) {
   struct lot *lot = lot_lock(&t->life);
   if (t->life == LIFE_ENDED) return take_result(t, lot, result);
-  int r = t->life == LIFE_JOINABLE ? EBUSY : EINVAL;
+  int r = t->life == LIFE_SPARE ? ESRCH : EBUSY; /* also of a detached one, as glibc's */
   lot_unlock(lot);
   return r;
 }
@@ -432,9 +441,12 @@ int thread_detach(struct thread *t) {
   return was == LIFE_JOINABLE || was == LIFE_ENDED ? 0 : EINVAL;
 }
 
-void thread_attr_fill(struct thread *t, pthread_attr_t *attr) {
-  pthread_attr_setguardsize(attr, t->id.guard);
-  if (t->life == LIFE_DETACHED) pthread_attr_setdetachstate(attr, PTHREAD_CREATE_DETACHED);
+int thread_getattr(struct thread *t, pthread_attr_t *attr) {
+  int r = pthread_attr_init(attr);
+  if (r == 0) r = pthread_attr_setstack(attr, t->id.map + t->id.guard, t->id.bytes - t->id.guard);
+  if (r == 0) r = pthread_attr_setguardsize(attr, t->id.guard);
+  if (r == 0 && t->life == LIFE_DETACHED) r = pthread_attr_setdetachstate(attr, PTHREAD_CREATE_DETACHED);
+  return r;
 }
 
 void thread_set_name(struct thread *t, const char *name) {
@@ -458,12 +470,19 @@ void thread_cancel_state(struct thread *self) {
   self->g.io_ctx = self->lent || word & (IDENTITY_CANCEL_OFF | IDENTITY_EXITING) ? NULL : self->cancel;
 }
 
-int thread_cancel(struct thread *t, int (*real)(pthread_t)) {
-  uint32_t was = atomic_load_explicit(identity_cancel_word(&t->id), memory_order_relaxed);
-  if (t->life == LIFE_ENDED || (was & IDENTITY_EXITING)) return 0;
-  int r = real(t->id.self); /* marks it; sends nothing where the type is deferred */
-  if (r == 0 && !(was & IDENTITY_CANCEL_OFF)) ration_context_cancel(t->cancel);
-  return r;
+/*
+ * The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal then.  Its signal is not
+ * for us: it would have to hit a kernel thread while that has this very identity on.
+ */
+int thread_cancel(struct thread *t) {
+  _Atomic uint32_t *word = identity_cancel_word(&t->id);
+  if (t->life == LIFE_ENDED || (atomic_load_explicit(word, memory_order_relaxed) & IDENTITY_EXITING)) return 0;
+  uint32_t was =
+      atomic_fetch_or_explicit(word, IDENTITY_CANCELING | IDENTITY_CANCELED, memory_order_seq_cst); /* pairs with thread_cancel_state */
+  if (was & IDENTITY_CANCEL_OFF) return 0;
+  if (t == thread_self() && (was & IDENTITY_CANCEL_ASYNC)) free_testcancel();
+  ration_context_cancel(t->cancel);
+  return 0;
 }
 
 struct ration_context *thread_cancel_context(struct thread *t) {

@@ -31,6 +31,8 @@ bool thread_g_init(identity_create_fn *create);
 struct thread_attr {
   size_t stack, guard;
   bool detached;
+  bool has_mask; /* the attributes have one, which is set by who calls thread_attr_of */
+  uint64_t mask;
 };
 /* What pthread_create is to make of attr (null: the defaults).  False: only a thread of the kernel's can be that (a stack of the program's, a policy, an affinity). */
 bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a);
@@ -43,8 +45,8 @@ int thread_tryjoin(struct thread *t, void **result);
 int thread_detach(struct thread *t);
 /* The result of the calling thread G, which is about to unwind. */
 void thread_exits(void *result);
-/* As pthread_cancel; real: glibc's. */
-int thread_cancel(struct thread *t, int (*real)(pthread_t));
+/* As pthread_cancel; one that computes with cancellation asynchronous ends at its next cancellation point. */
+int thread_cancel(struct thread *t);
 /* The calling thread G has enabled or disabled its cancellation. */
 void thread_cancel_state(struct thread *self);
 /* A thread of the kernel's, maybe the process's first, is about to unwind: when the last of all has ended the process exits. */
@@ -52,8 +54,8 @@ void thread_main_exits(void);
 /* At most 15 characters; name has 16. */
 void thread_set_name(struct thread *t, const char *name);
 void thread_get_name(struct thread *t, char *name);
-/* As pthread_getattr_np has it, after glibc has filled in what it knows. */
-void thread_attr_fill(struct thread *t, pthread_attr_t *attr);
+/* As pthread_getattr_np. */
+int thread_getattr(struct thread *t, pthread_attr_t *attr);
 
 /* pthread_key_create and pthread_key_delete tell of keys: a thread G's are destroyed by us. */
 void thread_key_made(pthread_key_t key, void (*destroy)(void *));

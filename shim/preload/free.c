@@ -60,7 +60,7 @@ EXPORT void thrd_exit(int result) { pthread_exit((void *)(intptr_t)result); }
 
 EXPORT int pthread_cancel(pthread_t t) {
   struct thread *th = free_thread(t);
-  return th ? thread_cancel(th, REAL(pthread_cancel)) : REAL(pthread_cancel)(t);
+  return th ? thread_cancel(th) : REAL(pthread_cancel)(t);
 }
 
 EXPORT int pthread_setcancelstate(int state, int *old) {
@@ -98,10 +98,8 @@ EXPORT void tss_delete(tss_t key) {
 /* --- attributes --- */
 
 EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr) {
-  int r = REAL(pthread_getattr_np)(t, attr);
-  struct thread *th = r == 0 ? free_thread(t) : NULL;
-  if (th) thread_attr_fill(th, attr);
-  return r;
+  struct thread *th = free_thread(t);
+  return th ? thread_getattr(th, attr) : REAL(pthread_getattr_np)(t, attr);
 }
 
 EXPORT int pthread_setname_np(pthread_t t, const char *name) {

@@ -51,7 +51,7 @@ static bool parks(const sigset_t *mask, const struct timespec *timeout) {
   uint64_t w = 0;
   if (!light_running() || is_none(timeout) || (timeout && !call_valid(timeout))) return false;
   if (mask) memcpy(&w, mask, sizeof w);
-  return !mask || (light.mask & ~w) == 0;
+  return !mask || (light_mask() & ~w) == 0;
 }
 
 /* A call with the mask `real`, which stands for the program's `mask`.  All of it is the thread's: inside of the bracket, where there is one. */

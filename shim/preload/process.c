@@ -23,6 +23,8 @@
  *
  * Not wrapped: _exit, quick_exit, abort: the daemon sees the hang-up.
  */
+#include "free/free.h"
+#include "free/thread.h"
 #include "preload/process.h"
 #include "preload/thread.h"
 #include "preload/call.h"
@@ -183,7 +185,7 @@ unsigned process_exec_begin(void) {
   unsigned what = 0;
   if (signal_carriers_mask()) {
     what = EXEC_MASK;
-    sys_sigmask(light.mask);
+    sys_sigmask(light_mask());
   }
   what |= signal_exec_begin();
   if (process_in_vfork_child()) return what;
@@ -265,7 +267,8 @@ static const posix_spawnattr_t *spawn_attr(const posix_spawnattr_t *attr, posix_
   }
   if (flags & POSIX_SPAWN_SETSIGMASK) return attr;
   sigemptyset(&mask);
-  memcpy(&mask, &light.mask, sizeof light.mask);
+  uint64_t word = light_mask();
+  memcpy(&mask, &word, sizeof word);
   posix_spawnattr_setsigmask(ours, &mask);
   posix_spawnattr_setflags(ours, (short)(flags | POSIX_SPAWN_SETSIGMASK));
   return ours;
@@ -406,6 +409,9 @@ EXPORT int prctl(int option, ...) {
   unsigned long a = va_arg(ap, unsigned long), b = va_arg(ap, unsigned long), c = va_arg(ap, unsigned long), d = va_arg(ap, unsigned long);
   va_end(ap);
   process_before_prctl(option);
+  struct thread *self = free_mode ? thread_self() : NULL;
+  if (self && option == PR_SET_NAME) thread_set_name(self, (const char *)a);
+  if (self && option == PR_GET_NAME) return thread_get_name(self, (char *)a), 0;
   return REAL(prctl)(option, a, b, c, d);
 }
 

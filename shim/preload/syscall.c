@@ -187,6 +187,7 @@ static long special(long nr, const struct args *x) {
     y.a[2] = (long)mask;
     return PASS(nr, &y);
   }
+  if (nr == SYS_gettid) return gettid();
   if (nr == SYS_sched_yield) return gate_yield() ? 0 : PASS(nr, x);
   if (is_fork(nr, x)) return fork_by(nr, x);
   before(nr, x);

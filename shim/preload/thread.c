@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <threads.h>
 #include "client/env.h"
@@ -35,7 +36,8 @@ struct birth {
   void *arg;
   struct m *m;
   struct fair fair;
-  bool by_g; /* it would inherit a carrier's mask */
+  bool by_g; /* it would inherit a carrier's mask, and is to have this: */
+  uint64_t mask;
 };
 
 static struct lock births_lock; /* guards free_births */
@@ -99,7 +101,7 @@ static void at_end(void *value) {
 static struct birth come_alive(struct birth *given) {
   struct birth b = *given;
   birth_put(given);
-  if (b.by_g) sys_sigmask(light.mask);
+  if (b.by_g) sys_sigmask(b.mask);
   signal_born();
   if (have_key) pthread_setspecific(end_key, (void *)1);
   m_start(b.m, &b.fair);
@@ -129,6 +131,7 @@ static struct birth *birth_make(void) {
   atomic_fetch_add_explicit(&light.births, 1, memory_order_relaxed); /* a G that parks after this takes it along */
   b->fair = (struct fair){0};
   b->by_g = false;
+  b->mask = light_mask();
   if (m_self) {
     sched_lock();
     sched_charge(m_self, sched_hooks.now());
@@ -145,14 +148,18 @@ static void birth_undo(struct birth *b) {
 }
 
 /* The attributes name a mask for the thread (glibc 2.32). */
-static bool has_mask(const pthread_attr_t *attr) {
+static bool has_mask(const pthread_attr_t *attr, uint64_t *mask) {
   sigset_t set;
-  return attr && REAL_HAS(pthread_attr_getsigmask_np) && REAL(pthread_attr_getsigmask_np)(attr, &set) == 0;
+  if (!attr || !REAL_HAS(pthread_attr_getsigmask_np) || REAL(pthread_attr_getsigmask_np)(attr, &set) != 0) return false;
+  memcpy(mask, &set, sizeof *mask);
+  return true;
 }
 
-/* In free mode, unless it is for ourselves or can only be a thread of the kernel's.  Null: so it is. */
+/* In free mode, unless it is for ourselves or can only be a thread of the kernel's (one that inherits a policy or affinity, too). */
 static bool as_thread_g(const pthread_attr_t *attr, void *(*fn)(void *), struct thread_attr *a) {
-  return __builtin_expect(free_mode, 0) && fn != carrier_main && thread_attr_of(attr, a);
+  if (!__builtin_expect(free_mode, 0) || fn == carrier_main || free_wired(FREE_WIRE_SCHED) || !thread_attr_of(attr, a)) return false;
+  a->has_mask = has_mask(attr, &a->mask);
+  return true;
 }
 
 EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
@@ -162,7 +169,8 @@ EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
   b->fn = fn;
   b->arg = arg;
-  b->by_g = signal_carriers_mask() && !has_mask(attr);
+  uint64_t own;
+  b->by_g = signal_carriers_mask() && !has_mask(attr, &own);
   bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
   signal_spawn_end(opened);
