@@ -45,32 +45,32 @@ extern const char *self_path;
 /* Where threads gather until they are let go. */
 struct gate {
   pthread_mutex_t lock;
-  pthread_cond_t changed;
+  pthread_cond_t opened, came;
   int arrived;
   bool open;
 };
 #define GATE_CLOSED \
-  { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false }
+  { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false }
 
 static inline void gate_pass(struct gate *g) {
   pthread_mutex_lock(&g->lock);
   g->arrived++;
-  pthread_cond_broadcast(&g->changed);
-  while (!g->open) pthread_cond_wait(&g->changed, &g->lock);
+  pthread_cond_broadcast(&g->came);
+  while (!g->open) pthread_cond_wait(&g->opened, &g->lock);
   pthread_mutex_unlock(&g->lock);
 }
 
 /* Until n have come to it. */
 static inline void gate_await(struct gate *g, int n) {
   pthread_mutex_lock(&g->lock);
-  while (g->arrived < n) pthread_cond_wait(&g->changed, &g->lock);
+  while (g->arrived < n) pthread_cond_wait(&g->came, &g->lock);
   pthread_mutex_unlock(&g->lock);
 }
 
 static inline void gate_open(struct gate *g) {
   pthread_mutex_lock(&g->lock);
   g->open = true;
-  pthread_cond_broadcast(&g->changed);
+  pthread_cond_broadcast(&g->opened);
   pthread_mutex_unlock(&g->lock);
 }
 

@@ -40,6 +40,19 @@ static void join_many_at_once(void) {
   say("sum %ld", (long)sum);
 }
 
+static void join_hundreds_at_once(void) {
+  static pthread_t t[500];
+  intptr_t sum = 0;
+  pthread_attr_t a;
+  pthread_attr_init(&a);
+  pthread_attr_setstacksize(&a, 64 << 10);
+  for (intptr_t i = 0; i < 500; i++) MUST(pthread_create(&t[i], &a, square, (void *)i) == 0);
+  gate_await(&gate, 500);
+  gate_open(&gate);
+  for (int i = 0; i < 500; i++) sum += join_value(t[i]);
+  say("sum %ld", (long)sum);
+}
+
 static void join_one_after_the_other(void) {
   intptr_t sum = 0;
   for (intptr_t i = 0; i < 1500; i++) sum += in_thread(echo, (void *)i);
@@ -573,6 +586,7 @@ static void sched_inherited(void) {
 const struct check life_checks[] = {
     CHECK(join_values),
     CHECK(join_many_at_once),
+    CHECK(join_hundreds_at_once),
     CHECK(join_one_after_the_other),
     CHECK(nested),
     CHECK(tree),
