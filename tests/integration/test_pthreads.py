@@ -26,4 +26,4 @@ if os.environ.get("RATION_TEST_FREE") == "1":
     WAYS["free1"] = (dict(ALONE, RATION_THREADS="free", RATION_MAXPROCS="1"), {})
 
 if __name__ == "__main__":
-    sys.exit(Conformance("pthreads", WAYS, "PTHREADS_", seconds=30, jobs=4).main())
+    sys.exit(Conformance("pthreads", WAYS, "PTHREADS_", seconds=int(os.environ.get("PTHREADS_SECONDS", "30")), jobs=4).main())
