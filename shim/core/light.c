@@ -573,7 +573,10 @@ int ration_start(void) { return light_start(); }
  */
 void light_fork_child(struct m *m) {
   atomic_store_explicit(&light.births, 0, memory_order_relaxed);
-  if (!light.started) return;
+  if (!light.started) {
+    if (sync_fork_child) sync_fork_child(); /* pthread objects are in it too, with or without carriers */
+    return;
+  }
   uint64_t mask = light_mask();
   bool carried = carrier_self != NULL;
   if (m) m->carrier = NULL;

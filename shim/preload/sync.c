@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Locks, conditions, semaphores.  Each lock is first tried by the try
+ * Mutexes, conditions, barriers, once; joins are in join.c, readers-writer locks are in rwlock.c, semaphores in sem.c.  Each lock is first tried by the try
  * form of the same function: where that succeeds or fails for a reason of its own (EOWNERDEAD, EAGAIN,
  * EINVAL, ENOTRECOVERABLE), the lock form would have returned the same, for every type, protocol and
  * robustness of glibc's.  Only EBUSY says that the lock form would block, or
@@ -9,12 +9,14 @@
  * A condition wait blocks for sure.  When it returns the mutex is held and the
  * thread may wait for a P with it, as a preempted thread may without us.
  *
- * Left alone: spin locks (they are tried in user mode), pthread_once, the locks inside libc (BPF sees them).
+ * What does not block is here for free mode only (sync.h): a branch and a tail call otherwise.
+ *
+ * Left alone: spin locks (they are tried in user mode), the locks inside libc (BPF sees them); what only initialises or destroys, but for mutexes,
+ * whose destroy knows whether they are locked.
  */
-#include "preload/call.h"
+#include "preload/sync.h"
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <sys/single_threaded.h>
 #include <threads.h>
 
@@ -23,145 +25,198 @@
   X(int, pthread_mutex_trylock, (pthread_mutex_t *))                                                        \
   X(int, pthread_mutex_timedlock, (pthread_mutex_t *, const struct timespec *))                             \
   X(int, pthread_mutex_clocklock, (pthread_mutex_t *, clockid_t, const struct timespec *))                  \
+  X(int, pthread_mutex_unlock, (pthread_mutex_t *))                                                         \
+  X(int, pthread_mutex_destroy, (pthread_mutex_t *))                                                        \
   X(int, pthread_cond_wait, (pthread_cond_t *, pthread_mutex_t *))                                          \
   X(int, pthread_cond_timedwait, (pthread_cond_t *, pthread_mutex_t *, const struct timespec *))            \
   X(int, pthread_cond_clockwait, (pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *)) \
-  X(int, pthread_rwlock_rdlock, (pthread_rwlock_t *))                                                       \
-  X(int, pthread_rwlock_tryrdlock, (pthread_rwlock_t *))                                                    \
-  X(int, pthread_rwlock_timedrdlock, (pthread_rwlock_t *, const struct timespec *))                         \
-  X(int, pthread_rwlock_clockrdlock, (pthread_rwlock_t *, clockid_t, const struct timespec *))              \
-  X(int, pthread_rwlock_wrlock, (pthread_rwlock_t *))                                                       \
-  X(int, pthread_rwlock_trywrlock, (pthread_rwlock_t *))                                                    \
-  X(int, pthread_rwlock_timedwrlock, (pthread_rwlock_t *, const struct timespec *))                         \
-  X(int, pthread_rwlock_clockwrlock, (pthread_rwlock_t *, clockid_t, const struct timespec *))              \
+  X(int, pthread_cond_signal, (pthread_cond_t *))                                                           \
+  X(int, pthread_cond_broadcast, (pthread_cond_t *))                                                        \
   X(int, pthread_barrier_wait, (pthread_barrier_t *))                                                       \
-  X(int, sem_wait, (sem_t *))                                                                               \
-  X(int, sem_trywait, (sem_t *))                                                                            \
-  X(int, sem_timedwait, (sem_t *, const struct timespec *))                                                 \
-  X(int, sem_clockwait, (sem_t *, clockid_t, const struct timespec *))                                      \
+  X(int, pthread_once, (pthread_once_t *, void (*)(void)))                                                  \
   X(int, mtx_lock, (mtx_t *))                                                                               \
   X(int, mtx_trylock, (mtx_t *))                                                                            \
   X(int, mtx_timedlock, (mtx_t *, const struct timespec *))                                                 \
+  X(int, mtx_unlock, (mtx_t *))                                                                             \
   X(int, cnd_wait, (cnd_t *, mtx_t *))                                                                      \
-  X(int, cnd_timedwait, (cnd_t *, mtx_t *, const struct timespec *))
+  X(int, cnd_timedwait, (cnd_t *, mtx_t *, const struct timespec *))                                        \
+  X(int, cnd_signal, (cnd_t *))                                                                             \
+  X(int, cnd_broadcast, (cnd_t *))                                                                          \
+  X(void, call_once, (once_flag *, void (*)(void)))
 REAL_DEFINE(REAL_SYNC)
 
-/* Tries first; if the try says `busy`, gives the P away and makes the call. */
-#define TRY_OR_WAIT(why, busy, try, call)                                                \
-  ({                                                                                     \
-    int tried_ = (try);                                                                  \
-    __builtin_expect(tried_ != (busy), 1) ? tried_ : CALL_ONCE_BLOCKING(int, why, call); \
-  })
-
-#define MUTEX(m, call) TRY_OR_WAIT(WAIT_MUTEX, EBUSY, REAL(pthread_mutex_trylock)(m), call)
-#define RDLOCK(rw, call) TRY_OR_WAIT(WAIT_RWLOCK, EBUSY, REAL(pthread_rwlock_tryrdlock)(rw), call)
-#define WRLOCK(rw, call) TRY_OR_WAIT(WAIT_RWLOCK, EBUSY, REAL(pthread_rwlock_trywrlock)(rw), call)
+/* A robust mutex is not tried first: glibc's try (2.36) of one that is not recoverable says so, and keeps its lock word. */
+#define MUTEX(m, call)                                                 \
+  ((m)->__data.__kind & 16 ? CALL_ONCE_BLOCKING(int, WAIT_MUTEX, call) \
+                           : TRY_OR_WAIT(WAIT_MUTEX, EBUSY, REAL(pthread_mutex_trylock)(m), call))
 
 /* --- mutexes --- */
 
+/* As OURS.  Of the kernel's, those that know their owner by its tid want one of the kernel's. */
+static inline bool mutex_ours(const pthread_mutex_t *m) {
+  if (!__builtin_expect(free_mode, 0)) return false;
+  if (!free_mutex_is_kernels(m)) return true;
+  if (m->__data.__kind & (0x70 | PTHREAD_MUTEX_RECURSIVE | PTHREAD_MUTEX_ERRORCHECK)) free_wire(FREE_WIRE_OBJECT);
+  return false;
+}
+
 /* With one thread glibc's lock does without an atomic operation, its trylock does not; and nobody is there to give a P to. */
 EXPORT int pthread_mutex_lock(pthread_mutex_t *m) {
+  if (mutex_ours(m)) return free_mutex_lock(m);
   if (__libc_single_threaded) return CALL_ONCE(int, REAL(pthread_mutex_lock)(m));
   return MUTEX(m, REAL(pthread_mutex_lock)(m));
 }
 int __pthread_mutex_lock(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_lock);
 
+EXPORT int pthread_mutex_trylock(pthread_mutex_t *m) {
+  if (mutex_ours(m)) return free_mutex_trylock(m);
+  return REAL(pthread_mutex_trylock)(m);
+}
+int __pthread_mutex_trylock(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_trylock);
+
 EXPORT int pthread_mutex_timedlock(pthread_mutex_t *restrict m, const struct timespec *restrict until) {
+  if (mutex_ours(m)) return free_mutex_timed(m, CLOCK_REALTIME, until);
   return MUTEX(m, REAL(pthread_mutex_timedlock)(m, until));
 }
 
 EXPORT int pthread_mutex_clocklock(pthread_mutex_t *restrict m, clockid_t clock, const struct timespec *restrict until) {
+  if (mutex_ours(m)) return free_mutex_timed(m, clock, until);
   if (clock != CLOCK_MONOTONIC && clock != CLOCK_REALTIME) return REAL(pthread_mutex_clocklock)(m, clock, until);
   return MUTEX(m, REAL(pthread_mutex_clocklock)(m, clock, until));
 }
 
-/* --- conditions and barriers --- */
+EXPORT int pthread_mutex_unlock(pthread_mutex_t *m) {
+  if (OURS(free_mutex_is_kernels(m))) return free_mutex_unlock(m);
+  return REAL(pthread_mutex_unlock)(m);
+}
+int __pthread_mutex_unlock(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_unlock);
+
+EXPORT int pthread_mutex_destroy(pthread_mutex_t *m) {
+  if (OURS(free_mutex_is_kernels(m))) return free_mutex_destroy(m);
+  return REAL(pthread_mutex_destroy)(m);
+}
+int __pthread_mutex_destroy(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_destroy);
+
+/* --- conditions --- */
+
+/* Glibc's wait would unlock the mutex in its own way. */
+#define CANNOT_WAIT(m) OURS(free_mutex_is_kernels(m))
+
+BRACKET int cond_wait(pthread_cond_t *c, pthread_mutex_t *m) { return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_wait)(c, m)); }
+BRACKET int cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until) {
+  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_timedwait)(c, m, until));
+}
+BRACKET int cond_clockwait(pthread_cond_t *c, pthread_mutex_t *m, clockid_t clock, const struct timespec *until) {
+  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_clockwait)(c, m, clock, until));
+}
 
 EXPORT int pthread_cond_wait(pthread_cond_t *restrict c, pthread_mutex_t *restrict m) {
-  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_wait)(c, m));
+  if (OURS(free_cond_is_kernels(c))) return free_cond_wait(c, m);
+  if (CANNOT_WAIT(m)) return free_cond_poll(m, CLOCK_REALTIME, NULL);
+  return cond_wait(c, m);
 }
 
 EXPORT int pthread_cond_timedwait(pthread_cond_t *restrict c, pthread_mutex_t *restrict m, const struct timespec *restrict until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_timedwait)(c, m, until));
+  if (OURS(free_cond_is_kernels(c))) return free_cond_timed(c, m, until);
+  if (CANNOT_WAIT(m)) return free_cond_poll(m, free_cond_clock_of(c), until);
+  return cond_timedwait(c, m, until);
 }
 
 EXPORT int pthread_cond_clockwait(pthread_cond_t *restrict c, pthread_mutex_t *restrict m, clockid_t clock,
                                   const struct timespec *restrict until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_clockwait)(c, m, clock, until));
+  if (OURS(free_cond_is_kernels(c))) return free_cond_clock(c, m, clock, until);
+  if (CANNOT_WAIT(m)) return free_cond_poll(m, clock, until);
+  return cond_clockwait(c, m, clock, until);
 }
 
-EXPORT int pthread_barrier_wait(pthread_barrier_t *b) { return CALL_ONCE_BLOCKING(int, WAIT_BARRIER, REAL(pthread_barrier_wait)(b)); }
-
-/* --- readers and writers --- */
-
-EXPORT int pthread_rwlock_rdlock(pthread_rwlock_t *rw) { return RDLOCK(rw, REAL(pthread_rwlock_rdlock)(rw)); }
-int __pthread_rwlock_rdlock(pthread_rwlock_t *rw) CALL_ALIAS(pthread_rwlock_rdlock);
-
-EXPORT int pthread_rwlock_wrlock(pthread_rwlock_t *rw) { return WRLOCK(rw, REAL(pthread_rwlock_wrlock)(rw)); }
-int __pthread_rwlock_wrlock(pthread_rwlock_t *rw) CALL_ALIAS(pthread_rwlock_wrlock);
-
-/* These look at the time first, also when the lock is free. */
-static bool time_ok(clockid_t clock, const struct timespec *until) {
-  return (clock == CLOCK_MONOTONIC || clock == CLOCK_REALTIME) && until->tv_nsec >= 0 && until->tv_nsec < (long)CALL_NS;
+EXPORT int pthread_cond_signal(pthread_cond_t *c) {
+  if (OURS(free_cond_is_kernels(c))) return free_cond_signal(c);
+  return REAL(pthread_cond_signal)(c);
 }
 
-EXPORT int pthread_rwlock_timedrdlock(pthread_rwlock_t *restrict rw, const struct timespec *restrict until) {
-  if (!time_ok(CLOCK_REALTIME, until)) return REAL(pthread_rwlock_timedrdlock)(rw, until);
-  return RDLOCK(rw, REAL(pthread_rwlock_timedrdlock)(rw, until));
+EXPORT int pthread_cond_broadcast(pthread_cond_t *c) {
+  if (OURS(free_cond_is_kernels(c))) return free_cond_broadcast(c);
+  return REAL(pthread_cond_broadcast)(c);
 }
 
-EXPORT int pthread_rwlock_clockrdlock(pthread_rwlock_t *restrict rw, clockid_t clock, const struct timespec *restrict until) {
-  if (!time_ok(clock, until)) return REAL(pthread_rwlock_clockrdlock)(rw, clock, until);
-  return RDLOCK(rw, REAL(pthread_rwlock_clockrdlock)(rw, clock, until));
+/* --- barriers and once --- */
+
+EXPORT int pthread_barrier_wait(pthread_barrier_t *b) {
+  if (OURS(free_barrier_is_kernels(b))) return free_barrier_wait(b);
+  return CALL_ONCE_BLOCKING(int, WAIT_BARRIER, REAL(pthread_barrier_wait)(b));
 }
 
-EXPORT int pthread_rwlock_timedwrlock(pthread_rwlock_t *restrict rw, const struct timespec *restrict until) {
-  if (!time_ok(CLOCK_REALTIME, until)) return REAL(pthread_rwlock_timedwrlock)(rw, until);
-  return WRLOCK(rw, REAL(pthread_rwlock_timedwrlock)(rw, until));
+EXPORT int pthread_once(pthread_once_t *o, void (*fn)(void)) {
+  if (OURS(false)) return free_once(o, fn);
+  return REAL(pthread_once)(o, fn);
+}
+int __pthread_once(pthread_once_t *o, void (*fn)(void)) CALL_ALIAS(pthread_once);
+
+/* --- C11: the same objects, with other names for what is returned; glibc's destroys do nothing that matters to ours --- */
+
+static int as_thrd(int err) {
+  switch (err) {
+    case 0:
+      return thrd_success;
+    case EBUSY:
+      return thrd_busy;
+    case ETIMEDOUT:
+      return thrd_timedout;
+    default:
+      return thrd_error;
+  }
+}
+static inline pthread_mutex_t *mutex_of(mtx_t *m) { return (pthread_mutex_t *)m; }
+static inline pthread_cond_t *cond_of(cnd_t *c) { return (pthread_cond_t *)c; }
+
+EXPORT int mtx_lock(mtx_t *m) {
+  if (OURS(free_mutex_is_kernels(mutex_of(m)))) return as_thrd(free_mutex_lock(mutex_of(m)));
+  return TRY_OR_WAIT(WAIT_MUTEX, thrd_busy, REAL(mtx_trylock)(m), REAL(mtx_lock)(m));
 }
 
-EXPORT int pthread_rwlock_clockwrlock(pthread_rwlock_t *restrict rw, clockid_t clock, const struct timespec *restrict until) {
-  if (!time_ok(clock, until)) return REAL(pthread_rwlock_clockwrlock)(rw, clock, until);
-  return WRLOCK(rw, REAL(pthread_rwlock_clockwrlock)(rw, clock, until));
+EXPORT int mtx_trylock(mtx_t *m) {
+  if (OURS(free_mutex_is_kernels(mutex_of(m)))) return as_thrd(free_mutex_trylock(mutex_of(m)));
+  return REAL(mtx_trylock)(m);
 }
-
-/* --- semaphores: they return -1 and errno, may be interrupted, and are cancellation points also when they don't block --- */
-
-static bool sem_had(sem_t *s) {
-  int saved = errno;
-  pthread_testcancel();
-  if (REAL(sem_trywait)(s) == 0) return true;
-  errno = saved;
-  return false;
-}
-
-EXPORT int sem_wait(sem_t *s) {
-  if (sem_had(s)) return 0;
-  return CALL_BLOCKING(int, WAIT_SEMA, REAL(sem_wait)(s));
-}
-
-EXPORT int sem_timedwait(sem_t *restrict s, const struct timespec *restrict until) {
-  if (!time_ok(CLOCK_REALTIME, until)) return REAL(sem_timedwait)(s, until);
-  if (sem_had(s)) return 0;
-  return CALL_BLOCKING(int, WAIT_SEMA, REAL(sem_timedwait)(s, until));
-}
-
-EXPORT int sem_clockwait(sem_t *restrict s, clockid_t clock, const struct timespec *restrict until) {
-  if (!time_ok(clock, until)) return REAL(sem_clockwait)(s, clock, until);
-  if (sem_had(s)) return 0;
-  return CALL_BLOCKING(int, WAIT_SEMA, REAL(sem_clockwait)(s, clock, until));
-}
-
-/* --- C11 --- */
-
-EXPORT int mtx_lock(mtx_t *m) { return TRY_OR_WAIT(WAIT_MUTEX, thrd_busy, REAL(mtx_trylock)(m), REAL(mtx_lock)(m)); }
 
 EXPORT int mtx_timedlock(mtx_t *restrict m, const struct timespec *restrict until) {
+  if (OURS(free_mutex_is_kernels(mutex_of(m)))) return as_thrd(free_mutex_timed(mutex_of(m), CLOCK_REALTIME, until));
   return TRY_OR_WAIT(WAIT_MUTEX, thrd_busy, REAL(mtx_trylock)(m), REAL(mtx_timedlock)(m, until));
 }
 
-EXPORT int cnd_wait(cnd_t *c, mtx_t *m) { return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(cnd_wait)(c, m)); }
+EXPORT int mtx_unlock(mtx_t *m) {
+  if (OURS(free_mutex_is_kernels(mutex_of(m)))) return as_thrd(free_mutex_unlock(mutex_of(m)));
+  return REAL(mtx_unlock)(m);
+}
+
+BRACKET int cnd_wait_(cnd_t *c, mtx_t *m) { return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(cnd_wait)(c, m)); }
+BRACKET int cnd_timedwait_(cnd_t *c, mtx_t *m, const struct timespec *until) {
+  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(cnd_timedwait)(c, m, until));
+}
+
+EXPORT int cnd_wait(cnd_t *c, mtx_t *m) {
+  if (OURS(free_cond_is_kernels(cond_of(c)))) return as_thrd(free_cond_wait(cond_of(c), mutex_of(m)));
+  return cnd_wait_(c, m);
+}
 
 EXPORT int cnd_timedwait(cnd_t *restrict c, mtx_t *restrict m, const struct timespec *restrict until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(cnd_timedwait)(c, m, until));
+  if (OURS(free_cond_is_kernels(cond_of(c)))) return as_thrd(free_cond_timed(cond_of(c), mutex_of(m), until));
+  return cnd_timedwait_(c, m, until);
+}
+
+EXPORT int cnd_signal(cnd_t *c) {
+  if (OURS(free_cond_is_kernels(cond_of(c)))) return as_thrd(free_cond_signal(cond_of(c)));
+  return REAL(cnd_signal)(c);
+}
+
+EXPORT int cnd_broadcast(cnd_t *c) {
+  if (OURS(free_cond_is_kernels(cond_of(c)))) return as_thrd(free_cond_broadcast(cond_of(c)));
+  return REAL(cnd_broadcast)(c);
+}
+
+EXPORT void call_once(once_flag *flag, void (*fn)(void)) {
+  if (OURS(false))
+    (void)free_once((pthread_once_t *)flag, fn);
+  else
+    REAL(call_once)(flag, fn);
 }

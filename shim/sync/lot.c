@@ -18,6 +18,9 @@
  * The lock is let go before the G parks, not by the commit function: it is held for some 20 ns, not across a switch of stacks.  The
  * note makes up for it: who is readied before it has parked does not park.
  *
+ * A waiter that was taken out may be moved to another queue (lot_move: from a condition to its mutex).  `queued` stays false then: its timer, which may look at it
+ * under the lock of either lot, finds that it has been taken out, and that is all it needs to know.
+ *
  * A waiter with a limit has a timer and a hook on its stack.  Where they can't be called off any more it waits for the end of their call (`over`).
  *
  * Model: tests/model/waitgroup.pml.
@@ -38,6 +41,10 @@
 #define LOT_SPINS 40
 
 static struct lot lots[1u << LOTS_LOG2];
+static uint32_t generation; /* changes while the child of a fork has one thread */
+
+/* Relaxed: it changes in lot_move only, under the lock of the lot that it leads to then; who saw that one and takes its lock comes after the move. */
+static inline const void *key_of(const struct waiter *w) { return atomic_load_explicit(&w->key, memory_order_relaxed); }
 
 /* --- notes --- */
 
@@ -67,7 +74,7 @@ void note_set(struct note *n, bool next) {
 /* --- queues --- */
 
 struct lot *lot_lock(const void *key) {
-  struct lot *l = &lots[((uintptr_t)key * 0x9e3779b97f4a7c15u) >> (64 - LOTS_LOG2)];
+  struct lot *l = &lots[(((uintptr_t)key & ~(uintptr_t)3) * 0x9e3779b97f4a7c15u) >> (64 - LOTS_LOG2)];
   for (int i = 0; i < LOT_SPINS && lock_held(&l->lock); i++) spin_pause();
   run_lock(&l->lock);
   return l;
@@ -77,7 +84,7 @@ void lot_unlock(struct lot *l) { run_unlock(&l->lock); }
 
 struct waiter *lot_first(struct lot *l, const void *key) {
   struct waiter *w = l->keys;
-  while (w && w->key != key) w = w->chain;
+  while (w && key_of(w) != key) w = w->chain;
   return w;
 }
 
@@ -91,9 +98,8 @@ static void chain_set(struct waiter **at, struct waiter *w, struct waiter *next)
   if (next) next->chain_at = &w->chain;
 }
 
-void lot_push(struct lot *l, struct waiter *w, bool front) {
-  struct waiter *first = lot_first(l, w->key);
-  w->queued = true;
+static void enqueue(struct lot *l, struct waiter *w, bool front) {
+  struct waiter *first = lot_first(l, key_of(w));
   w->next = NULL;
   w->chain_at = NULL;
   if (!first) {
@@ -112,15 +118,25 @@ void lot_push(struct lot *l, struct waiter *w, bool front) {
   }
 }
 
+void lot_push(struct lot *l, struct waiter *w, bool front) {
+  w->queued = true;
+  enqueue(l, w, front);
+}
+
+void lot_move(struct lot *l, struct waiter *w, const void *key) {
+  atomic_store_explicit(&w->key, key, memory_order_relaxed);
+  enqueue(l, w, false);
+}
+
 void lot_remove(struct lot *l, struct waiter *w) {
-  w->queued = false;
+  if (w->queued) w->queued = false; /* of one that was moved nothing is written: its timer may look */
   if (w->chain_at) {
     if (w->next) w->next->prev = w->prev;
     chain_set(w->chain_at, w->next, w->chain);
     return;
   }
   w->prev->next = w->next;
-  struct waiter *after = w->next ? w->next : lot_first(l, w->key);
+  struct waiter *after = w->next ? w->next : lot_first(l, key_of(w));
   after->prev = w->prev;
 }
 
@@ -164,7 +180,7 @@ struct limited {
 
 /* True: w was still queued, and is not any more. */
 static __attribute__((noinline)) bool give_up(struct waiter *w, int why) {
-  struct lot *l = lot_lock(w->key);
+  struct lot *l = lot_lock(key_of(w));
   bool was = w->queued;
   if (was) {
     lot_remove(l, w);
@@ -203,21 +219,24 @@ static int lot_wait_limited(struct waiter *w, const struct limit *lim, enum wait
     err = context_hook_add(lim->ctx, &p.hook);
     hooked = !err;
   }
-  if (!err || !give_up(w, err)) note_wait(&w->note, w->key, why);
-  if (timed && !timer_stop(&p.timer)) note_wait(&p.timer_over, w->key, why);
-  if (hooked && !context_hook_remove(&p.hook)) note_wait(&p.hook_over, w->key, why);
+  if (!err || !give_up(w, err)) note_wait(&w->note, key_of(w), why);
+  if (timed && !timer_stop(&p.timer)) note_wait(&p.timer_over, key_of(w), why);
+  if (hooked && !context_hook_remove(&p.hook)) note_wait(&p.hook_over, key_of(w), why);
   return w->result;
 }
 
 int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why) {
   if (lim) return lot_wait_limited(w, lim, why);
-  note_wait(&w->note, w->key, why);
+  note_wait(&w->note, key_of(w), why);
   return w->result;
 }
+
+uint32_t lot_generation(void) { return generation; }
 
 /* In the child of a fork: those who wait, and whoever held a lock, are the parent's. */
 void sync_fork_child(void);
 void sync_fork_child(void) {
+  generation++;
   memset(lots, 0, sizeof lots);
   interrupt_fork_child();
 }

@@ -31,7 +31,7 @@ void note_set(struct note *n, bool next);
 
 struct waiter {
   struct note note;
-  const void *key;
+  const void *_Atomic key; /* changes only in lot_move */
   /* [lock of the lot] */
   struct waiter *next, *prev;       /* FIFO of those with its key; prev of the first is the last */
   struct waiter *chain, **chain_at; /* of the first: other keys of this lot; chain_at is null in the others */
@@ -49,7 +49,7 @@ struct lot {
   struct waiter *keys;
 } __attribute__((aligned(64)));
 
-/* The lot of this key, locked.  Never more than one at a time. */
+/* The lot of this key, locked.  Never more than one at a time.  Keys that differ in their two lowest bits only share one: an object with two queues has one lock. */
 struct lot *lot_lock(const void *key);
 /* Not inline, as lot_lock: a caller that parks in between may come back on another thread, and aarch64's compilers keep the thread pointer. */
 void lot_unlock(struct lot *l);
@@ -59,10 +59,15 @@ struct waiter *lot_first(struct lot *l, const void *key);
 void lot_push(struct lot *l, struct waiter *w, bool front);
 /* Locked.  w is queued. */
 void lot_remove(struct lot *l, struct waiter *w);
+/* Locked, that of `key`.  w was taken out elsewhere, its note is not set: it goes on waiting here, as the last.  Its limit is over, it does not give up any more. */
+void lot_move(struct lot *l, struct waiter *w, const void *key);
 /* Locked.  All of this key, linked by next; null: none. */
 struct waiter *lot_pop_all(struct lot *l, const void *key);
 /* Not locked.  Sets the notes of a list that was taken out. */
 void lot_wake_all(struct waiter *list);
+
+/* Forks that this process is away from the first one: what is in progress since an earlier one is in progress no more. */
+uint32_t lot_generation(void);
 
 /* When waiting ends without success.  Null stands for: never. */
 struct limit {

@@ -35,6 +35,7 @@ int main(void) {
 #include "core/netpoll.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "free/psync.h"
 #include "preload/lightdisk.h"
 #include "preload/lightio.h"
 #include "preload/process.h"
@@ -105,11 +106,45 @@ struct thread *thread_self(void) {
 }
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old) { (void)t, (void)how, (void)set, (void)old, not_here(); }
 struct light light;
+uint64_t light_mask(void) { return (uint64_t)not_here(); }
 uint64_t carrier_sigmask(void) { return (uint64_t)not_here(); }
 #define NOT_HERE(type, name, ...) \
   type name(__VA_ARGS__) { return (type)not_here(); }
 bool call_over(void);
 bool call_over(void) { return false; }
+
+/* Nor free mode. */
+bool free_mode;
+int free_not_here(void);
+int free_not_here(void) { return (int)not_here(); }
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wattribute-alias"
+#define NO_FREE(fn) __typeof__(fn) fn __attribute__((alias("free_not_here")))
+NO_FREE(free_mutex_lock);
+NO_FREE(free_mutex_trylock);
+NO_FREE(free_mutex_timed);
+NO_FREE(free_mutex_unlock);
+NO_FREE(free_mutex_destroy);
+NO_FREE(free_cond_wait);
+NO_FREE(free_cond_timed);
+NO_FREE(free_cond_clock);
+NO_FREE(free_cond_poll);
+NO_FREE(free_cond_signal);
+NO_FREE(free_cond_broadcast);
+NO_FREE(free_rwlock_rdlock);
+NO_FREE(free_rwlock_tryrdlock);
+NO_FREE(free_rwlock_timed_rdlock);
+NO_FREE(free_rwlock_wrlock);
+NO_FREE(free_rwlock_trywrlock);
+NO_FREE(free_rwlock_timed_wrlock);
+NO_FREE(free_rwlock_unlock);
+NO_FREE(free_barrier_wait);
+NO_FREE(free_sem_wait);
+NO_FREE(free_sem_trywait);
+NO_FREE(free_sem_timed);
+NO_FREE(free_sem_post);
+NO_FREE(free_once);
+#pragma GCC diagnostic pop
 NOT_HERE(int, lightio_over, void)
 NOT_HERE(int, lightio_sleep, uint64_t at __attribute__((unused)))
 NOT_HERE(ssize_t, lightio_read, int fd __attribute__((unused)), void *b __attribute__((unused)), size_t n __attribute__((unused)))
