@@ -10,6 +10,7 @@
  * nobody sleeps there any more, and starts again (abandoned()).
  */
 #include "core/gate.h"
+#include <pthread.h>
 #include "core/carrier.h"
 #include "core/preempt.h"
 #include "core/sched.h"
@@ -19,14 +20,23 @@
 #define GATE_STOPPED_NS \
   (4ull * FAIR_HALFLIFE_NS) /* one that was stopped and comes back so much later has slept: its average counts again */
 
+/*
+ * Asynchronous cancellation is a signal of glibc's that nobody can put off, and would unwind out of here with the lock.  So the type is deferred
+ * meanwhile; if the thread was cancelled, setting it back is where it ends.
+ */
 static void rt_enter(struct m *m) {
+  int type;
+  pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
   m_hold(m);
+  m->cancel_type = type;
   lock_take(&sched.lock);
 }
 
 static void rt_leave(struct m *m) {
+  int type = m->cancel_type;
   lock_drop(&sched.lock);
   m_release(m);
+  if (__builtin_expect(type != PTHREAD_CANCEL_DEFERRED, 0)) pthread_setcanceltype(type, NULL);
 }
 
 /*

@@ -78,6 +78,27 @@ struct p *handoff_take_waiting(struct m *m, uint64_t now) {
   return p;
 }
 
+/*
+ * The P of an M that was granted it and does not come to take it: a handler that ran while it slept was left by longjmp, or by cancellation, and goes on without
+ * asking us, maybe to wait for a lock of one that waits for this P.  If it does come now it finds out as one that was retaken
+ * does: it stores its state, then reads `taken`, with a fence in between as here.
+ */
+struct p *handoff_take_unclaimed(struct m *m, uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  struct m_slot *s = m->slot;
+  if (SLOT_LOAD(s->state) != M_IDLE || now - m->granted_at < SCHED_UNCLAIMED_NS) return NULL;
+  SLOT_STORE(s->taken, 1);
+  atomic_thread_fence(memory_order_seq_cst); /* pairs with run_again in gate.c */
+  if (SLOT_LOAD(s->state) != M_IDLE) {
+    SLOT_STORE(s->taken, 0);
+    return NULL;
+  }
+  struct p *p = sched_p_take(m, now);
+  m->g->status = G_SYSCALL;
+  m->g->since = now;
+  return p;
+}
+
 struct p *handoff_retake(struct m *m, uint64_t now) {
   SCHED_ASSERT_LOCKED();
   uint64_t blocked_at = __atomic_load_n(&m->slot->blocked_at, __ATOMIC_ACQUIRE);

@@ -411,6 +411,20 @@ static void look_retake(struct look *l) {
   }
 }
 
+static void look_unclaimed(struct look *l) {
+  if (!sched.express.len && !sched.global.len && !l->others.wants) return;
+  for (uint32_t i = 0; i < sched.top; i++) {
+    struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m || SLOT_LOAD(p->m->slot->state) != M_IDLE) continue;
+    uint64_t at = p->m->granted_at + SCHED_UNCLAIMED_NS;
+    p = l->now < at ? NULL : handoff_take_unclaimed(p->m, l->now);
+    if (p)
+      sched_p_free(p, l->now, false);
+    else
+      due(l, at > l->now ? at : l->now + SCHED_ACTIVE_TICK_NS);
+  }
+}
+
 /*
  * A hog that came back from a block and has waited until it has used less than its share is a newcomer by now.  Otherwise a thread whose
  * demand is about its share would, once behind, come back as a hog every time: it has just caught up.
@@ -657,6 +671,7 @@ uint64_t sched_balance(uint64_t now) {
   look_pace(&l);
   look_promote(&l);
   look_retake(&l);
+  look_unclaimed(&l);
   look_dispatch(&l);
   look_preempt(&l);
   look_newcomers(&l);

@@ -29,7 +29,8 @@
 #define SCHED_ACTIVE_TICK_NS 10000000u    /* sysmon looks at least so often while Ps are leased */
 #define SCHED_POLL_MIN_NS 20000u          /* without BPF: back-off of sysmon, as in Go */
 #define SCHED_POLL_MAX_NS 10000000u
-#define SCHED_POLL_RAW_NS 200000u /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
+#define SCHED_UNCLAIMED_NS 50000000u /* a P that was granted, and not taken in so long, goes to another */
+#define SCHED_POLL_RAW_NS 200000u    /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
 #define SCHED_OVERSLEPT_NS 2000000u
 #define SCHED_STRAY_NS 500000u        /* so often we look whether an M that lost its P while it had no CPU has got one */
 #define SCHED_PROMOTE_LOOK 64u        /* so many waiting hogs are looked at, whether they are newcomers by now */
@@ -220,6 +221,8 @@ bool handoff_still_away(struct m *m, uint64_t blocked_at);
 /* Takes the P of a blocked M away.  Null: it came back meanwhile. */
 struct p *handoff_retake(struct m *m, uint64_t now);
 
+/* The same of one that was granted it long ago and still sleeps, or left that sleep without us. */
+struct p *handoff_take_unclaimed(struct m *m, uint64_t now);
 /* The same of one that is ready but that the kernel does not run now.  Null: it runs, or BPF does not tell. */
 struct p *handoff_take_waiting(struct m *m, uint64_t now);
 

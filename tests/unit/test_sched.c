@@ -427,6 +427,27 @@ START_TEST(without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once) {
 }
 END_TEST
 
+START_TEST(a_p_that_is_not_taken_by_whom_it_was_granted_goes_on) {
+  setup(1, 0, 980000);
+  for (unsigned i = 0; i < 3; i++) usage(i, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  ms[0].sure_systick = ms[0].systick + 1;
+  go_blocked(0);
+  sched_balance(clock_now);
+  ck_assert_ptr_nonnull(ms[1].p); /* granted, but it is in a handler that was left by longjmp */
+  ck_assert(!arrive(2));
+  clock_now += SCHED_UNCLAIMED_NS - MS;
+  sched_balance(clock_now);
+  ck_assert_ptr_nonnull(ms[1].p);
+  clock_now += MS;
+  sched_balance(clock_now);
+  ck_assert_ptr_null(ms[1].p);
+  ck_assert_uint_eq(ms[1].own_slot.taken, 1);
+  ck_assert(wake(2));
+}
+END_TEST
+
 static void comes_back(void) { ms[0].own_slot.state = M_RUN; }
 
 START_TEST(a_retake_that_finds_the_m_back_is_undone) {
@@ -839,8 +860,9 @@ START_TEST(one_that_is_born_and_runs_is_soon_a_hog) {
 }
 END_TEST
 
-UNIT_MAIN("sched", without_bpf_each_wait_is_polled_for_from_the_start, without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once,
-          the_first_takes_the_free_slot, a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog,
+UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without_bpf_each_wait_is_polled_for_from_the_start,
+          without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once, the_first_takes_the_free_slot,
+          a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog,
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
