@@ -100,7 +100,7 @@ unsigned netpoll_numbers(void) { return 0; }
 void netpoll_changed(int fd) { (void)fd; }
 bool netpoll_hold_flags(int fd) { return (void)fd, false; }
 void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
-bool free_mode;
+void free_wire(enum free_wire why) { (void)why, not_here(); }
 struct thread *thread_self(void) {
   return NULL;
 }

@@ -429,7 +429,8 @@ END_TEST
 
 START_TEST(a_p_that_is_not_taken_by_whom_it_was_granted_goes_on) {
   setup(1, 0, 980000);
-  for (unsigned i = 0; i < 3; i++) usage(i, HOG);
+  sched.maxprocs = 1; /* no more for newcomers either */
+  for (unsigned i = 0; i < 3; i++) usage(i, 20 * HOG);
   ck_assert(arrive(0));
   ck_assert(!arrive(1));
   ms[0].sure_systick = ms[0].systick + 1;
