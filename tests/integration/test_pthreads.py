@@ -8,10 +8,10 @@ Runs each check of tests/integration/pthreads.c and pthreads/*.c plain, which is
 
   locked     each thread a kernel thread
   locked1    the same with one P
-  free       (with RATION_TEST_FREE=1) threads are Gs, on as many Ps as the machine has
-  free1      (with RATION_TEST_FREE=1) the same with one P
+  free       threads are Gs, on two Ps; what free mode can't do yet (FREE_NOT_YET, docs/free.md) is skipped
+  free1      (with PTHREADS_WAYS) the same with one P
 
-NAMES (a part of a check's name) pick some; PTHREADS_WAYS picks ways.
+NAMES (a part of a check's name) pick some; PTHREADS_WAYS picks ways; PTHREADS_ALL=1 skips nothing.
 """
 import os
 import sys
@@ -20,10 +20,35 @@ from conformance import ALONE, Conformance
 WAYS = {
     "locked": (dict(ALONE, RATION_THREADS="locked"), {}),
     "locked1": (dict(ALONE, RATION_THREADS="locked", RATION_MAXPROCS="1"), {}),
+    "free": (dict(ALONE, RATION_THREADS="free", RATION_MAXPROCS="2"), {}),
+    "free1": (dict(ALONE, RATION_THREADS="free", RATION_MAXPROCS="1"), {}),
 }
-if os.environ.get("RATION_TEST_FREE") == "1":
-    WAYS["free"] = (dict(ALONE, RATION_THREADS="free", RATION_MAXPROCS="2"), {})
-    WAYS["free1"] = (dict(ALONE, RATION_THREADS="free", RATION_MAXPROCS="1"), {})
+FREE_NOT_YET = set(
+    """
+    c11:mixed cancel:after_handlers cancel:async_spinners cancel:cleanup_blocks cancel:disabled_for_a_while
+    cancel:main_cancelled cancel:waits_files cancel:waits_stdio cancel:waits_threads life:sched_of_running
+    local:key_limit mutex:robust_not_repaired mutex:robust_several mutex:robust_waiters process:cpu_clock_begins
+    process:cpu_clocks process:directory_of_thread process:fsuid_of_thread process:spawn_in_threads
+    signal:handlers_block signal:interrupt_the_right_one signal:jumps_in_threads signal:kill_each
+    signal:kill_errors signal:mask_not_left_behind signal:not_interrupted signal:pending_own signal:queue_order
+    signal:restarted signal:sigsuspend_thread signal:sigwait_thread signal:timer_to_thread stress:random_lives_1
+    stress:random_lives_2 stress:random_lives_3 unwind:frames wait:cond_owner_dies wait:sem_from_handler
+""".split()
+)
+
+
+def not_judged(name, way):
+    """Why this check is skipped, or None."""
+    if os.environ.get("PTHREADS_ALL") == "1":
+        return None
+    if way.startswith("free") and name in FREE_NOT_YET:
+        return "not yet in free mode"
+    if name == "local:key_limit":
+        return "ration has one of the 1,024 keys"
+    return None
+
 
 if __name__ == "__main__":
-    sys.exit(Conformance("pthreads", WAYS, "PTHREADS_", seconds=int(os.environ.get("PTHREADS_SECONDS", "30")), jobs=4).main())
+    default = "locked locked1 free"
+    os.environ.setdefault("PTHREADS_WAYS", default)
+    sys.exit(Conformance("pthreads", WAYS, "PTHREADS_", seconds=30, jobs=4, not_judged=not_judged).main())
