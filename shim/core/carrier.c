@@ -745,7 +745,7 @@ uint64_t carrier_sigmask(void) {
   return mask;
 }
 
-void *carrier_main(void *arg) {
+static void *carrier_main(void *arg) {
   struct carrier *c = arg;
   prctl(PR_SET_NAME, "ration-carrier");
   sys_sigmask(carrier_sigmask());
@@ -775,6 +775,8 @@ void *carrier_main(void *arg) {
   return NULL;
 }
 
+int (*light_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = pthread_create;
+
 static int make_carrier(void) {
   long at = raw_syscall6(SYS_mmap, 0, sizeof(struct carrier), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at < 0 && at > -4096) return (int)at;
@@ -791,7 +793,7 @@ static int make_carrier(void) {
   light.carriers = c;
   light_drop();
   uint64_t mask = sys_sigmask(~((uint64_t)1 << (SIGURG - 1))); /* it has none of them until it has set its own */
-  int r = pthread_create(&t, &attr, carrier_main, c);
+  int r = light_pthread_create(&t, &attr, carrier_main, c);
   sys_sigmask(mask);
   pthread_attr_destroy(&attr);
   if (r == 0) return 0;

@@ -197,7 +197,9 @@ static inline void carrier_wake_idle(void) {
 /* The same after light_put_global: where no P is idle, one whose carrier is blocked in a call may be had. */
 void carrier_wake_global(void);
 int light_start(void);
-void *carrier_main(void *arg); /* the function of the threads that are carriers */
+/* How ration's own threads are made: pthread_create, or (set by the preload) what makes an M and never a thread G. */
+union pthread_attr_t; /* not pthread.h: it gives pthread_yield, which preload/sleep.c defines, another name */
+extern int (*light_pthread_create)(unsigned long *t, const union pthread_attr_t *attr, void *(*fn)(void *), void *arg);
 /* A wired G of some M was picked by c: its pq goes there.  c goes on without. */
 void carrier_run_wired(struct carrier *c, struct g *g);
 /* The thread of the calling G's carrier becomes that G's own; and at its end a carrier again. */

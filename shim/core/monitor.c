@@ -189,7 +189,7 @@ static void *monitor_thread(void *arg) {
 int monitor_start(void) {
   pthread_t t;
   if (!fiber_used && service_start(&service, "ration-monitor", monitor_main, NULL, 0) == 0) return 0;
-  int r = pthread_create(&t, NULL, monitor_thread, NULL);
+  int r = light_pthread_create(&t, NULL, monitor_thread, NULL);
   if (r == 0) pthread_detach(t);
   return -r;
 }

@@ -206,7 +206,7 @@ static void *uring_thread(void *arg) {
 static int start_thread(void) {
   pthread_t t;
   if (!fiber_used) return service_start(&service, NAME, uring_main, NULL, SERVICE_SAME_FILES);
-  int r = pthread_create(&t, NULL, uring_thread, NULL);
+  int r = light_pthread_create(&t, NULL, uring_thread, NULL);
   if (r == 0) pthread_detach(t);
   return -r;
 }

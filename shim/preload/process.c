@@ -326,7 +326,7 @@ static bool send_errand(struct errand *e) {
   int saved = errno;
   pthread_attr_init(&attr);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-  int r = pthread_create(&t, &attr, run_errand, e);
+  int r = light_pthread_create(&t, &attr, run_errand, e);
   pthread_attr_destroy(&attr);
   errno = saved;
   if (r != 0) return false;

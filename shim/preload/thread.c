@@ -155,21 +155,20 @@ static bool has_mask(const pthread_attr_t *attr, uint64_t *mask) {
   return true;
 }
 
-/* In free mode, unless it is for ourselves or can only be a thread of the kernel's (one that inherits a policy or affinity, too). */
-static bool as_thread_g(const pthread_attr_t *attr, void *(*fn)(void *), struct thread_attr *a) {
-  if (!__builtin_expect(free_mode, 0) || fn == carrier_main || free_wired(FREE_WIRE_SCHED) || !thread_attr_of(attr, a)) return false;
+/* In free mode, unless it can only be a thread of the kernel's (one that inherits a policy or affinity, too). */
+static bool as_thread_g(const pthread_attr_t *attr, struct thread_attr *a) {
+  if (!__builtin_expect(free_mode, 0) || free_wired(FREE_WIRE_SCHED) || !thread_attr_of(attr, a)) return false;
   a->has_mask = has_mask(attr, &a->mask);
   return true;
 }
 
-EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
-  struct thread_attr a;
-  if (as_thread_g(attr, fn, &a)) return thread_create(t, &a, fn, NULL, arg);
+/* A thread of the kernel's, which is an M. */
+static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
   struct birth *b = birth_make();
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
+  uint64_t own;
   b->fn = fn;
   b->arg = arg;
-  uint64_t own;
   b->by_g = signal_carriers_mask() && !has_mask(attr, &own);
   bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
@@ -178,11 +177,16 @@ EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(
   return r;
 }
 
+EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+  struct thread_attr a;
+  return as_thread_g(attr, &a) ? thread_create(t, &a, fn, NULL, arg) : create_m(t, attr, fn, arg);
+}
+
 static int thrd_of(int err) { return err == 0 ? thrd_success : err == ENOMEM ? thrd_nomem : thrd_error; }
 
 EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   struct thread_attr a;
-  if (as_thread_g(NULL, NULL, &a)) return thrd_of(thread_create(t, &a, NULL, fn, arg));
+  if (as_thread_g(NULL, &a)) return thrd_of(thread_create(t, &a, NULL, fn, arg));
   struct birth *b = birth_make();
   if (!b) return REAL(thrd_create)(t, fn, arg);
   b->cfn = fn;
@@ -195,7 +199,10 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   return r;
 }
 
-void thread_init(void) { have_key = pthread_key_create(&end_key, at_end) == 0; }
+void thread_init(void) {
+  light_pthread_create = create_m;
+  have_key = pthread_key_create(&end_key, at_end) == 0;
+}
 
 void thread_adopt_main(void) {
   struct m *m = m_alloc();
