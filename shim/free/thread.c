@@ -494,6 +494,7 @@ struct ration_context *thread_cancel_context(struct thread *t) {
 
 void thread_g_fork_child(void) {
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);
-  nsizes = 0; /* glibc has forgotten those identities */
+  threads = NULL; /* the other Gs are the parent's */
+  nsizes = 0;     /* glibc has forgotten those identities */
   memset(spares, 0, sizeof spares);
 }
