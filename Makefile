@@ -226,10 +226,11 @@ ubsan:
 	+@$(call SAN_MAKE,ubsan,undefined) unit-bins
 	@BUILD=$(BUILD)-ubsan UBSAN_OPTIONS=print_stacktrace=1 tests/run --kind unit --kind stress $(TESTS)
 
+# (TSan sleeps for a second before each exit, for what other threads may still do; a case is a process.)
 ## tsan: the same under ThreadSanitizer, in build-tsan/
 tsan:
 	+@$(call SAN_MAKE,tsan,thread) unit-bins
-	@BUILD=$(BUILD)-tsan TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 tests/run --kind unit --kind stress $(TESTS)
+	@BUILD=$(BUILD)-tsan TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=20 tests/run --kind unit --kind stress $(TESTS)
 
 FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli shim/core shim/preload shim/client shim/sync shim/free \
 	shim/include/ration tests/bench/vs_go tests/unit tests/unit/mini tests/integration tests/examples tests/bench tests/apps tests/fuzz)))
