@@ -22,7 +22,7 @@
  *
  * No locks.  A slot's BPF fields are written only in the M's own context (all of this
  * runs with interrupts off on the CPU that the M leaves, enters or is on; a thread
- * is on one CPU at a time), so plain stores do, but for two exchanges: see mark_blocked and switched_in.
+ * is on one CPU at a time), so plain stores do, but for two exchanges: see mark_blocked and has_cpu.
  *
  * Not used: sys_enter/sys_exit (they slow every system call of the host), and a
  * signal sent from outside (tgkill by sysmon lands in system calls and makes them return EINTR).
@@ -256,6 +256,12 @@ static __always_inline void switched_out(struct watch_task *wt, struct task_stru
  * retaker, who writes `taken` and then reads blocked_at (of a blocked M) or seq (of one that
  * waits for a CPU).
  */
+static __always_inline void has_cpu(struct m_slot *s, __u64 since) {
+  if (LOAD(s->blocked_at)) STORE(s->blocked_at, 0);
+  STORE(s->oncpu_at, since);
+  __sync_lock_test_and_set(&s->seq, (LOAD(s->seq) + 1) | 1);
+}
+
 static __always_inline void switched_in(struct watch_task *wt, struct task_struct *next, __u64 now) {
   wt->in_at = now;
   __u64 proc = wt->proc;
@@ -263,9 +269,7 @@ static __always_inline void switched_in(struct watch_task *wt, struct task_struc
   if (!map) return;
   struct m_slot *s = slot_of(wt, next, map);
   if (!s) return;
-  if (LOAD(s->blocked_at)) STORE(s->blocked_at, 0);
-  STORE(s->oncpu_at, now);
-  __sync_lock_test_and_set(&s->seq, (LOAD(s->seq) + 1) | 1);
+  has_cpu(s, now);
   /* Its P was taken while it had no CPU (as a rule by its own sysmon, which had just displaced it): it must not go on. */
   if (!can_signal_next || !must_stop(s) || !in_user_mode(next) || send_urg(s, map, next)) return;
   /* The kernel sends no signal while the CPU still has another address space (it was idle).  The shim calls membarrier then. */
@@ -305,9 +309,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
  */
 static __always_inline void make_up_switch_in(struct watch_task *wt, struct m_slot *s) {
   if (LOAD(s->oncpu_at)) return;
-  if (LOAD(s->blocked_at)) STORE(s->blocked_at, 0);
-  STORE(s->oncpu_at, wt->in_at ? wt->in_at : bpf_ktime_get_ns()); /* in_at: it became an M while it ran */
-  __sync_lock_test_and_set(&s->seq, (LOAD(s->seq) + 1) | 1);
+  has_cpu(s, wt->in_at ? wt->in_at : bpf_ktime_get_ns()); /* in_at: it became an M while it ran */
 }
 
 /* In an interrupt: does the thread that was interrupted have to stop? */

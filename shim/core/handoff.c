@@ -43,13 +43,21 @@ static bool still_away(struct m *m, uint64_t blocked_at) {
  */
 bool handoff_still_away(struct m *m, uint64_t blocked_at) {
   if (sched_hooks.barrier() < 0) return false;
-  if (m_seen_by_bpf(m)) return blocked_at != 0 && __atomic_load_n(&m->slot->blocked_at, __ATOMIC_ACQUIRE) == blocked_at;
+  if (m_seen_by_bpf(m)) return still_away(m, blocked_at);
   return SLOT_LOAD(m->slot->state) == M_RUN && sched_hooks.sleeps(m);
 }
 
 bool handoff_blocked_now(const struct m *m) {
   if (m_seen_by_bpf(m)) return __atomic_load_n(&m->slot->blocked_at, __ATOMIC_ACQUIRE) != 0;
   return SLOT_LOAD(m->slot->state) == M_SYSCALL;
+}
+
+/* m, of which `taken` is set and holds, is away without its P. */
+static struct p *take(struct m *m, uint64_t now) {
+  struct p *p = sched_p_take(m, now);
+  m->g->status = G_SYSCALL;
+  m->g->since = now;
+  return p;
 }
 
 /*
@@ -70,11 +78,9 @@ struct p *handoff_take_waiting(struct m *m, uint64_t now) {
     SLOT_STORE(s->taken, 0);
     return NULL;
   }
-  struct p *p = sched_p_take(m, now);
+  struct p *p = take(m, now);
   SLOT_STORE(s->preempt, 0);
   m->g->stopped = true;
-  m->g->status = G_SYSCALL;
-  m->g->since = now;
   return p;
 }
 
@@ -93,10 +99,7 @@ struct p *handoff_take_unclaimed(struct m *m, uint64_t now) {
     SLOT_STORE(s->taken, 0);
     return NULL;
   }
-  struct p *p = sched_p_take(m, now);
-  m->g->status = G_SYSCALL;
-  m->g->since = now;
-  return p;
+  return take(m, now);
 }
 
 struct p *handoff_retake(struct m *m, uint64_t now) {
@@ -107,8 +110,5 @@ struct p *handoff_retake(struct m *m, uint64_t now) {
     SLOT_STORE(m->slot->taken, 0); /* an M that saw it waits for the lock, and then finds that it still has its P */
     return NULL;
   }
-  struct p *p = sched_p_take(m, now);
-  m->g->status = G_SYSCALL;
-  m->g->since = now;
-  return p;
+  return take(m, now);
 }

@@ -45,17 +45,18 @@ static uint32_t nfree;
 static struct g *sized_all, *sized_free; /* of other sizes, by all and by next */
 static enum { STACK_GUARD_MARK, STACK_GUARD_PROT, STACK_GUARD_NONE } guard;
 
-static char *map(size_t bytes) {
+char *stack_map(size_t bytes) {
   long at = raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (at < 0 && at > -4096) return NULL;
   raw_syscall3(SYS_madvise, at, (long)bytes, MADV_NOHUGEPAGE); /* else the first touch of a stack may cost 2 MiB */
   return (char *)at;
 }
 
-static void put_guard(char *stack) {
-  if (guard == STACK_GUARD_MARK && raw_syscall3(SYS_madvise, (long)stack, PAGE, MADV_GUARD_INSTALL) == 0) return;
+void stack_guard(char *at, size_t bytes) {
+  if (bytes == 0) return;
+  if (guard == STACK_GUARD_MARK && raw_syscall3(SYS_madvise, (long)at, (long)bytes, MADV_GUARD_INSTALL) == 0) return;
   if (guard == STACK_GUARD_MARK) guard = STACK_GUARD_PROT;
-  if (guard == STACK_GUARD_PROT && raw_syscall3(SYS_mprotect, (long)stack, PAGE, PROT_NONE) == 0) return;
+  if (guard == STACK_GUARD_PROT && raw_syscall3(SYS_mprotect, (long)at, (long)bytes, PROT_NONE) == 0) return;
   guard = STACK_GUARD_NONE;
 }
 
@@ -80,7 +81,7 @@ void *stack_top(const struct g *g) { return (void *)((uintptr_t)g & ~(uintptr_t)
 /* A stack that nobody has had yet. Lock held. */
 static struct g *fresh(void) {
   if (next_in_slab == SLAB_STACKS) {
-    char *slab = nslabs < SLABS_MOST ? map(SLAB_BYTES) : NULL;
+    char *slab = nslabs < SLABS_MOST ? stack_map(SLAB_BYTES) : NULL;
     if (!slab) return NULL;
     slabs[nslabs] = slab;
     __atomic_store_n(&nslabs, nslabs + 1, __ATOMIC_RELEASE); /* pairs with stack_guard_hit, which takes no lock */
@@ -88,7 +89,7 @@ static struct g *fresh(void) {
   }
   uint32_t i = next_in_slab++;
   char *stack = slabs[nslabs - 1] + (size_t)i * STACK_BYTES_DEFAULT;
-  put_guard(stack);
+  stack_guard(stack, PAGE);
   return describe(stack, STACK_BYTES_DEFAULT, i);
 }
 
@@ -157,10 +158,10 @@ struct g *stack_get_sized(size_t bytes) {
     lock_drop(&stack_lock);
     return g;
   }
-  char *stack = map(bytes);
+  char *stack = stack_map(bytes);
   struct g *g = NULL;
   if (stack) {
-    put_guard(stack);
+    stack_guard(stack, PAGE);
     g = describe(stack, bytes, 0);
     g->all = sized_all;
     __atomic_store_n(&sized_all, g, __ATOMIC_RELEASE); /* pairs with stack_guard_hit */

@@ -29,6 +29,10 @@ void *stack_top(const struct g *g);
 /* The lowest byte that is not its guard; null: a G without a stack of ours. */
 const char *stack_bottom(const struct g *g);
 
+/* For stacks of others' (free/identity.c): address space without huge pages, or null; and its lowest bytes as a guard, as well as this kernel can. */
+char *stack_map(size_t bytes);
+void stack_guard(char *at, size_t bytes);
+
 /* Calls fn for every G that there ever was a stack for (also dead ones, by status), until it says false. */
 void stack_each(bool (*fn)(struct g *g, void *arg), void *arg);
 /* Returns the pages of stacks that have been idle since the last call but one to the kernel. */

@@ -35,7 +35,6 @@ enum free_wire {
   FREE_WIRE_REASONS
 };
 void free_wire(enum free_wire why);
-const char *free_wire_name(enum free_wire why);
 /* How often each, since the process began. */
 uint32_t free_wired(enum free_wire why);
 

@@ -31,6 +31,7 @@
 #include "core/lock.h"
 #include "core/m.h"
 #include "core/sched.h"
+#include "core/stack.h"
 #include "core/tp.h"
 
 #define PAGE 4096u
@@ -39,9 +40,6 @@
 #define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
 #ifndef HWCAP2_FSGSBASE
 #define HWCAP2_FSGSBASE 2u
-#endif
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
 #endif
 
 static identity_create_fn *real_create;
@@ -112,21 +110,13 @@ bool identity_init(identity_create_fn *create) {
 static struct lock id_lock;
 static char *arena, *arena_end; /* of stacks of arena_bytes */
 static size_t arena_bytes;
-static enum { GUARD_MARK, GUARD_PROT, GUARD_NONE } guard_by;
-
-static char *map(size_t bytes) {
-  long at = raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-  if (at < 0 && at > -4096) return NULL;
-  raw_syscall3(SYS_madvise, at, (long)bytes, MADV_NOHUGEPAGE);
-  return (char *)at;
-}
 
 /* Most are of one size: many in one mapping, so that vm.max_map_count does not limit their number. */
-static char *stack_map(size_t bytes) {
+static char *find_place(size_t bytes) {
   char *at = NULL;
   run_lock(&id_lock);
   if (arena == arena_end || arena_bytes != bytes) {
-    char *fresh = map(bytes * ARENA_STACKS);
+    char *fresh = stack_map(bytes * ARENA_STACKS);
     if (fresh) {
       arena = fresh;
       arena_end = fresh + bytes * ARENA_STACKS;
@@ -138,15 +128,7 @@ static char *stack_map(size_t bytes) {
     at = arena_end;
   }
   run_unlock(&id_lock);
-  return at ? at : map(bytes);
-}
-
-static void put_guard(char *at, size_t bytes) {
-  if (bytes == 0) return;
-  if (guard_by == GUARD_MARK && raw_syscall3(SYS_madvise, (long)at, (long)bytes, MADV_GUARD_INSTALL) == 0) return;
-  if (guard_by == GUARD_MARK) guard_by = GUARD_PROT;
-  if (guard_by == GUARD_PROT && raw_syscall3(SYS_mprotect, (long)at, (long)bytes, PROT_NONE) == 0) return;
-  guard_by = GUARD_NONE;
+  return at ? at : stack_map(bytes);
 }
 
 /* --- harvest --- */
@@ -177,9 +159,9 @@ int identity_harvest(struct identity *id, size_t stack, size_t guard) {
   pthread_t t;
   guard = (guard + PAGE - 1) & ~(size_t)(PAGE - 1);
   stack = (stack + PAGE - 1) & ~(size_t)(PAGE - 1);
-  char *at = stack_map(guard + stack);
+  char *at = find_place(guard + stack);
   if (!at) return EAGAIN;
-  put_guard(at, guard);
+  stack_guard(at, guard);
   id->map = at;
   id->bytes = guard + stack;
   id->guard = guard;

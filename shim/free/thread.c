@@ -68,8 +68,7 @@ struct thread *thread_self(void) {
 }
 
 struct thread *thread_of(pthread_t t) {
-  struct thread *th = *(struct thread *volatile *)((char *)t + self_offset);
-  return th;
+  return free_mode ? *(struct thread *volatile *)((char *)t + self_offset) : NULL;
 }
 
 uint32_t thread_id(const struct thread *t) { return t->id.tid; }
@@ -465,10 +464,7 @@ void thread_get_name(struct thread *t, char *name) {
 /* --- cancellation --- */
 
 /* Its waits end with its context only while it may be cancelled. */
-void thread_cancel_state(struct thread *self) {
-  uint32_t word = atomic_load_explicit(identity_cancel_word(&self->id), memory_order_relaxed);
-  self->g.io_ctx = self->lent || word & (IDENTITY_CANCEL_OFF | IDENTITY_EXITING) ? NULL : self->cancel;
-}
+void thread_cancel_state(struct thread *self) { self->g.io_ctx = self->lent ? NULL : thread_cancel_context(self); }
 
 /*
  * The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal then.  Its signal is not

@@ -11,7 +11,7 @@
 struct thread;
 struct limit;
 
-/* The thread G that t is; null: a thread of the kernel's. */
+/* The thread G that t is; null: a thread of the kernel's, as all are out of free mode. */
 struct thread *thread_of(pthread_t t);
 /* The calling one, or null. */
 struct thread *thread_self(void);

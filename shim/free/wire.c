@@ -20,9 +20,3 @@ void free_wire(enum free_wire why) {
 }
 
 uint32_t free_wired(enum free_wire why) { return atomic_load_explicit(&wired[why], memory_order_relaxed); }
-
-const char *free_wire_name(enum free_wire why) {
-  static const char *const names[] = {"signals", "altstack", "sched", "object", "other"};
-  _Static_assert(sizeof names / sizeof *names == FREE_WIRE_REASONS, "one for each");
-  return names[why];
-}

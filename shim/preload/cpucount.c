@@ -24,7 +24,6 @@
  * smaller.  So it stays below the smallest count that was told in this process.
  * Two kinds of programs use the kernel's numbers directly; see cpucount_kernel_ids_used.
  */
-#include "free/free.h"
 #include "preload/cpucount.h"
 
 #include <elf.h>
@@ -38,6 +37,7 @@
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "free/free.h"
 #include "preload/cpulive.h"
 #include "preload/real.h"
 #include "rawsys.h"
@@ -232,7 +232,7 @@ EXPORT int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask) {
 }
 
 EXPORT int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *mask) {
-  if (__builtin_expect(free_mode, 0) && pid == 0) free_wire(FREE_WIRE_SCHED);
+  if (pid == 0) free_wire(FREE_WIRE_SCHED);
   struct cpus buf;
   const void *m = mask;
   cpucount_before_set(pid, &size, &m, &buf);
@@ -246,7 +246,7 @@ EXPORT int pthread_getaffinity_np(pthread_t thread, size_t size, cpu_set_t *mask
 }
 
 EXPORT int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t *mask) {
-  if (__builtin_expect(free_mode, 0) && pthread_equal(thread, pthread_self())) free_wire(FREE_WIRE_SCHED);
+  if (pthread_equal(thread, pthread_self())) free_wire(FREE_WIRE_SCHED);
   struct cpus buf;
   const void *m = mask;
   cpucount_before_set(0, &size, &m, &buf);

@@ -28,25 +28,22 @@
   X(int, pthread_getname_np, (pthread_t, char *, size_t))
 REAL_DEFINE(REAL_FREE)
 
-static struct thread *free_thread(pthread_t t) { return free_mode ? thread_of(t) : NULL; }
-static struct thread *free_self(void) { return free_mode ? thread_self() : NULL; }
-
 /* --- ends --- */
 
 EXPORT int pthread_detach(pthread_t t) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   return th ? thread_detach(th) : REAL(pthread_detach)(t);
 }
 
 EXPORT int thrd_detach(thrd_t t) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (!th) return REAL(thrd_detach)(t);
   return thread_detach(th) == 0 ? thrd_success : thrd_error;
 }
 
 /* glibc's unwinds to the last cleanup handler that is registered: of a thread G the first of them is body() in free/thread.c. */
 EXPORT void pthread_exit(void *result) {
-  if (free_self())
+  if (thread_self())
     thread_exits(result);
   else if (free_mode)
     thread_main_exits();
@@ -59,13 +56,13 @@ EXPORT void thrd_exit(int result) { pthread_exit((void *)(intptr_t)result); }
 /* --- cancellation --- */
 
 EXPORT int pthread_cancel(pthread_t t) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   return th ? thread_cancel(th) : REAL(pthread_cancel)(t);
 }
 
 EXPORT int pthread_setcancelstate(int state, int *old) {
   int r = REAL(pthread_setcancelstate)(state, old);
-  struct thread *self = free_self();
+  struct thread *self = thread_self();
   if (r == 0 && self) thread_cancel_state(self);
   return r;
 }
@@ -98,12 +95,12 @@ EXPORT void tss_delete(tss_t key) {
 /* --- attributes --- */
 
 EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   return th ? thread_getattr(th, attr) : REAL(pthread_getattr_np)(t, attr);
 }
 
 EXPORT int pthread_setname_np(pthread_t t, const char *name) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (!th) return REAL(pthread_setname_np)(t, name);
   if (strlen(name) > 15) return ERANGE;
   thread_set_name(th, name);
@@ -111,7 +108,7 @@ EXPORT int pthread_setname_np(pthread_t t, const char *name) {
 }
 
 EXPORT int pthread_getname_np(pthread_t t, char *name, size_t bytes) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (!th) return REAL(pthread_getname_np)(t, name, bytes);
   if (bytes < 16) return ERANGE;
   thread_get_name(th, name);

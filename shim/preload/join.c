@@ -5,8 +5,8 @@
 #include <pthread.h>
 #include <threads.h>
 #include "free/free.h"
+#include "free/plimit.h"
 #include "free/thread.h"
-#include "sync/lot.h"
 
 #define REAL_JOIN(X)                                                                     \
   X(int, pthread_join, (pthread_t, void **))                                             \
@@ -15,8 +15,6 @@
   X(int, pthread_clockjoin_np, (pthread_t, void **, clockid_t, const struct timespec *)) \
   X(int, thrd_join, (thrd_t, int *))
 REAL_DEFINE(REAL_JOIN)
-
-static struct thread *free_thread(pthread_t t) { return __builtin_expect(free_mode, 0) ? thread_of(t) : NULL; }
 
 /* Joins are cancellation points; one that is cancelled leaves the other thread joinable. */
 static int join_free(struct thread *t, void **result, uint64_t until) {
@@ -27,48 +25,38 @@ static int join_free(struct thread *t, void **result, uint64_t until) {
   return r;
 }
 
-/* A moment of one of the two clocks, on CLOCK_MONOTONIC as of now. */
-static uint64_t moment(clockid_t clock, const struct timespec *at) {
-  struct timespec now;
-  clock_gettime(clock, &now);
-  int64_t left;
-  if (__builtin_mul_overflow((int64_t)at->tv_sec - now.tv_sec, (int64_t)CALL_NS, &left)) return at->tv_sec < now.tv_sec ? 0 : UINT64_MAX;
-  left += at->tv_nsec - now.tv_nsec;
-  return left <= 0 ? 0 : sys_now() + (uint64_t)left;
-}
-
 static int join_free_until(struct thread *t, void **result, clockid_t clock, const struct timespec *until) {
   if (!until) return join_free(t, result, UINT64_MAX);
-  if ((clock != CLOCK_MONOTONIC && clock != CLOCK_REALTIME) || until->tv_nsec < 0 || until->tv_nsec >= (long)CALL_NS) return EINVAL;
-  return join_free(t, result, moment(clock, until));
+  if (!plimit_clock_ok(clock) || !plimit_ns_ok(until)) return EINVAL;
+  return join_free(t, result, plimit(clock, until).until);
 }
 
 EXPORT int pthread_join(pthread_t t, void **result) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (th) return join_free(th, result, UINT64_MAX);
   int tried = REAL(pthread_tryjoin_np)(t, result);
   return __builtin_expect(tried != EBUSY, 1) ? tried : CALL_ONCE_BLOCKING(int, WAIT_JOIN, REAL(pthread_join)(t, result));
 }
 
 EXPORT int pthread_tryjoin_np(pthread_t t, void **result) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   return th ? thread_tryjoin(th, result) : REAL(pthread_tryjoin_np)(t, result);
 }
 
 EXPORT int pthread_timedjoin_np(pthread_t t, void **result, const struct timespec *until) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (th) return join_free_until(th, result, CLOCK_REALTIME, until);
   return CALL_ONCE_BLOCKING(int, WAIT_JOIN, REAL(pthread_timedjoin_np)(t, result, until));
 }
 
 EXPORT int pthread_clockjoin_np(pthread_t t, void **result, clockid_t clock, const struct timespec *until) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (th) return join_free_until(th, result, clock, until);
   return CALL_ONCE_BLOCKING(int, WAIT_JOIN, REAL(pthread_clockjoin_np)(t, result, clock, until));
 }
 
 EXPORT int thrd_join(thrd_t t, int *result) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (!th) return CALL_ONCE_BLOCKING(int, WAIT_JOIN, REAL(thrd_join)(t, result));
   void *value;
   int r = join_free(th, &value, UINT64_MAX);

@@ -23,8 +23,6 @@
  *
  * Not wrapped: _exit, quick_exit, abort: the daemon sees the hang-up.
  */
-#include "free/free.h"
-#include "free/thread.h"
 #include "preload/process.h"
 #include "preload/thread.h"
 #include "preload/call.h"
@@ -42,6 +40,7 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 #include "core/carrier.h"
+#include "free/thread.h"
 #include "core/sched.h"
 #include "core/sys.h"
 #include "preload/lightio.h"
@@ -409,7 +408,7 @@ EXPORT int prctl(int option, ...) {
   unsigned long a = va_arg(ap, unsigned long), b = va_arg(ap, unsigned long), c = va_arg(ap, unsigned long), d = va_arg(ap, unsigned long);
   va_end(ap);
   process_before_prctl(option);
-  struct thread *self = free_mode ? thread_self() : NULL;
+  struct thread *self = thread_self();
   if (self && option == PR_SET_NAME) thread_set_name(self, (const char *)a);
   if (self && option == PR_GET_NAME) return thread_get_name(self, (char *)a), 0;
   return REAL(prctl)(option, a, b, c, d);

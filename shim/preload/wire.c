@@ -27,77 +27,71 @@
   X(int, pthread_getcpuclockid, (pthread_t, clockid_t *))
 REAL_DEFINE(REAL_WIRE)
 
-static struct thread *free_thread(pthread_t t) { return free_mode ? thread_of(t) : NULL; }
-static struct thread *free_self(void) { return free_mode ? thread_self() : NULL; }
-
 /* A thread G has no tid of the kernel's; this one is always the same, and no thread's. */
 EXPORT pid_t gettid(void) {
-  struct thread *self = free_self();
+  struct thread *self = thread_self();
   return self && thread_is_g(self) ? (pid_t)thread_id(self) : REAL(gettid)();
 }
 
 /* --- what a thread G gets a thread of the kernel's for --- */
 
 static bool is_self(pthread_t t) { return pthread_equal(t, pthread_self()); }
-static void wire_if(bool needed, enum free_wire why) {
-  if (__builtin_expect(free_mode, 0) && needed) free_wire(why);
-}
 
 EXPORT int raise(int sig) {
-  wire_if(true, FREE_WIRE_SIGNALS);
+  free_wire(FREE_WIRE_SIGNALS);
   return REAL(raise)(sig);
 }
 
 EXPORT int pthread_kill(pthread_t t, int sig) {
-  struct thread *th = free_thread(t);
+  struct thread *th = thread_of(t);
   if (th && sig == 0) return 0;
-  wire_if(is_self(t), FREE_WIRE_SIGNALS);
+  if (is_self(t)) free_wire(FREE_WIRE_SIGNALS);
   return REAL(pthread_kill)(t, sig);
 }
 
 EXPORT int pthread_sigqueue(pthread_t t, int sig, const union sigval value) {
-  wire_if(is_self(t), FREE_WIRE_SIGNALS);
+  if (is_self(t)) free_wire(FREE_WIRE_SIGNALS);
   return REAL(pthread_sigqueue)(t, sig, value);
 }
 
 EXPORT int sigaltstack(const stack_t *restrict ss, stack_t *restrict old) {
-  wire_if(true, FREE_WIRE_ALTSTACK);
+  free_wire(FREE_WIRE_ALTSTACK);
   return REAL(sigaltstack)(ss, old);
 }
 
 EXPORT int pthread_setschedparam(pthread_t t, int policy, const struct sched_param *param) {
-  wire_if(is_self(t), FREE_WIRE_SCHED);
+  if (is_self(t)) free_wire(FREE_WIRE_SCHED);
   return REAL(pthread_setschedparam)(t, policy, param);
 }
 
 EXPORT int pthread_setschedprio(pthread_t t, int prio) {
-  wire_if(is_self(t), FREE_WIRE_SCHED);
+  if (is_self(t)) free_wire(FREE_WIRE_SCHED);
   return REAL(pthread_setschedprio)(t, prio);
 }
 
 EXPORT int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param) {
-  wire_if(pid == 0, FREE_WIRE_SCHED);
+  if (pid == 0) free_wire(FREE_WIRE_SCHED);
   return REAL(sched_setscheduler)(pid, policy, param);
 }
 
 EXPORT int sched_setparam(pid_t pid, const struct sched_param *param) {
-  wire_if(pid == 0, FREE_WIRE_SCHED);
+  if (pid == 0) free_wire(FREE_WIRE_SCHED);
   return REAL(sched_setparam)(pid, param);
 }
 
 /* Linux: of a thread. */
 EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
-  wire_if(which == PRIO_PROCESS && who == 0, FREE_WIRE_SCHED);
+  if (which == PRIO_PROCESS && who == 0) free_wire(FREE_WIRE_SCHED);
   return REAL(setpriority)(which, who, prio);
 }
 
 EXPORT int nice(int more) {
-  wire_if(true, FREE_WIRE_SCHED);
+  free_wire(FREE_WIRE_SCHED);
   return REAL(nice)(more);
 }
 
 /* Its CPU time is a thread's. */
 EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t *clock) {
-  wire_if(is_self(t), FREE_WIRE_OTHER);
+  if (is_self(t)) free_wire(FREE_WIRE_OTHER);
   return REAL(pthread_getcpuclockid)(t, clock);
 }
