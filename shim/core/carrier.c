@@ -64,7 +64,8 @@ static void idle_pq_put(struct pq *pq) {
 static void pq_give(struct pq *pq, struct carrier *c) {
   atomic_store_explicit(&pq->carrier, c, memory_order_relaxed);
   atomic_store_explicit(&pq->status, PQ_RUNNING, memory_order_release); /* pairs with the monitor's look: carrier is right */
-  __atomic_store_n(&c->pq, pq, __ATOMIC_RELEASE);                       /* pairs with sleep_on */
+  if (c->m != &c->no_m) __atomic_store_n(&c->m->g->gs, GLANCE(pq->gs), __ATOMIC_RELAXED);
+  __atomic_store_n(&c->pq, pq, __ATOMIC_RELEASE); /* pairs with sleep_on */
 }
 
 /* An idle pq for c, which has none; or null.  Lock held. */
@@ -220,6 +221,7 @@ struct carrier *carrier_lend(void) {
   struct m *m = c->m;
   struct pq *pq = c->pq;
   c->pq = NULL;
+  c->alone = false;
   count_wired();
   c->g->lockedm = NULL;
   c->g->locked = 0;
@@ -241,10 +243,53 @@ void carrier_take_back(struct carrier *c) {
   m->carrier = c;
   SLOT_STORE(m->slot->carrier, 1);
   carrier_self = c;
+  c->alone = true; /* what the M has used is that G's */
   light_take();
   light.nwired--;
   light_drop();
   m_release(m);
+}
+
+/* --- Gs that compute --- */
+
+/*
+ * Among Gs of one queue the order is first in, first out, and a slice is 10 ms: one that answers would wait for each that computes.  So a thread G
+ * that had its slice while others wait goes on without the pq, until it parks.  It does not stop: its thread is what competes for a P now, as that of a
+ * wired G does, and by the same rules (fair.h): the carrier that gets the pq comes as a newcomer.  As long as it has used much lately it gets no pq to begin with.
+ */
+static void carrier_evict(struct carrier *c, struct g *g, uint64_t used) {
+  struct m *m = c->m;
+  struct pq *pq = c->pq;
+  c->pq = NULL;
+  c->alone = true;
+  g->hands_over = false;
+  sched_lock();
+  uint64_t now = sched_hooks.now();
+  sched_charge(m, now); /* to the Gs that it ran so far */
+  fair_charge(&g->fair, now, used);
+  m->g->fair = g->fair;
+  m->g->newborn = g->newborn;
+  __atomic_store_n(&m->g->gs, 0, __ATOMIC_RELAXED);
+  sched_unlock();
+  carrier_handoff(pq);
+}
+
+void carrier_alone_over(struct carrier *c, struct g *g) {
+  struct m *m = c->m;
+  c->alone = false;
+  sched_lock();
+  uint64_t now = sched_hooks.now();
+  sched_charge(m, now);
+  g->fair = m->g->fair;
+  m->g->fair = (struct fair){0, now}; /* it begins anew, with others */
+  m->g->newborn = false;
+  sched_unlock();
+}
+
+bool carrier_hog(const struct carrier *c, const struct g *g) {
+  if (g->kind != G_THREAD || g->fair.usage <= FAIR_SMALL_NS || c->m == &c->no_m) return false;
+  if (!carrier_gs_for(c->pq) && !netpoll_waiters() && timers_first_of_all() == UINT64_MAX) return false;
+  return fair_usage(&g->fair, sys_now()) > FAIR_SMALL_NS;
 }
 
 bool carrier_preempted(struct m *m, void *uctx) {
@@ -256,6 +301,11 @@ bool carrier_preempted(struct m *m, void *uctx) {
   struct pq *pq = c->pq;
   /* On the way into a wrapped call or out of it the pq is for everyone to take: it may have been, and be another's. */
   if (!is_owner(c, pq)) {
+    carrier_release(c);
+    return true;
+  }
+  if (g->kind == G_THREAD && m != &c->no_m) {
+    carrier_evict(c, g, LIGHT_THREAD_NS);
     carrier_release(c);
     return true;
   }
@@ -729,6 +779,7 @@ static struct g *find(struct carrier *c) {
       continue;
     }
     if (c->spinning) end_spinning(c);
+    if (!g->lockedm && carrier_hog(c, g)) carrier_evict(c, g, 0);
     if (!g->lockedm || g->lockedm == c->m) return g;
     carrier_run_wired(c, g);
   }
@@ -764,6 +815,7 @@ static void *carrier_main(void *arg) {
     struct g *g = find(c);
     c->g = g;
     if (__builtin_expect(fiber_used, 0)) fiber_switch(&c->fiber, &g->fiber, false);
+    light_count_run(c->pq, g);
     light_wear(c, NULL, g);
     ration_switch(&c->sp, g->sp);
     if (__builtin_expect(fiber_used, 0)) fiber_arrived(&c->fiber);

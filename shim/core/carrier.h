@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/fair.h"
 #include "core/g.h"
 #include "core/light.h"
 #include "core/lock.h"
@@ -16,6 +17,8 @@
 
 #define LIGHT_PQS_MAX 64u
 #define LIGHT_SLICE_NS 10000000u
+#define LIGHT_THREAD_NS 2000000u /* of a thread G: not stopped after it, but on its own (carrier_evict) */
+#define LIGHT_WINDOW_NS FAIR_HALFLIFE_NS
 #define LIGHT_TICK 61u /* every so many dispatches the global queue goes first */
 
 /* What a P has besides the right to run: queue, timers, stacks.  See light.c for its states. */
@@ -42,13 +45,16 @@ struct pq {
   uint64_t oldest_at;  /* when who waits longest there last had its turn */
   struct stack_cache stacks;
   struct g *overflow[RUNQ_OVERFLOW];
-  _Atomic int64_t ngs; /* born minus died here; others read it */
+  _Atomic int64_t ngs;    /* born minus died here; others read it */
+  _Atomic uint32_t ran;   /* thread Gs that have run here, each once in a window; the monitor reads it */
+  _Atomic uint32_t slice; /* ns, of who runs; 0: it is a light G.  The same */
   struct timers timers;
   /* shared */
   _Alignas(64) _Atomic uint32_t status;
   _Atomic(struct carrier *) carrier;
   /* [monitor] */
-  uint32_t seen_tick, seen_syscalls;
+  _Atomic uint32_t gs; /* how many thread Gs ran here in the last window; others read it */
+  uint32_t seen_tick, seen_syscalls, seen_ran;
   uint64_t seen_at;
 };
 
@@ -68,6 +74,7 @@ struct carrier {
   struct g *left;
   g_commit *commit;
   void *commit_arg;
+  bool alone;                /* [own] its G computes, and goes on without a pq: carrier_evict */
   struct g *wired_g;         /* [own] waits for its wired G to be scheduled; it runs nothing else */
   bool spinning;             /* [own] looks for work to steal */
   _Atomic uint32_t wake;     /* futex: 1: it was given a pq, or is to look around */
@@ -103,6 +110,7 @@ struct light {
   _Atomic uint64_t next_id;
   _Atomic int64_t ngs_outside; /* born outside of any P, minus died there */
   _Atomic uint64_t now;        /* coarse; the monitor's */
+  _Atomic uint32_t window;     /* counts LIGHT_WINDOW_NS; the monitor's */
   struct g *main_g;
   uint64_t mask;           /* of the thread that started all this: what a forked child gets instead of a carrier's */
   bool in_main;            /* ration_main runs the program */
@@ -213,6 +221,15 @@ void carrier_resumes(struct carrier *c, const void *uctx);
 static inline void carrier_interrupted(struct carrier *c, void *uctx) {
   if (c->g && GLANCE(c->interrupt.state) == INTERRUPT_ENDED) interrupt_here(c, uctx);
 }
+/* pq's carrier is about to run g. */
+static inline void light_count_run(struct pq *pq, struct g *g) {
+  uint32_t window = GLANCE(light.window);
+  if (!pq) return;
+  atomic_store_explicit(&pq->slice, g->kind != G_THREAD ? 0 : g->newborn ? FAIR_BIRTH_NS : LIGHT_THREAD_NS, memory_order_relaxed);
+  if (g->kind != G_THREAD || g->window == window) return;
+  g->window = window;
+  OWN_ADD(pq->ran, 1);
+}
 /* Gs wait for pq; any thread. */
 static inline bool carrier_gs_for(struct pq *pq) {
   return !runq_empty(&pq->runq) || GLANCE(light.nglobal) || __atomic_load_n(&pq->later.len, __ATOMIC_RELAXED);
@@ -223,6 +240,10 @@ bool carrier_work_for(struct pq *pq);
 bool carrier_wanted(struct pq *pq);
 /* pq, which c is about to lose or has lost, goes to another carrier if there is anything to do. Lock not held. */
 void carrier_handoff(struct pq *pq);
+/* Is g one that computes, and would keep others waiting?  Then it goes on its own way: carrier_evict. */
+bool carrier_hog(const struct carrier *c, const struct g *g);
+/* c, held and alone, is about to leave its G. */
+void carrier_alone_over(struct carrier *c, struct g *g);
 /* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */
 bool carrier_retake(struct pq *pq);
 /* The same where it is blocked outside of any wrapper (a page fault, stdio, a raw system call). */

@@ -72,6 +72,8 @@ struct g {
   bool enough;  /* queued because it had enough, not because it came back from a block: it stays a hog while it waits */
   bool newborn; /* has not blocked yet: see FAIR_BIRTH_NS */
   struct fair fair;
+  uint32_t gs;         /* of a carrier's thread: so many Gs have had it run lately, whose usage its own is; 0: it is one G */
+  uint32_t window;     /* [its carrier] the last of light.window in which it ran */
   uint64_t slice_used; /* ns of its slice that it had before a pause */
   uint64_t since;      /* CLOCK_MONOTONIC ns of the last change of status */
   struct m *lockedm;   /* the M it is wired to */

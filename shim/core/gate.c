@@ -86,6 +86,12 @@ static void kick_for(uint64_t now, uint64_t deadline) {
   sched_kick(deadline);
 }
 
+/* A G that was stopped is a hog; but a carrier runs short Gs, of which the next ones wait. */
+static bool may_be_newcomer(const struct g *g, bool stopped, uint64_t now) {
+  if (stopped && __atomic_load_n(&g->gs, __ATOMIC_RELAXED) <= 1) return false;
+  return fair_express(sched_usage(g, now), sched_my_share(1));
+}
+
 /* Gets a P for m, which has none; waits if it must. Lock held; dropped after. */
 static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front) {
   struct g *g = m->g;
@@ -98,8 +104,8 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front)
     rt_leave(m);
     return;
   }
-  g->express = !g->stopped && fair_express(fair_usage(&g->fair, now), sched_my_share(1));
-  g->enough = g->stopped;
+  g->express = may_be_newcomer(g, g->stopped, now);
+  g->enough = g->stopped && !g->express;
   g->stopped = g->front = false;
   if (g->status != G_DEAD) g->newborn = false; /* it has blocked of its own accord */
   struct p *p = sched_p_get(g, now);
@@ -147,8 +153,8 @@ static void settle(struct m *m, enum wait_reason why) {
   bool slice_over = sched_stop_slice(m->g, used);
   sched.stats.preempts++;
   struct p *p = sched_p_take(m, now);
-  m->g->express = false;
-  m->g->enough = true;
+  m->g->express = may_be_newcomer(m->g, true, now);
+  m->g->enough = !m->g->express;
   sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, !slice_over);
   if (p) {
     if (!slice_over && sched.express.len == 0 && sched.paced && p->id >= lease_hog_slots())

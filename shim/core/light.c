@@ -161,11 +161,12 @@ static inline struct g *next_local(struct carrier *c) {
   if (tick % 8 == 0 && (GLANCE(pq->timers.first) != UINT64_MAX || netpoll_overdue())) return NULL;
   struct g *g = runq_get(&pq->runq, &inherit);
   if (!g) return NULL;
-  if (__builtin_expect(g->lockedm != NULL, 0)) {
+  if (__builtin_expect(g->lockedm != NULL || g->fair.usage > FAIR_SMALL_NS, 0) && (g->lockedm || carrier_hog(c, g))) {
     light_put(c, g, true); /* not for us: the scheduler's stack sees to it */
     return NULL;
   }
   atomic_store_explicit(&pq->tick, tick, memory_order_relaxed);
+  light_count_run(pq, g);
   return g;
 }
 
@@ -197,6 +198,8 @@ void light_leave(struct carrier *c, struct g *g, enum left_how how) {
     else
       g->lockedm = NULL; /* had been preempted */
   }
+  if (__builtin_expect(c->alone, 0)) carrier_alone_over(c, g);
+  g->newborn = false;
   struct g *next = c->wired_g || !c->pq ? NULL : next_local(c);
   c->g = next;
   light_wear(c, g, next);
@@ -285,6 +288,7 @@ bool g_yield(void) {
     sched_yield();
     return true;
   }
+  if (c->alone) return gate_yield();
   carrier_hold(c);
   struct g *g = c->g;
   if (!c->pq) {
@@ -432,6 +436,8 @@ void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg) {
   if (c) carrier_hold(c);
   bool own = c && c->pq;
   g->kind = G_THREAD;
+  g->fair = (struct fair){0};
+  g->newborn = true;
   g->id = new_id(c);
   prepare(g, top, fn, arg, NULL);
   if (own) {

@@ -111,20 +111,41 @@ static bool blocked_outside(struct carrier *c) {
 /* Returns when its slice is over, or 0. */
 static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   uint32_t tick = GLANCE(pq->tick);
+  uint64_t slice = GLANCE(pq->slice);
+  bool thread = slice != 0;
+  if (!thread) slice = MONITOR_SEEN_NS;
   if (tick != pq->seen_tick) {
     pq->seen_tick = tick;
     pq->seen_at = now;
-    return 0;
+    return thread ? now + slice : 0;
   }
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
-  if (!carrier_wanted(pq)) return 0;
+  if (!carrier_wanted(pq)) return thread ? now + slice : 0;
   if (blocked_outside(c)) {
     carrier_retake_running(pq, c);
     return 0;
   }
-  if (now - pq->seen_at < MONITOR_SEEN_NS) return pq->seen_at + MONITOR_SEEN_NS;
+  if (now - pq->seen_at < slice) return pq->seen_at + slice;
   stop(c);
-  return 0;
+  return thread ? now + slice : 0; /* who comes next is new as well */
+}
+
+/* The Gs that a pq's carrier answers for: sched_usage. */
+static void look_window(uint64_t now) {
+  static uint64_t next;
+  if (now < next) return;
+  next = now + LIGHT_WINDOW_NS;
+  OWN_ADD(light.window, 1);
+  for (uint32_t i = 0; i < light.npqs; i++) {
+    struct pq *pq = &light.pqs[i];
+    uint32_t ran = GLANCE(pq->ran);
+    atomic_store_explicit(&pq->gs, ran - pq->seen_ran, memory_order_relaxed);
+    pq->seen_ran = ran;
+    light_take();
+    struct carrier *c = GLANCE(pq->carrier);
+    if (c && c->m != &c->no_m) __atomic_store_n(&c->m->g->gs, GLANCE(pq->gs), __ATOMIC_RELAXED);
+    light_drop();
+  }
 }
 
 /* One look at all pqs.  When to look again. */
@@ -167,6 +188,7 @@ static void monitor_main(void) {
     uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire); /* pairs with ring: before the look, so none is lost */
     uint64_t now = sys_now();
     atomic_store_explicit(&light.now, now, memory_order_relaxed);
+    look_window(now);
     uint64_t until = look(now);
     if (now - trimmed > MONITOR_TRIM_NS) {
       trimmed = now;
@@ -188,7 +210,10 @@ static void *monitor_thread(void *arg) {
 /* A sanitizer wants to know every thread, and an emulator may refuse the clone: then it is one of glibc's. */
 int monitor_start(void) {
   pthread_t t;
-  if (!fiber_used && service_start(&service, "ration-monitor", monitor_main, NULL, 0) == 0) return 0;
+  if (!fiber_used && service_start(&service, "ration-monitor", monitor_main, NULL, 0) == 0) {
+    atomic_store_explicit(&sched.monitor_tid, service.tid, memory_order_relaxed);
+    return 0;
+  }
   int r = light_pthread_create(&t, NULL, monitor_thread, NULL);
   if (r == 0) pthread_detach(t);
   return -r;

@@ -231,6 +231,14 @@ static int64_t room(uint64_t now, bool small) {
   return in_period < in_debt ? in_period : in_debt;
 }
 
+/* For the class that g is in.  The Gs of a carrier are all short ones, and it is theirs on the average that counts. */
+uint64_t sched_usage(const struct g *g, uint64_t now) {
+  uint64_t usage = fair_usage(&g->fair, now);
+  uint32_t gs = __atomic_load_n(&g->gs, __ATOMIC_RELAXED); /* the monitor's: an estimate */
+  return gs > 1 ? usage / gs : usage;
+}
+
+/* Gone in a moment, as a rule; of a carrier it is the whole that is or is not. */
 static bool small(const struct g *g, uint64_t now) { return fair_usage(&g->fair, now) < FAIR_SMALL_NS; }
 
 /* How far they have gone too far. */
@@ -436,7 +444,7 @@ static void look_promote(struct look *l) {
   unsigned seen = 0;
   for (struct g *g = sched.global.head, *next; g && seen++ < SCHED_PROMOTE_LOOK; g = next) {
     next = g->next;
-    if (g->enough || !fair_express(fair_usage(&g->fair, l->now), share)) continue;
+    if (g->enough || !fair_express(sched_usage(g, l->now), share)) continue;
     gqueue_remove(&sched.global, g);
     g->express = true;
     gqueue_push(&sched.express, g);
@@ -466,7 +474,7 @@ static void look_dispatch(struct look *l) {
 /* A newcomer on an express slot that went on running: it becomes a hog, on a regular slot if there is one. */
 static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
   struct g *g = p->m->g;
-  uint64_t usage = fair_usage(&g->fair, l->now);
+  uint64_t usage = sched_usage(g, l->now);
   if (g->newborn && p->m->cpu_last - p->m->cpu_granted >= FAIR_BIRTH_NS) {
     g->newborn = false;
     if (usage <= fair_hog_bound(share)) g->fair = (struct fair){usage = fair_hog_bound(share) + 1, l->now};
@@ -575,7 +583,7 @@ static void look_newcomers(struct look *l) {
         if (p->m->granted_at + SCHED_MIN_RUN_NS < soonest) soonest = p->m->granted_at + SCHED_MIN_RUN_NS;
         continue;
       }
-      uint64_t u = fair_usage(&p->m->g->fair, l->now) + 1;
+      uint64_t u = sched_usage(p->m->g, l->now) + 1;
       if (u > most) most = u, victim = p->m;
     }
     if (!victim) {
@@ -787,6 +795,7 @@ void sched_forget_all(void) {
   sched.stats = (struct sched_stats){0};
   sched.bell = &sched.private_bell;
   atomic_store_explicit(&sched.poller_tid, 0, memory_order_relaxed);
+  atomic_store_explicit(&sched.monitor_tid, 0, memory_order_relaxed);
   atomic_store_explicit(&sched.gated, false, memory_order_relaxed);
   atomic_store_explicit(&sched.bpf, false, memory_order_relaxed);
   atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);

@@ -103,7 +103,8 @@ struct sched {
   uint64_t poll_ns;                  /* back-off without BPF */
   uint32_t seed;
   /* sysmon */
-  _Atomic int poller_tid; /* of the client's poller, whose CPU time sysmon charges; 0: none.  No lock: a stale one reads as 0 ns */
+  /* of the client's poller and the monitor, whose CPU time sysmon charges; 0: none.  No lock: a stale one reads as 0 ns */
+  _Atomic int poller_tid, monitor_tid;
   _Atomic uint32_t private_bell;
   _Atomic uint32_t *bell;        /* the member's bell in the page, or private_bell */
   _Atomic uint64_t sysmon_until; /* it sleeps until then; 0: it is awake */
@@ -175,6 +176,7 @@ void sched_leave_page(uint64_t now);
 /* In a forked child, which has one thread: an empty scheduler with an open gate. */
 void sched_forget_all(void);
 uint32_t sched_nactive(void);
+uint64_t sched_usage(const struct g *g, uint64_t now);
 uint64_t sched_my_share(uint32_t more); /* the usage of a fair share among the active Gs and `more` */
 void sched_charge(struct m *m, uint64_t now);
 void sched_charge_pool(uint64_t now, uint64_t cpu); /* CPU time that no G used: our own threads' */

@@ -36,11 +36,13 @@ static void charge_service(struct service_clock *c, uint32_t tid, uint64_t now, 
 }
 
 static void charge_services(uint64_t now) {
-  static struct service_clock own, poller, uring;
+  static struct service_clock own, poller, monitor, uring;
   if (!sched.page || !sched.gated) return;
   charge_service(&own, 0, now, 0);
   uint32_t tid = (uint32_t)sched.poller_tid;
   if (tid) charge_service(&poller, tid, now, SCHED_ACTIVE_TICK_NS);
+  tid = (uint32_t)sched.monitor_tid;
+  if (tid) charge_service(&monitor, tid, now, SCHED_ACTIVE_TICK_NS);
   tid = uring_tid();
   if (tid) charge_service(&uring, tid, now, SCHED_ACTIVE_TICK_NS);
 }

@@ -25,6 +25,7 @@
 #include <sys/prctl.h>
 #include "core/carrier.h"
 #include "free/free.h"
+#include "free/pspin.h"
 #include "ration/context.h"
 #include "sync/lot.h"
 
@@ -50,6 +51,7 @@ struct thread {
 #define SPARE_SIZES 16u
 #define THREADS_CHUNK (64u << 10)
 #define BATCH_MOST 32u
+#define JOIN_SPIN_NS 10000u
 
 static struct lock spares_lock;
 static struct {
@@ -407,10 +409,25 @@ int thread_tryjoin(struct thread *t, void **result) {
   return r;
 }
 
+/*
+ * A thread of the kernel's joins: going to sleep and being woken is ten times the life of a short G, so it looks on while t is run elsewhere, for
+ * as long as falling asleep would take.  A G parks for less than that.
+ */
+static void watch_end(struct thread *t) {
+  if (carrier_now() || !pspin_others_run()) return;
+  uint64_t until = sys_now() + JOIN_SPIN_NS;
+  for (unsigned i = 1; __atomic_load_n(&t->life, __ATOMIC_RELAXED) == LIFE_JOINABLE; i++) { /* a hint; the lot's lock orders */
+    enum g_status status = __atomic_load_n(&t->g.status, __ATOMIC_RELAXED);
+    if (status == G_WAITING || (i % 16 == 0 && sys_now() >= until)) return;
+    spin_pause();
+  }
+}
+
 int thread_join(struct thread *t, void **result, const struct limit *lim) {
   struct thread *self = thread_self();
   struct waiter w = WAITER_INIT(&t->life);
   if (t == self) return EDEADLK;
+  watch_end(t);
   struct lot *lot = lot_lock(&t->life);
   if (t->life == LIFE_ENDED && !t->joined) return take_result(t, lot, result);
   int r = t->life != LIFE_JOINABLE || t->joined ? EINVAL : self && t->joins == self ? EDEADLK : 0;

@@ -183,6 +183,25 @@ def bench_pingpong(cx):
     lines(cx, "free-pingpong", got, ("ns a round trip, one P", "ns", "<= 0.15"))
 
 
+# ---- fairness -------------------------------------------------------------------------------------
+
+
+@bench("free-mixed", "short requests beside 8 batch threads, quota 1.0")
+def bench_mixed(cx):
+    if os.geteuid() != 0:
+        raise b.Skip("a cgroup with a quota needs root")
+
+    def once(side):
+        r = cx.run([b.MIXED, "--json", "--seconds", str(cx.seconds(6)), "--request-iters", str(cx.iters)], side, cpus=1.0)
+        j = r.json()
+        return {"p99": j["p99_us"] / 1e3, "throttled": r.stat["nr_throttled"] / max(1, r.stat["nr_periods"]), "work": j["batch_rate"]}
+
+    got = cx.sides("free-mixed", once)
+    cx.table.valid = not got["plain"] or b.medians(got["plain"])["throttled"] >= 0.5
+    lines(cx, "free-mixed", got, ("p99 of requests, ms", "p99", "<= 0.25"), ("throttled periods, fraction", "throttled", "<= 0.1"),
+          ("batch work, units/s", "work", ">= 0.95"))
+
+
 # ---- mariadb --------------------------------------------------------------------------------------
 
 CLIENTS = 256

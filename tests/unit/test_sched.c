@@ -73,7 +73,7 @@ static bool arrive(unsigned i) {
   struct g *g = &ms[i].g0;
   ms[i].own_slot.state = M_IDLE;
   ms[i].park = 0;
-  g->express = fair_express(fair_usage(&g->fair, clock_now), sched_my_share(1));
+  g->express = fair_express(sched_usage(g, clock_now), sched_my_share(1));
   struct p *p = sched_p_get(g, clock_now);
   if (p) {
     sched_grant(p, g, clock_now, true);
@@ -133,6 +133,25 @@ START_TEST(a_newcomer_takes_the_express_slot_beside_a_hog) {
   ck_assert(arrive(1));
   ck_assert(ms[1].p->express);
   ck_assert_uint_eq(signalled, 0);
+}
+END_TEST
+
+/* What one carrier has used is that of a hundred Gs, none of which is a hog; until it runs one alone. */
+START_TEST(a_carrier_of_short_gs_is_a_newcomer) {
+  setup(1, 1, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  usage(1, HOG);
+  ms[1].g0.gs = 100;
+  ck_assert(arrive(1));
+  ck_assert(ms[1].p->express);
+  run_for(SCHED_ACTIVE_TICK_NS, 1);
+  sched_balance(clock_now);
+  ck_assert(ms[1].g0.express);
+  ms[1].g0.gs = 0;
+  run_for(SCHED_ACTIVE_TICK_NS, 1);
+  sched_balance(clock_now);
+  ck_assert(!ms[1].g0.express);
 }
 END_TEST
 
@@ -863,7 +882,7 @@ END_TEST
 
 UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without_bpf_each_wait_is_polled_for_from_the_start,
           without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once, the_first_takes_the_free_slot,
-          a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog,
+          a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog, a_carrier_of_short_gs_is_a_newcomer,
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
