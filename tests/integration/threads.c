@@ -24,8 +24,7 @@
 #define KEPT __attribute__((noinline))
 #define WAITERS 3
 
-static __thread int number; /* which thread it is */
-static __thread int unset = 77;
+static __thread volatile int number; /* which thread it is */
 static _Atomic int began;
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
@@ -114,7 +113,7 @@ int main(void) {
     usleep(1000);
   }
   usleep(50000); /* and now they wait */
-  number = unset;
+  number = 99;
   puts("ready");
   fflush(stdout);
   for (;;) pause();
