@@ -126,7 +126,9 @@ static bool client_stream(struct client *c) {
   while (c->stream_type && !c->doomed) {
     struct wire_frame f = {0};
     uint64_t id = c->stream_last;
-    bool more = c->stream_type == WIRE_PS ? query_next_ps(c, &id, &f.u.ps) : query_next_pool(c, &id, &f.u.pool);
+    bool more = c->stream_type == WIRE_PS        ? query_next_ps(c, &id, &f.u.ps)
+                : c->stream_type == WIRE_PS_MORE ? query_next_ps_more(c, &id, &f.u.ps_more)
+                                                 : query_next_pool(c, &id, &f.u.pool);
     wire_seal(&f, more ? c->stream_type : WIRE_END, c->stream_serial);
     int r = wire_send(c->fd, &f, NULL, 0);
     if (r == -EAGAIN) return false;
@@ -266,7 +268,8 @@ static void client_watch(struct client *c, const struct wire_hello *h, struct wi
 static void client_describe(const struct client *c, const struct wire_hello *h) {
   struct pool_member *m = &c->pool->page->members[c->member];
   atomic_store_explicit(&m->rung, c->watch ? POOL_RUNG_BPF : POOL_RUNG_POLLING, memory_order_relaxed);
-  atomic_store_explicit(&m->flags, h->flags & WIRE_HELLO_OFF ? POOL_MEMBER_OFF : POOL_MEMBER_LOCKED, memory_order_relaxed);
+  uint32_t mode = h->flags & WIRE_HELLO_OFF ? POOL_MEMBER_OFF : h->flags & WIRE_HELLO_FREE ? POOL_MEMBER_FREE : POOL_MEMBER_LOCKED;
+  atomic_store_explicit(&m->flags, mode, memory_order_relaxed);
 }
 
 static void client_welcome(struct client *c, const struct wire_frame *f, bool resumed) {
@@ -371,6 +374,9 @@ static void client_dispatch(struct client *c, const struct wire_frame *f, int *f
       break;
     case WIRE_PS_QUERY:
       client_start_stream(c, WIRE_PS, f->hdr.serial);
+      break;
+    case WIRE_PS_MORE_QUERY:
+      client_start_stream(c, WIRE_PS_MORE, f->hdr.serial);
       break;
     default:
       c->server->stats.malformed++;

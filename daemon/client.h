@@ -35,7 +35,7 @@ struct client {
   bool owes_changed, owes_reattach;
   bool told_reattach;
   /* an answer of many frames under way */
-  uint16_t stream_type; /* WIRE_PS or WIRE_POOL; 0: none */
+  uint16_t stream_type; /* WIRE_PS, WIRE_PS_MORE or WIRE_POOL; 0: none */
   uint32_t stream_serial;
   uint64_t stream_last; /* id of the last one told */
 };
@@ -62,6 +62,7 @@ void query_stats(struct client *c, uint32_t serial);
 void query_gs(struct client *c, const struct wire_frame *f, int fd);
 /* The next frame of an answer of many: the first after *id, which moves on.  False: there are no more. */
 bool query_next_ps(const struct client *c, uint64_t *id, struct wire_ps *ps);
+bool query_next_ps_more(const struct client *c, uint64_t *id, struct wire_ps_more *ps);
 bool query_next_pool(const struct client *c, uint64_t *id, struct wire_pool *p);
 
 #endif

@@ -187,6 +187,8 @@ static void pool_wipe_member(struct pool *p, uint32_t m) {
   atomic_store_explicit(&pm->beat, 0, memory_order_relaxed);
   atomic_store_explicit(&pm->ngs, 0, memory_order_relaxed);
   atomic_store_explicit(&pm->nms, 0, memory_order_relaxed);
+  atomic_store_explicit(&pm->nthreads, 0, memory_order_relaxed);
+  for (uint32_t i = 0; i < POOL_WIRED; i++) atomic_store_explicit(&pm->wired[i], 0, memory_order_relaxed);
   _Atomic uint64_t *const counts[] = {&pm->handoffs, &pm->retakes, &pm->preempts, &pm->wakeups, &pm->pauses};
   for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) atomic_store_explicit(counts[i], 0, memory_order_relaxed);
 }

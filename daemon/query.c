@@ -146,12 +146,29 @@ static void query_fill_ps(const struct client *o, struct wire_ps *ps) {
   query_text(ps->domain, sizeof(ps->domain), o->pool->domain->key);
 }
 
-bool query_next_ps(const struct client *c, uint64_t *id, struct wire_ps *ps) {
+static const struct client *query_next_process(const struct client *c, uint64_t *id) {
   const struct client *o = c->server->clients;
   while (o && (o->id <= *id || !o->pool || !query_may_see(c, o->pool->uid))) o = o->next;
+  if (o) *id = o->id;
+  return o;
+}
+
+bool query_next_ps(const struct client *c, uint64_t *id, struct wire_ps *ps) {
+  const struct client *o = query_next_process(c, id);
+  if (o) query_fill_ps(o, ps);
+  return o != NULL;
+}
+
+_Static_assert(POOL_WIRED <= WIRE_WIRED_MAX, "the frame holds what the page has");
+
+bool query_next_ps_more(const struct client *c, uint64_t *id, struct wire_ps_more *more) {
+  const struct client *o = query_next_process(c, id);
   if (!o) return false;
-  *id = o->id;
-  query_fill_ps(o, ps);
+  const struct pool_member *m = &o->pool->page->members[o->member];
+  query_fill_ps(o, &more->ps);
+  more->thread_gs = QUERY_READ(m->nthreads);
+  more->nwired = POOL_WIRED;
+  for (uint32_t i = 0; i < POOL_WIRED; i++) more->wired[i] = QUERY_READ(m->wired[i]);
   return true;
 }
 

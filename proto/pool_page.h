@@ -63,6 +63,8 @@
 /* pool_member.flags, written by the member */
 #define POOL_MEMBER_LOCKED (1u << 0) /* RATION_THREADS=locked: its threads are wired Gs */
 #define POOL_MEMBER_OFF (1u << 1)    /* RATION_THREADS=off: only CPU counts; it takes no slots */
+#define POOL_MEMBER_FREE (1u << 2)   /* RATION_THREADS=free: its threads are Gs on a few kernel threads */
+#define POOL_WIRED 7u                /* reasons for which there is room; others are counted as the fifth, "other" */
 
 struct pool_slot {
   _Atomic uint64_t word;  /* 0 or POOL_LEASE() */
@@ -82,14 +84,15 @@ struct pool_member {
   _Atomic uint64_t charged; /* CPU ns charged by it, ever growing */
   _Atomic uint64_t beat;    /* CLOCK_MONOTONIC ns of its sysmon's last look while it held slots */
   /* statistics, for display only */
-  _Atomic uint32_t ngs;      /* Gs alive */
-  _Atomic uint32_t nms;      /* Ms (kernel threads) that run them */
-  _Atomic uint64_t handoffs; /* Ps handed off because the M blocked */
-  _Atomic uint64_t retakes;  /* of these, by BPF's word or sysmon's poll */
-  _Atomic uint64_t preempts; /* Gs preempted by signal */
-  _Atomic uint64_t wakeups;  /* wake-up preemptions and express starts */
-  _Atomic uint64_t pauses;   /* times that a hog was paced */
-  uint64_t pad[4];
+  _Atomic uint32_t ngs;               /* Gs alive */
+  _Atomic uint32_t nms;               /* Ms (kernel threads) that run them */
+  _Atomic uint64_t handoffs;          /* Ps handed off because the M blocked */
+  _Atomic uint64_t retakes;           /* of these, by BPF's word or sysmon's poll */
+  _Atomic uint64_t preempts;          /* Gs preempted by signal */
+  _Atomic uint64_t wakeups;           /* wake-up preemptions and express starts */
+  _Atomic uint64_t pauses;            /* times that a hog was paced */
+  _Atomic uint32_t nthreads;          /* free mode: thread Gs alive that have no kernel thread of their own */
+  _Atomic uint32_t wired[POOL_WIRED]; /* free mode: how often one got one, by reason: wired.h */
 };
 
 struct pool_page {

@@ -43,6 +43,7 @@ static const struct wire_desc descs[] = {
   [WIRE_PS_QUERY]     = {"PS_QUERY", 0, 0, {}},
   [WIRE_STATS_QUERY]  = {"STATS_QUERY", 0, 0, {}},
   [WIRE_GS_QUERY]     = {"GS_QUERY", sizeof(struct wire_gs_query), 1, {}},
+  [WIRE_PS_MORE_QUERY] = {"PS_MORE_QUERY", 0, 0, {}},
   [WIRE_WELCOME]      = {"WELCOME", sizeof(struct wire_welcome), 3, {WIRE_STR(wire_welcome, daemon_version)}},
   [WIRE_OK]           = {"OK", 0, 0, {}},
   [WIRE_ERROR]        = {"ERROR", sizeof(struct wire_error), 0, {WIRE_STR(wire_error, text)}},
@@ -54,6 +55,7 @@ static const struct wire_desc descs[] = {
   [WIRE_CHANGED]      = {"CHANGED", 0, 0, {}},
   [WIRE_REATTACH]     = {"REATTACH", 0, 0, {}},
   [WIRE_DUMP_GS]      = {"DUMP_GS", 0, 1, {}},
+  [WIRE_PS_MORE]      = {"PS_MORE", sizeof(struct wire_ps_more), 0, {WIRE_STR(wire_ps_more, ps.name), WIRE_STR(wire_ps_more, ps.domain)}},
 };
 /* clang-format on */
 

@@ -22,14 +22,15 @@
 
 enum wire_type {
   /* client -> daemon */
-  WIRE_HELLO = 1,        /* attach this process; -> WIRE_WELCOME or WIRE_ERROR */
-  WIRE_REGISTER_M = 2,   /* + 1 fd: thread pidfd; -> WIRE_OK or WIRE_ERROR */
-  WIRE_UNREGISTER_M = 3, /* + 1 fd: thread pidfd; -> WIRE_OK or WIRE_ERROR */
-  WIRE_QUOTA_QUERY = 4,  /* -> WIRE_QUOTA */
-  WIRE_POOL_QUERY = 5,   /* -> WIRE_POOL..., WIRE_END */
-  WIRE_PS_QUERY = 6,     /* -> WIRE_PS..., WIRE_END */
-  WIRE_STATS_QUERY = 7,  /* -> WIRE_STATS */
-  WIRE_GS_QUERY = 8,     /* + 1 fd: a pipe; -> WIRE_OK once the process has it, or WIRE_ERROR */
+  WIRE_HELLO = 1,         /* attach this process; -> WIRE_WELCOME or WIRE_ERROR */
+  WIRE_REGISTER_M = 2,    /* + 1 fd: thread pidfd; -> WIRE_OK or WIRE_ERROR */
+  WIRE_UNREGISTER_M = 3,  /* + 1 fd: thread pidfd; -> WIRE_OK or WIRE_ERROR */
+  WIRE_QUOTA_QUERY = 4,   /* -> WIRE_QUOTA */
+  WIRE_POOL_QUERY = 5,    /* -> WIRE_POOL..., WIRE_END */
+  WIRE_PS_QUERY = 6,      /* -> WIRE_PS..., WIRE_END */
+  WIRE_STATS_QUERY = 7,   /* -> WIRE_STATS */
+  WIRE_GS_QUERY = 8,      /* + 1 fd: a pipe; -> WIRE_OK once the process has it, or WIRE_ERROR */
+  WIRE_PS_MORE_QUERY = 9, /* -> WIRE_PS_MORE..., WIRE_END; a daemon that does not know it answers EOPNOTSUPP and hangs up */
   /* daemon -> client */
   WIRE_WELCOME = 64, /* + fds: pool page; then, if WIRE_WELCOME_BPF, M map and ring buffer */
   WIRE_OK = 65,
@@ -41,7 +42,8 @@ enum wire_type {
   WIRE_END = 71,
   WIRE_CHANGED = 72,  /* unasked: the pool page's owner block changed; the bell was rung as well */
   WIRE_REATTACH = 73, /* unasked: the process belongs to another pool now: say HELLO again on this connection */
-  WIRE_DUMP_GS = 74,  /* unasked, + 1 fd: write what all light Gs do into this pipe, then close it */
+  WIRE_DUMP_GS = 74,  /* unasked, + 1 fd: write what all light and thread Gs do into this pipe, then close it */
+  WIRE_PS_MORE = 75,
 };
 
 struct wire_hdr {
@@ -55,6 +57,7 @@ struct wire_hdr {
 #define WIRE_HELLO_RESUME 1u /* + fd 0: the pool page of an earlier daemon, member/gen say which member we were */
 #define WIRE_HELLO_NO_BPF 2u /* polling is wanted (tests, RATION_BPF=0) */
 #define WIRE_HELLO_OFF 4u    /* RATION_THREADS=off */
+#define WIRE_HELLO_FREE 8u   /* RATION_THREADS=free; older daemons don't look at it */
 struct wire_hello {
   uint32_t flags;
   uint32_t m_slots; /* wanted; bounded by M_SLOTS_MIN..MAX, rounded up to a power of two */
@@ -147,6 +150,14 @@ struct wire_ps {
   char domain[256];
 };
 
+#define WIRE_WIRED_MAX 14u
+struct wire_ps_more {
+  struct wire_ps ps;
+  uint32_t thread_gs;             /* free mode: thread Gs without a kernel thread of their own */
+  uint32_t nwired;                /* of the next, how many the daemon knows; at most WIRE_WIRED_MAX */
+  uint32_t wired[WIRE_WIRED_MAX]; /* by reason: wired.h */
+};
+
 struct wire_stats {
   uint64_t uptime_ns;
   uint64_t attaches, resumes, deaths, expropriations, malformed, refused;
@@ -168,6 +179,7 @@ struct wire_frame {
     struct wire_quota quota;
     struct wire_pool pool;
     struct wire_ps ps;
+    struct wire_ps_more ps_more;
     struct wire_stats stats;
   } u;
 };

@@ -17,6 +17,7 @@ struct conn {
   const char *path;
   int fd;
   uint64_t end_ns;
+  bool newer; /* the question may be one that rationd does not know yet */
 };
 
 const char *conn_socket_path(const char *option) {
@@ -131,6 +132,7 @@ static int next_answer(const struct conn *c, struct wire_frame *f) {
     if (s != CLI_OK) return s;
   } while (f->hdr.type == WIRE_CHANGED || f->hdr.type == WIRE_REATTACH);
   if (f->hdr.type == WIRE_ERROR) {
+    if (c->newer && f->u.error.error == EOPNOTSUPP) return CONN_NOT_KNOWN;
     if (f->u.error.error == EACCES || f->u.error.error == EPERM)
       cli_error(c->cmd, "rationd does not permit it: %s", f->u.error.text);
     else
@@ -151,23 +153,35 @@ static int ask(const struct conn *c, struct wire_frame *f, uint16_t query, int f
   return CLI_FAILED;
 }
 
-int conn_ask(const struct cli_command *cmd, const char *socket_path, uint16_t query, uint16_t answer, bool many,
-             void (*row)(void *ctx, const struct wire_frame *f), void *ctx) {
-  _cleanup_(conn_close) struct conn c = {.cmd = cmd, .path = socket_path, .fd = -1, .end_ns = now_ns() + CONN_TOTAL_MS * NS_PER_MS};
-  int s = conn_open(&c);
+static int ask_for(struct conn *c, uint16_t query, uint16_t answer, bool many, void (*row)(void *ctx, const struct wire_frame *f),
+                   void *ctx) {
   struct wire_frame q = {0};
-  if (s == CLI_OK) s = ask(&c, &q, query, -1);
+  int s = conn_open(c);
+  if (s == CLI_OK) s = ask(c, &q, query, -1);
   for (uint32_t rows = 0; s == CLI_OK; rows++) {
     struct wire_frame f;
-    s = next_answer(&c, &f);
+    s = next_answer(c, &f);
     if (s != CLI_OK) break;
     if (many && f.hdr.type == WIRE_END) break;
-    if (f.hdr.type != answer) return say_garbage(&c, wire_type_name(f.hdr.type));
-    if (rows >= CONN_ROWS_MAX) return say_garbage(&c, "an answer without an end");
+    if (f.hdr.type != answer) return say_garbage(c, wire_type_name(f.hdr.type));
+    if (rows >= CONN_ROWS_MAX) return say_garbage(c, "an answer without an end");
     row(ctx, &f);
     if (!many) break;
   }
   return s;
+}
+
+int conn_ask(const struct cli_command *cmd, const char *socket_path, uint16_t query, uint16_t answer, bool many,
+             void (*row)(void *ctx, const struct wire_frame *f), void *ctx) {
+  _cleanup_(conn_close) struct conn c = {.cmd = cmd, .path = socket_path, .fd = -1, .end_ns = now_ns() + CONN_TOTAL_MS * NS_PER_MS};
+  return ask_for(&c, query, answer, many, row, ctx);
+}
+
+int conn_ask_newer(const struct cli_command *cmd, const char *socket_path, uint16_t query, uint16_t answer,
+                   void (*row)(void *ctx, const struct wire_frame *f), void *ctx) {
+  _cleanup_(conn_close) struct conn c = {.cmd = cmd, .path = socket_path, .fd = -1, .end_ns = now_ns() + CONN_TOTAL_MS * NS_PER_MS};
+  c.newer = true;
+  return ask_for(&c, query, answer, true, row, ctx);
 }
 
 int conn_hand_over(const struct cli_command *cmd, const char *socket_path, struct wire_frame *f, uint16_t type, int fd) {

@@ -24,6 +24,11 @@ const char *conn_socket_path(const char *option);
 int conn_ask(const struct cli_command *cmd, const char *socket_path, uint16_t query, uint16_t answer, bool many,
              void (*row)(void *ctx, const struct wire_frame *f), void *ctx);
 
+/* The same for many, where the question is younger than the protocol: CONN_NOT_KNOWN, and nothing said, if rationd does not know it. */
+#define CONN_NOT_KNOWN (-1)
+int conn_ask_newer(const struct cli_command *cmd, const char *socket_path, uint16_t query, uint16_t answer,
+                   void (*row)(void *ctx, const struct wire_frame *f), void *ctx);
+
 /* Sends a request of this type with fd, and waits for OK.  Says on stderr what went wrong.  Exit status. */
 int conn_hand_over(const struct cli_command *cmd, const char *socket_path, struct wire_frame *f, uint16_t type, int fd);
 

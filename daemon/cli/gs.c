@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ration gs: what the light Gs of a process do.  The process says it itself:
+ * ration gs: what the light Gs of a process do, and in free mode its threads.  The process says it itself:
  *
  *   ration --GS_QUERY, write end of a pipe--> rationd --DUMP_GS, the same--> the process's poller, which writes, and closes
  *
@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "daemon/cli/cli.h"
 #include "daemon/cli/conn.h"
+#include "daemon/cli/query.h"
 
 /* A process that writes nothing for so long is stopped, or its memory is being read from a disk. */
 #define GS_SILENCE_MS 6000
@@ -29,7 +30,7 @@ static void put_text(char *buf, size_t n) {
   fwrite(buf, 1, n, stdout);
 }
 
-static int copy_answer(const struct cli_command *cmd, int fd, uint64_t pid) {
+static int copy_answer(const struct cli_command *cmd, int fd, uint32_t pid) {
   static char buf[65536];
   uint64_t total = 0;
   for (;;) {
@@ -37,7 +38,7 @@ static int copy_answer(const struct cli_command *cmd, int fd, uint64_t pid) {
     int r = poll(&p, 1, GS_SILENCE_MS);
     if (r < 0 && errno == EINTR) continue;
     if (r == 0) {
-      cli_error(cmd, "process %llu does not answer: it is stopped, or hangs", (unsigned long long)pid);
+      cli_error(cmd, "process %u does not answer: it is stopped, or hangs", pid);
       return CLI_FAILED;
     }
     ssize_t n = r < 0 ? -1 : read(fd, buf, sizeof(buf));
@@ -49,17 +50,17 @@ static int copy_answer(const struct cli_command *cmd, int fd, uint64_t pid) {
     put_text(buf, (size_t)n);
     total += (uint64_t)n;
   }
-  if (total == 0) puts("No light Gs run in this process.");
+  if (total == 0) puts("No light or thread Gs run in this process.");
   return CLI_OK;
 }
 
-static int gs_of(const struct cli_command *cmd, const char *socket, uint64_t pid) {
+static int gs_of(const struct cli_command *cmd, const char *socket, uint32_t pid) {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) < 0) {
     cli_error(cmd, "cannot make a pipe: %s", strerror(errno));
     return CLI_FAILED;
   }
-  struct wire_frame f = {.u.gs_query.pid = (uint32_t)pid};
+  struct wire_frame f = {.u.gs_query.pid = pid};
   int s = conn_hand_over(cmd, socket, &f, WIRE_GS_QUERY, fds[1]);
   close(fds[1]); /* the process's is the last one now */
   if (s == CLI_OK) s = copy_answer(cmd, fds[0], pid);
@@ -69,7 +70,7 @@ static int gs_of(const struct cli_command *cmd, const char *socket, uint64_t pid
 
 static int gs_main(const struct cli_command *cmd, int argc, char **argv) {
   const char *socket = NULL, *arg;
-  uint64_t pid;
+  uint32_t pid;
   cli_begin_options();
   for (int i; (i = cli_next_option(cmd, argc, argv, &arg)) != CLI_OPT_END;) {
     if (i == CLI_OPT_HELP) return CLI_OK;
@@ -80,17 +81,14 @@ static int gs_main(const struct cli_command *cmd, int argc, char **argv) {
     cli_error(cmd, "needs one process id; see 'ration gs --help'");
     return CLI_USAGE;
   }
-  if (cli_parse_uint(argv[cli_rest()], INT32_MAX, &pid) < 0 || pid == 0) {
-    cli_error(cmd, "'%s' is no process id", argv[cli_rest()]);
-    return CLI_USAGE;
-  }
+  if (query_read_pid(cmd, argv[cli_rest()], &pid) < 0) return CLI_USAGE;
   return gs_of(cmd, conn_socket_path(socket), pid);
 }
 
 const struct cli_command cli_gs = {
     .name = "gs",
     .usage = "[OPTION]... PID",
-    .summary = "Show the light Gs of a process and their stacks",
+    .summary = "Show the light Gs of a process, or its threads in free mode, and their stacks",
     .usage_status = CLI_USAGE,
     .options = options,
     .main = gs_main,

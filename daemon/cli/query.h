@@ -20,6 +20,10 @@ struct query_args {
 #define QUERY_GO (-1)
 /* Reads a command's arguments.  QUERY_GO, or the exit status to leave with: help was asked for, or an argument is wrong. */
 int query_read_args(const struct cli_command *cmd, int argc, char **argv, struct query_args *args);
+/* The same with a process id that may follow; 0: there is none. */
+int query_read_args_pid(const struct cli_command *cmd, int argc, char **argv, struct query_args *args, uint32_t *pid);
+/* As a process id. 0, or it is none and that has been said. */
+int query_read_pid(const struct cli_command *cmd, const char *word, uint32_t *pid);
 
 /* A list: one frame of type `answer` for each row. */
 struct query_list {

@@ -17,7 +17,8 @@ _ration() {
   case $cmd in
     run) words="--cpus --period --threads --profile --name --standalone --socket --quiet --help --" ;;
     quota) words="--pid --root --json --help" ;;
-    ps | pool | stats) words="--json --socket --help" ;;
+    ps) words="--json --socket --help $(cd /proc && echo [0-9]*)" ;;
+    pool | stats) words="--json --socket --help" ;;
     gs) words="--socket --help $(cd /proc && echo [0-9]*)" ;;
     profile) words="--check --profile --json --help --" ;;
     help) words="run quota ps pool gs stats profile" ;;

@@ -97,7 +97,8 @@ static void close_fd(int fd) {
 static int hello(int sock, int page_fd, struct welcome *out) {
   struct wire_frame f;
   memset(&f, 0, sizeof f);
-  f.u.hello.flags = (client_env_now.no_bpf ? WIRE_HELLO_NO_BPF : 0) | (client_env_now.mode == RATION_MODE_OFF ? WIRE_HELLO_OFF : 0);
+  f.u.hello.flags = (client_env_now.no_bpf ? WIRE_HELLO_NO_BPF : 0) | (client_env_now.mode == RATION_MODE_OFF ? WIRE_HELLO_OFF : 0) |
+                    (client_env_now.mode == RATION_MODE_FREE ? WIRE_HELLO_FREE : 0);
   f.u.hello.m_slots = M_SLOTS_DEFAULT;
   memcpy(f.u.hello.name, client_env_now.name, sizeof f.u.hello.name);
   if (page_fd >= 0) {

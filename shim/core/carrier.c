@@ -907,6 +907,7 @@ static int start_all(void) {
   raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&light.mask, sizeof light.mask);
   preempt_init();
   fiber_init();
+  atomic_store_explicit(&light.now, sys_now(), memory_order_relaxed); /* the monitor may be long in coming */
   int r = monitor_start();
   for (uint32_t i = 0; r == 0 && i < n + 1; i++) r = make_carrier();
   return r;

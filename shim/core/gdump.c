@@ -35,7 +35,7 @@ struct record {
   uint64_t id, since, created_by;
   uintptr_t fn;
   const char *state;
-  bool waits;
+  bool waits, wired;
   uint32_t nframes;
   char name[sizeof((struct g *)0)->name];
   uintptr_t frames[FRAMES_MOST];
@@ -112,6 +112,12 @@ static uint32_t unwind_parked(struct gdump *d, const struct g *g, uintptr_t *fra
   return unwind_stack(d->unwind, &regs, true, &on, 1, frames, FRAMES_MOST);
 }
 
+/* A wired thread G (free/wire.c): of its kernel thread's G is known what it does. */
+static const struct g *wired_as(const struct carrier *c) {
+  struct m *m = c ? __atomic_load_n(&c->m, __ATOMIC_RELAXED) : NULL;
+  return m && m != &c->no_m && !__atomic_load_n(&m->carrier, __ATOMIC_RELAXED) ? &m->g0 : NULL;
+}
+
 const char *gdump_state(const struct g *g, bool on_thread) {
   static const char *const names[] = {"dead", "runnable", "running", "syscall", "waiting"};
   if (g->status == G_WAITING) return g->why == WAIT_NONE ? "finished" : wait_reason_name(g->why);
@@ -119,7 +125,17 @@ const char *gdump_state(const struct g *g, bool on_thread) {
   return (unsigned)g->status < sizeof names / sizeof *names ? names[g->status] : "?";
 }
 
+static bool wired_waits(const struct g *w) { return w->status == G_WAITING || (w->status == G_SYSCALL && w->why != WAIT_NONE); }
+
+/* Where nobody waits for a P, a call does not change its status (m_entersyscallblock). */
+static const char *wired_state(const struct g *w, const struct m *m) {
+  if (wired_waits(w)) return wait_reason_name(w->why);
+  return w->status == G_RUNNING && SLOT_LOAD(m->slot->state) == M_SYSCALL ? "syscall" : gdump_state(w, false);
+}
+
 static const char *state_of(const struct g *g, struct carrier *c) {
+  const struct g *w = wired_as(c);
+  if (w) return wired_state(w, c->m);
   struct pq *pq = c ? __atomic_load_n(&c->pq, __ATOMIC_RELAXED) : NULL;
   bool calls = c && (!pq || atomic_load_explicit(&pq->status, memory_order_relaxed) == PQ_SYSCALL);
   return g->status == G_RUNNING && calls ? "syscall" : gdump_state(g, c != NULL);
@@ -137,11 +153,13 @@ static bool record_g(struct g *g, void *arg) {
   struct record *r = (struct record *)(d->records + d->used);
   struct carrier *c = thread_of(d, g);
   r->id = g->id;
-  r->since = g->since;
+  const struct g *w = wired_as(c);
+  r->since = w ? w->since : g->since;
   r->created_by = g->created_by;
   r->fn = (uintptr_t)g->fn;
   r->state = state_of(g, c);
-  r->waits = g->status == G_WAITING;
+  r->waits = w ? wired_waits(w) : g->status == G_WAITING;
+  r->wired = w != NULL;
   memcpy(r->name, g->name, sizeof r->name);
   r->name[sizeof r->name - 1] = 0;
   r->nframes = !d->unwind ? 0 : c ? unwind_thread(d, g, c, r->frames) : unwind_parked(d, g, r->frames);
@@ -203,7 +221,7 @@ static void write_record(struct gdump *d, const struct record *r) {
     out_str(o, r->name);
     out_str(o, "\"");
   }
-  out_str(o, " [");
+  out_str(o, r->wired ? " [wired, " : " [");
   out_str(o, r->state);
   if (r->waits && r->since && d->now > r->since) {
     out_str(o, ", ");

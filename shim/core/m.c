@@ -134,6 +134,7 @@ void m_start(struct m *m, const struct fair *inherit) {
   if (sched.allm) sched.allm->prev = m;
   sched.allm = m;
   sched.nms++;
+  sysmon_tell_gs();
   /* Half a share at most: what its creator did is no news of what it will do; a newborn hog is soon found out (FAIR_BIRTH_NS). */
   uint64_t half = sched.page ? sched_my_share(1) / 2 : 0;
   if (m->g0.fair.usage > half) m->g0.fair.usage = half;
@@ -170,6 +171,7 @@ void m_exit(struct m *m) {
     sched.allm = m->next;
   if (m->next) m->next->prev = m->prev;
   sched.nms--;
+  sysmon_tell_gs();
   if (slot_is_current(m)) leave_slot(m);
   if (p) {
     sched_p_free(p, now, false);

@@ -8,6 +8,7 @@
  *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
  *   a call whose G's context is over                                   interrupted (sync/interrupt.c)
  *   idle stacks                                                        trimmed, about once in five seconds
+ *   how many Gs there are, for `ration ps`                             told ten times a second, and before it sleeps for good
  *
  * It looks every LIGHT_SLICE_NS / 2 while any pq is in use, more often while Gs wait for one that is in a call, and sleeps for good
  * when all pqs are idle.
@@ -23,6 +24,7 @@
 #define MONITOR_SEEN_NS (LIGHT_SLICE_NS - MONITOR_TICK_NS / 2)
 #define MONITOR_SYSCALL_NS 20000u
 #define MONITOR_TRIM_NS 5000000000u
+#define MONITOR_TELL_NS 100000000u
 
 static _Atomic uint32_t bell;
 static _Atomic uint32_t asleep; /* 1: for good, 2: till the next tick */
@@ -183,7 +185,7 @@ static uint64_t look(uint64_t now) {
 }
 
 static void monitor_main(void) {
-  uint64_t trimmed = 0;
+  uint64_t trimmed = 0, told = 0;
   for (;;) {
     uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire); /* pairs with ring: before the look, so none is lost */
     uint64_t now = sys_now();
@@ -193,6 +195,12 @@ static void monitor_main(void) {
     if (now - trimmed > MONITOR_TRIM_NS) {
       trimmed = now;
       stack_trim();
+    }
+    if (until == UINT64_MAX || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
+      told = now;
+      sched_lock();
+      sysmon_tell_gs();
+      sched_unlock();
     }
     atomic_store_explicit(&asleep, until == UINT64_MAX ? 1 : 2, memory_order_seq_cst);
     /* Who takes a pq after our look sees `asleep` and rings (both sides store, then load). */

@@ -8,9 +8,11 @@
  *
  * It runs without a TCB of glibc's (service.c): no libc function that uses TLS here.
  */
+#include "core/carrier.h"
 #include "core/gate.h"
 #include "core/sched.h"
 #include "core/uring.h"
+#include "ration/ration.h"
 
 void (*sysmon_owner_tick)(uint64_t now);
 _Atomic bool sysmon_stop;
@@ -47,15 +49,34 @@ static void charge_services(uint64_t now) {
   if (tid) charge_service(&uring, tid, now, SCHED_ACTIVE_TICK_NS);
 }
 
+/* shim/free's: how many thread Gs have no kernel thread, and how often one got one, by reason.  Weak: core stands without. */
+uint32_t free_count(uint32_t wired[POOL_WIRED]) __attribute__((weak));
+
+static uint32_t member_flags(void) {
+  enum ration_mode mode = gate_mode();
+  return mode == RATION_MODE_OFF ? POOL_MEMBER_OFF : mode == RATION_MODE_FREE ? POOL_MEMBER_FREE : POOL_MEMBER_LOCKED;
+}
+
+/* Gs: those of carriers, which ration_ngs counts, and the threads that are no carriers.  (A thread G that is wired is of the first, its carrier is none of the second.) */
+void sysmon_tell_gs(void) {
+  if (!sched.page) return;
+  struct pool_member *me = &sched.page->members[sched.member];
+  int64_t gs = (int64_t)ration_ngs() + sched.nms - __atomic_load_n(&light.ncarriers, __ATOMIC_RELAXED);
+  uint32_t wired[POOL_WIRED] = {0}, threads = free_count ? free_count(wired) : 0;
+  atomic_store_explicit(&me->ngs, gs < 0 ? 0 : (uint32_t)gs, memory_order_relaxed);
+  atomic_store_explicit(&me->nms, sched.nms, memory_order_relaxed);
+  atomic_store_explicit(&me->nthreads, threads, memory_order_relaxed);
+  for (uint32_t i = 0; i < POOL_WIRED; i++) atomic_store_explicit(&me->wired[i], wired[i], memory_order_relaxed);
+}
+
 static void publish_stats(uint64_t now) {
   if (!sched.page) return;
   struct pool_member *me = &sched.page->members[sched.member];
   atomic_store_explicit(&me->beat, now, memory_order_relaxed);
   uint32_t rung = sysmon_owner_tick ? POOL_RUNG_STANDALONE : sched.bpf ? POOL_RUNG_BPF : POOL_RUNG_POLLING;
   atomic_store_explicit(&me->rung, rung, memory_order_relaxed);
-  atomic_store_explicit(&me->flags, gate_mode() == RATION_MODE_OFF ? POOL_MEMBER_OFF : POOL_MEMBER_LOCKED, memory_order_relaxed);
-  atomic_store_explicit(&me->ngs, sched.nms, memory_order_relaxed);
-  atomic_store_explicit(&me->nms, sched.nms, memory_order_relaxed);
+  atomic_store_explicit(&me->flags, member_flags(), memory_order_relaxed);
+  sysmon_tell_gs();
   atomic_store_explicit(&me->handoffs, sched.stats.handoffs, memory_order_relaxed);
   atomic_store_explicit(&me->retakes, sched.stats.retakes, memory_order_relaxed);
   atomic_store_explicit(&me->preempts, sched.stats.preempts, memory_order_relaxed);

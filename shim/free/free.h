@@ -8,6 +8,7 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include "wired.h"
 
 struct ration_context;
 
@@ -26,14 +27,9 @@ struct ration_context *free_cancel_context(void);
  * Wiring on demand: what the caller is about to do only a thread of the kernel's can.  If it is a thread G it gets one for good, and is a wired G
  * from here on; nothing that is the carrier's may be kept over this.
  */
-enum free_wire {
-  FREE_WIRE_SIGNALS,  /* it opens signals that it was born with blocked, or sends one to itself */
-  FREE_WIRE_ALTSTACK, /* a stack of its own for handlers */
-  FREE_WIRE_SCHED,    /* a policy, priority or affinity of its own */
-  FREE_WIRE_OBJECT,   /* a robust, priority-inheriting, protected or process-shared object */
-  FREE_WIRE_OTHER,
-  FREE_WIRE_REASONS
-};
+#define FREE_WIRE(name, text) FREE_WIRE_##name,
+enum free_wire { WIRED_LIST(FREE_WIRE) FREE_WIRE_REASONS };
+#undef FREE_WIRE
 void free_wire(enum free_wire why);
 /* How often each, since the process began. */
 uint32_t free_wired(enum free_wire why);

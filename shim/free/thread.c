@@ -180,13 +180,24 @@ static void spare_put(struct thread *t) { spare_put_as(t, t->id.bytes - t->id.gu
 
 /* When main has left by pthread_exit, the process ends with its last thread.  lives counts thread Gs, and main. */
 static _Atomic uint32_t lives = 1;
+static _Atomic uint32_t nlent; /* of these, wired ones */
+static _Atomic bool main_left;
 
 static void life_over(void) {
   if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) == 1) exit(0);
 }
 
 void thread_main_exits(void) {
-  if (sys_gettid() == sys_getpid()) life_over();
+  if (sys_gettid() != sys_getpid()) return;
+  atomic_store_explicit(&main_left, true, memory_order_relaxed);
+  life_over();
+}
+
+/* The three change one after the other: for a moment it may be one too few. */
+uint32_t thread_count(void) {
+  int64_t n = atomic_load_explicit(&lives, memory_order_relaxed);
+  n -= atomic_load_explicit(&nlent, memory_order_relaxed) + !atomic_load_explicit(&main_left, memory_order_relaxed);
+  return n > 0 ? (uint32_t)n : 0;
 }
 
 /* --- birth --- */
@@ -264,6 +275,7 @@ void free_paper_mask(uint64_t *mask) {
 bool thread_wire(struct thread *t) {
   static const stack_t none = {.ss_flags = SS_DISABLE};
   if (t->lent || !(t->lent = carrier_lend())) return false;
+  atomic_fetch_add_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, true);
   thread_cancel_state(t);
   raw_syscall2(SYS_sigaltstack, (long)&none, 0);
@@ -276,6 +288,7 @@ static void unwire(struct thread *t) {
   if (!t->lent) return;
   carrier_take_back(t->lent);
   t->lent = NULL;
+  atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, false);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)"ration-carrier");
 }
@@ -507,7 +520,10 @@ struct ration_context *thread_cancel_context(struct thread *t) {
 
 void thread_g_fork_child(void) {
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);
-  threads = NULL; /* the other Gs are the parent's */
-  nsizes = 0;     /* glibc has forgotten those identities */
+  threads = NULL;                                         /* the other Gs are the parent's */
+  nsizes = 0;                                             /* glibc has forgotten those identities */
+  atomic_store_explicit(&lives, 1, memory_order_relaxed); /* the caller, which is as good as main */
+  atomic_store_explicit(&nlent, 0, memory_order_relaxed);
+  atomic_store_explicit(&main_left, false, memory_order_relaxed);
   memset(spares, 0, sizeof spares);
 }

@@ -17,6 +17,8 @@ struct thread *thread_of(pthread_t t);
 struct thread *thread_self(void);
 
 uint32_t thread_id(const struct thread *t);
+/* How many live that have no kernel thread of their own; for display. */
+uint32_t thread_count(void);
 /* It has no thread of the kernel's. */
 bool thread_is_g(const struct thread *t);
 /* What pthread_cancel of the calling thread ends its waits by; null: cancellation is disabled. */

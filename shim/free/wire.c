@@ -10,8 +10,9 @@
 #include "core/carrier.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "pool_page.h"
 
-static _Atomic uint32_t wired[FREE_WIRE_REASONS];
+static _Atomic uint32_t wired[FREE_WIRE_REASONS]; /* a forked child goes on with its parent's */
 
 void free_wire(enum free_wire why) {
   struct thread *t = thread_self();
@@ -20,3 +21,10 @@ void free_wire(enum free_wire why) {
 }
 
 uint32_t free_wired(enum free_wire why) { return atomic_load_explicit(&wired[why], memory_order_relaxed); }
+
+/* core/sysmon.c knows it by name: for the pool page. */
+uint32_t free_count(uint32_t counts[POOL_WIRED]);
+uint32_t free_count(uint32_t counts[POOL_WIRED]) {
+  for (uint32_t why = 0; why < FREE_WIRE_REASONS; why++) counts[why < POOL_WIRED ? why : FREE_WIRE_OTHER] += free_wired(why);
+  return thread_count();
+}

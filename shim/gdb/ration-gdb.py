@@ -7,13 +7,19 @@ gdb knows the threads of a program, and not its Gs.  This script, after Go's run
     g all COMMAND   the same for each
     g core [FILE]   generate-core-file, with the stacks of Gs
 
-for a live process, a core file, and a remote one.  "*" marks the G of the selected thread.  A number is a light G; M4 is a thread that
-the scheduler runs as one ("wired"; all threads of a program under `ration run`).
+    $tls("NAME")    in such a command: that G's own copy of a thread-local variable, errno among them
+
+for a live process, a core file, and a remote one.  "*" marks the G of the selected thread.  A number is a light G, or a thread of the program's in
+free mode; M4 is a thread that the scheduler runs as one ("wired"; all threads of a program under `ration run`).
 
 How.  A G that runs has a thread: that is selected for the time of the command.  Of a parked G there are the registers that switch_*.S
 left below its stack pointer.  An unwinder pretends that such a G is the caller of what the selected thread is in: frame 0 is still the
 thread's, frame 1 is where the G goes on (a higher one if the thread is in inlined functions).  A frame filter leaves the thread's out of
 backtraces, which so begin with #1.
+
+The thread pointer is a register like others ($fs_base), and right in each frame; but gdb asks libthread_db for thread-local variables, which
+asks the kernel: `p errno` in a parked G is that of the thread that it is shown on.  So $tls, which goes by the dynamic thread vector (ELF TLS):
+from the address in the first thread's blocks to the same place in the G's.
 
 Rejected: setting the thread's registers for the time of the command, as Go's script does.  It can't be done to a core file, and a
 thread that sits in a system call may come back from it with EINTR that nobody can explain.
@@ -21,7 +27,7 @@ thread that sits in a system call may come back from it with EINTR that nobody c
 Core files.  The kernel's are complete.  gcore and generate-core-file give up on a mapping at the first page that they can't read,
 and each slab of stacks begins with a guard page; `g core` has them write the file and then fills in the stacks.
 
-Gs are found as core/stack.c finds them: by its list of slabs, with a descriptor at the top of each stack.  All offsets are those of
+Gs are found as core/stack.c finds them: by its list of slabs, with a descriptor at the top of each stack; threads by the list of free/thread.c.  All offsets are those of
 the debug information of libration.so.  Needs gdb 12 or newer, with Python.
 """
 import bisect
@@ -40,19 +46,22 @@ Usage: g ID COMMAND
 
 ID is a number that `info gs` shows, or M and a number for a thread.  `g 7 bt` shows where G 7 is, `g all bt` where all of them are.
 Frames of a parked G do not begin with number 0, which is the thread's, but with 1 as a rule.
+A thread-local variable of a G is $tls("NAME"): `g 7 p $tls("errno")`.
 `g core` writes a core file, as generate-core-file does, but one that has the stacks of Gs."""
 
 NO_STACKS = "stacks can't be read.  A core file of gcore has none (`g core FILE` writes one that has them, and so does the kernel)"
 PAGE = 4096
+M_SYSCALL = 3  # proto/m_slot.h
+TID_FIRST = 1 << 29  # free/identity.c: in a core file libthread_db takes each identity for a thread, of which there are no registers
 
 # Where ration_switch leaves what it saves: bytes above g->sp; what it drops from the stack; and the number of pc and sp in gdb.
 MACHINES = {
     "i386:x86-64": {
         "saved": {"rip": 56, "rbp": 48, "rbx": 40, "r12": 32, "r13": 24, "r14": 16, "r15": 8},
-        "bytes": 64, "pc": "rip", "sp": "rsp", "vectors": {}},
+        "bytes": 64, "pc": "rip", "sp": "rsp", "tp": "fs_base", "dtv": 8, "vectors": {}},
     "aarch64": {
         "saved": {"pc": 88, **{f"x{19 + i}": 8 * i for i in range(12)}},
-        "bytes": 176, "pc": "pc", "sp": "sp", "vectors": {f"v{8 + i}": 96 + 8 * i for i in range(8)}},
+        "bytes": 176, "pc": "pc", "sp": "sp", "tp": "tpidr", "dtv": 0, "vectors": {f"v{8 + i}": 96 + 8 * i for i in range(8)}},
 }
 
 
@@ -120,8 +129,13 @@ class Library:
         self.m = Struct(self.carrier.kinds["m"].target())
         self.pq = Struct(self.light.kinds["pqs"].target())
         self.sched = Struct(self.symbol("sched").type)
+        self.slot = Struct(self.m.kinds["slot"].target())
+        threads = self.objfile.lookup_static_symbol("threads")  # not there where free mode is not linked in
+        self.thread = Struct(threads.type.target()) if threads else None
+        self.identity = Struct(self.thread.kinds["id"]) if threads else None
         self.status = self.g.enumerators("status")
         self.why = self.g.enumerators("why")
+        self.kind = self.g.enumerators("kind")
         self.reasons = self.reason_names()
 
     @staticmethod
@@ -162,11 +176,15 @@ class Library:
 
 
 class G:
-    """One that is alive.  carrier, m: what it has of them, else None."""
+    """One that is alive.  carrier, m: what it has of them, else None.  lent: it is a thread G with a kernel thread of its own."""
 
     def __init__(self, library, record, carrier=None, m=None):
         self.library, self.record, self.carrier, self.m = library, record, carrier, m
         self.wired = record.address == (m.address + library.m.offset("g0") if m else None)
+        self.kind = "wired" if self.wired else {"G_THREAD": "thread"}.get(library.kind.get(record["kind"]), "light")
+        self.lent = self.kind == "thread" and m is not None and not m["carrier"]
+        # What it does: of one that is lent its kernel thread's G knows that.
+        self.does = library.g.at(m.address + library.m.offset("g0")) if self.lent else record
 
     @property
     def id(self):
@@ -182,7 +200,9 @@ class G:
 
     def state(self):
         """As gdump_state says it."""
-        status, why = self.library.status.get(self.record["status"], "?"), self.record["why"]
+        status, why = self.library.status.get(self.does["status"], "?"), self.does["why"]
+        if self.lent:
+            return "wired, " + self.state_of_thread(status, why)
         if status == "G_WAITING" or (self.wired and status == "G_SYSCALL" and why):
             return self.library.reasons.get(why, "?") if why else "finished"
         if status == "G_RUNNABLE" and self.carrier:
@@ -191,15 +211,24 @@ class G:
             return "syscall"
         return status[len("G_"):].lower()
 
+    def state_of_thread(self, status, why):
+        """As wired_state in core/gdump.c."""
+        if why and status in ("G_WAITING", "G_SYSCALL"):
+            return self.library.reasons.get(why, "?")
+        in_call = self.library.slot.at(self.m["slot"])["state"] == M_SYSCALL
+        return "syscall" if status == "G_RUNNING" and in_call else status[len("G_"):].lower()
+
     def in_call(self):
         pq = self.carrier["pq"]
         return pq == 0 or self.library.pq.at(pq)["status"] & 0xff == self.library.number("PQ_SYSCALL")
 
     def since(self, now):
-        waits = self.wired or self.library.status.get(self.record["status"]) == "G_WAITING"
-        return duration(now - self.record["since"]) if waits and 0 < self.record["since"] <= now else ""
+        waits = self.wired or self.lent or self.library.status.get(self.record["status"]) == "G_WAITING"
+        return duration(now - self.does["since"]) if waits and 0 < self.does["since"] <= now else ""
 
     def owns(self, address):
+        if self.kind == "thread":
+            return 0 <= address - self.record["stack"] < self.record["stack_bytes"]
         return not self.wired and self.record["stack"] <= address < self.record.address
 
     def title(self):
@@ -268,11 +297,25 @@ class Gs:
     def find_light(self):
         self.stacks = [r for r in (self.record(*where) for where in self.descriptors()) if r]
         self.stacks += self.find_sized()
-        for record in self.stacks if self.light["started"] else ():
+        for record in self.stacks + list(self.find_threads_of_free()) if self.light["started"] else ():
             if record["id"] and self.library.status.get(record["status"]) != "G_DEAD":
                 carrier = self.carriers.get(record.address)
                 m = self.library.m.at(carrier["m"]) if carrier and carrier["m"] else None
                 yield G(self.library, record, carrier, m)
+
+    def find_threads_of_free(self):
+        """The records of free/thread.c's Gs; identities has those of their stacks, which are not of stack.c's."""
+        self.identities = []
+        if not self.library.thread:
+            return
+        try:
+            for thread in chain(self.library.number("threads"), self.library.thread, "all"):
+                record = self.library.g.at(thread.address + self.library.thread.offset("g"))
+                if record["id"]:
+                    self.identities.append((record, self.library.identity.at(thread.address + self.library.thread.offset("id"))))
+                    yield record
+        except gdb.MemoryError:
+            self.unreadable += 1
 
     def find_sized(self):
         """Those of other sizes are in a list, which ends where a core file lacks one."""
@@ -283,9 +326,10 @@ class Gs:
             return []
 
     def find_wired(self):
-        """Threads that are no carriers."""
+        """Threads that are no carriers, nor lent to a thread G."""
+        lent = {g.m.address for g in self.light_gs if g.lent}
         for m in chain(self.library.sched.at(self.library.address("sched"))["allm"], self.library.m, "next"):
-            if not m["carrier"] and m["g"]:
+            if not m["carrier"] and m["g"] and m.address not in lent:
                 yield G(self.library, self.library.g.at(m["g"]), None, m)
 
     def clock(self):
@@ -301,6 +345,8 @@ class Gs:
         sp = machine()["sp"]
         running = [g for g in self.all if g.carrier]
         for t in gdb.selected_inferior().threads():
+            if t.ptid[1] >= TID_FIRST:
+                continue
             found[t.ptid[1] or t.ptid[2]] = t
             if running:
                 t.switch()
@@ -340,13 +386,13 @@ class Parked(gdb.unwinder.Unwinder):
         super().__init__("ration")
         self.forget()
 
-    def show(self, sp):
-        """sp: where ration_switch left the registers."""
+    def show(self, sp, tp):
+        """sp: where ration_switch left the registers.  tp: its thread pointer, 0: it uses that of the thread that runs it."""
         at = gdb.newest_frame()
         m = machine()
         self.host = [int(at.read_register(m[r])) for r in ("pc", "sp")]
         self.saved = read(sp, m["bytes"])
-        self.sp = sp
+        self.sp, self.tp = sp, tp
         gdb.invalidate_cached_frames()
         frame = gdb.newest_frame()
         while frame and frame.level() <= self.level:  # asking for older frames makes gdb ask us
@@ -362,7 +408,7 @@ class Parked(gdb.unwinder.Unwinder):
             gdb.invalidate_cached_frames()
 
     def forget(self):
-        self.sp, self.host, self.saved, self.level, self.first = 0, None, b"", -1, 0
+        self.sp, self.tp, self.host, self.saved, self.level, self.first = 0, 0, None, b"", -1, 0
 
     def __call__(self, pending):
         if not self.sp or (self.level >= 0 and pending.level() > self.level + 1):
@@ -380,6 +426,8 @@ class Parked(gdb.unwinder.Unwinder):
         info.add_saved_register(m["sp"], value(m["sp"], self.sp + m["bytes"]))
         for register, at in m["saved"].items():
             info.add_saved_register(register, value(register, word(self.saved, at)))
+        if self.tp and has_register(pending, m["tp"]):
+            info.add_saved_register(m["tp"], value(m["tp"], self.tp))
         for register, at in m["vectors"].items():  # the lower half is kept
             info.add_saved_register(register, gdb.Value(self.saved[at:at + 8] + bytes(8), pending.read_register(register).type))
         return info
@@ -387,6 +435,10 @@ class Parked(gdb.unwinder.Unwinder):
 
 def machine_of(pending):
     return MACHINES[pending.architecture().name()]
+
+
+def has_register(frame, name):
+    return frame.architecture().registers().find(name) is not None
 
 
 class WithoutHost:
@@ -403,18 +455,20 @@ def context(gs, g):
     """Selects the innermost frame of g for a while; None if there is none."""
     thread, frame = gdb.selected_thread(), gdb.selected_frame()
     try:
+        tls.shown = (gs, g)
         if g.has_thread:
             own = gs.thread(g)
             if own:
                 own.switch()
             innermost = gdb.newest_frame() if own else None
         else:
-            innermost = parked.show(g.record["sp"]) if has_begun(g) else None
+            innermost = parked.show(g.record["sp"], g.record["tp"]) if has_begun(g) else None
         if innermost:
             innermost.select()
         yield innermost
     finally:
         parked.hide()
+        tls.shown = None
         if thread.is_valid():
             thread.switch()
             if frame.is_valid():
@@ -425,6 +479,73 @@ def has_begun(g):
     m = machine()
     pc = word(read(g.record["sp"] + m["saved"][m["pc"]], 8))
     return function_at(pc) != "ration_g_entry_"
+
+
+# --- thread-local variables ---
+
+
+class ThreadLocal(gdb.Function):
+    """Of the G that a command runs in, its copy of a thread-local variable: `g 7 p $tls("errno")`."""
+
+    def __init__(self):
+        super().__init__("tls")
+        self.shown = None
+
+    def invoke(self, name):
+        if not self.shown:
+            raise gdb.GdbError('$tls is of a G: `g ID p $tls("NAME")`')
+        variable, tp = gdb.lookup_static_symbol(name.string()) or gdb.lookup_global_symbol(name.string()), self.thread_pointer(*self.shown)
+        host, host_tp = self.in_first_thread(name.string())
+        module, offset = self.place(host, host_tp)
+        block = self.vector(tp).get(module)
+        if not block:
+            raise gdb.GdbError("this G has not used the thread-local variables of that library yet")
+        kind = variable.type if variable else gdb.lookup_type("int")
+        return gdb.Value(block + offset).cast(kind.pointer()).dereference()
+
+    @staticmethod
+    def thread_pointer(gs, g):
+        if g.kind == "light":
+            raise gdb.GdbError("a light G has no thread-local variables of its own: it uses those of the thread that runs it")
+        return g.record["tp"] or int(gdb.newest_frame().read_register(machine()["tp"]))
+
+    @staticmethod
+    def in_first_thread(name):
+        """Its address there, and that thread's pointer: it never wears another identity."""
+        before, frame = gdb.selected_thread(), gdb.selected_frame()
+        inferior = gdb.selected_inferior()
+        first = min(inferior.threads(), key=lambda t: (t.ptid[1] != inferior.pid, t.num))
+        shown, parked.sp = parked.sp, 0
+        gdb.invalidate_cached_frames()
+        try:
+            first.switch()
+            gdb.newest_frame().select()
+            return int(gdb.parse_and_eval(f"&{name}")), int(gdb.newest_frame().read_register(machine()["tp"]))
+        except gdb.error as e:
+            raise gdb.GdbError(f"{name}: {e}") from None
+        finally:
+            before.switch()
+            parked.sp = shown
+            gdb.invalidate_cached_frames()
+            if frame.is_valid():
+                frame.select()
+
+    @staticmethod
+    def vector(tp):
+        """Addresses of the blocks of one thread by number of module."""
+        at = word(read(tp + machine()["dtv"], 8))
+        size = word(read(at - 16, 8))
+        entries = read(at, 16 * (size + 1))
+        blocks = {i: word(entries, 16 * i) for i in range(1, size + 1)}
+        return {i: b for i, b in blocks.items() if b not in (0, 2**64 - 1)}
+
+    def place(self, address, tp):
+        """(module, offset) of an address in the blocks of a thread."""
+        below = [(block, i) for i, block in self.vector(tp).items() if block <= address]
+        if not below:
+            raise gdb.GdbError("not a thread-local variable")
+        block, module = max(below)
+        return module, address - block
 
 
 # --- core files ---
@@ -440,13 +561,22 @@ def segments(file):
             yield word(p, 16), word(p, 32), word(p, 8)
 
 
-def fill_stacks(path, stacks):
-    """Writes stacks to where they belong in a core file, but for pages of zeros, which are holes."""
+def used_ranges(gs):
+    """(low, high) of what stacks hold that is needed.  A thread's is megabytes: of one that is parked, from its stack pointer on, with its TLS above."""
+    for g in gs.stacks:
+        yield g["stack"] + PAGE, g["stack"] + g["stack_bytes"]
+    for g, identity in gs.identities:
+        low, high = identity["map"] + identity["guard"], identity["map"] + identity["bytes"]
+        parked_at = g["sp"] & -PAGE
+        yield (parked_at if low <= parked_at < high and g.address not in gs.carriers else low), high
+
+
+def fill_stacks(path, ranges):
+    """Writes them to where they belong in a core file, but for pages of zeros, which are holes."""
     with open(path, "r+b") as file:
         parts = sorted(segments(file))
         starts = [p[0] for p in parts]
-        for g in stacks:
-            low, high = g["stack"] + PAGE, g["stack"] + g["stack_bytes"]
+        for low, high in ranges:
             first, size, at = parts[bisect.bisect(starts, low) - 1]
             if first <= low and high <= first + size:
                 write_pages(file, at + low - first, read(low, high - low))
@@ -464,8 +594,9 @@ def write_core(path):
     gs = Gs()
     path = path or f"core.{gdb.selected_inferior().pid}"
     gdb.execute(f"generate-core-file {path}", to_string=True)  # it warns of what we see to
-    fill_stacks(os.path.expanduser(path), gs.stacks)
-    gdb.write(f"Saved corefile {path}, with {len(gs.stacks)} stacks\n")
+    ranges = list(used_ranges(gs))
+    fill_stacks(os.path.expanduser(path), ranges)
+    gdb.write(f"Saved corefile {path}, with {len(ranges)} stacks\n")
 
 
 # --- what is shown ---
@@ -515,9 +646,8 @@ def thread_name(gs, g):
 
 def row(gs, g):
     mark = "*" if g.has_thread and gs.thread(g) == gdb.selected_thread() else " "
-    kind = "wired" if g.wired else "light"
     runs = "" if g.wired else function_at(g.record["fn"])
-    return (mark, g.id, kind, g.name, g.state(), g.since(gs.now), thread_name(gs, g), runs, place(gs, g))
+    return (mark, g.id, g.kind, g.name, g.state(), g.since(gs.now), thread_name(gs, g), runs, place(gs, g))
 
 
 def table(rows):
@@ -588,6 +718,7 @@ class RunInG(gdb.Command):
 InfoGs.__doc__ = INFO_GS_DOC
 RunInG.__doc__ = G_DOC
 parked = Parked()
+tls = ThreadLocal()
 gdb.unwinder.register_unwinder(None, parked, replace=True)
 gdb.frame_filters["ration"] = WithoutHost()
 gdb.events.cont.connect(lambda _: parked.forget())  # a command that lets the program run

@@ -336,23 +336,23 @@ void *ration_context_value(const struct ration_context *ctx, const void *key) {
 }
 
 /* A waiter that nobody takes out but its limit. */
-static int wait_out(const struct limit *lim) {
+static int wait_out(const struct limit *lim, enum wait_reason why) {
   struct waiter w = WAITER_INIT(&w);
   struct lot *lot = lot_lock(w.key);
   lot_push(lot, &w, false);
   lot_unlock(lot);
-  return lot_wait(&w, lim, WAIT_CONTEXT);
+  return lot_wait(&w, lim, why);
 }
 
 int ration_context_wait(struct ration_context *ctx) {
   struct limit lim = {UINT64_MAX, ctx};
-  return wait_out(&lim);
+  return wait_out(&lim, WAIT_CONTEXT);
 }
 
 int context_sleep_until(struct ration_context *ctx, uint64_t until) {
   int err = context_err(ctx);
   struct limit lim = {until, ctx};
-  int r = err ? err : wait_out(&lim);
+  int r = err ? err : wait_out(&lim, WAIT_SLEEP);
   return r == -ETIMEDOUT ? context_err(ctx) : r;
 }
 

@@ -46,6 +46,10 @@ static void check_strings(const struct wire_frame *f) {
       ENDS(f->u.ps.name);
       ENDS(f->u.ps.domain);
       break;
+    case WIRE_PS_MORE:
+      ENDS(f->u.ps_more.ps.name);
+      ENDS(f->u.ps_more.ps.domain);
+      break;
     case WIRE_STATS:
       ENDS(f->u.stats.bpf_error);
       ENDS(f->u.stats.version);

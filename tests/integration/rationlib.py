@@ -22,9 +22,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 RATIOND = os.path.join(ROOT, BUILD, "rationd") if not os.path.isabs(BUILD) else os.path.join(BUILD, "rationd")
 
 MAGIC, VERSION = 0x4E544152, 1
-(HELLO, REGISTER_M, UNREGISTER_M, QUOTA_QUERY, POOL_QUERY, PS_QUERY, STATS_QUERY, GS_QUERY) = range(1, 9)
-(WELCOME, OK, ERROR, QUOTA, POOL, PS, STATS, END, CHANGED, REATTACH, DUMP_GS) = range(64, 75)
-HELLO_RESUME, HELLO_NO_BPF, HELLO_OFF = 1, 2, 4
+(HELLO, REGISTER_M, UNREGISTER_M, QUOTA_QUERY, POOL_QUERY, PS_QUERY, STATS_QUERY, GS_QUERY, PS_MORE_QUERY) = range(1, 10)
+(WELCOME, OK, ERROR, QUOTA, POOL, PS, STATS, END, CHANGED, REATTACH, DUMP_GS, PS_MORE) = range(64, 76)
+HELLO_RESUME, HELLO_NO_BPF, HELLO_OFF, HELLO_FREE = 1, 2, 4, 8
 WELCOME_BPF, WELCOME_RESUMED = 1, 2
 F_GATED, F_RETIRED = 1, 2
 
@@ -47,6 +47,7 @@ FORMATS = {
     QUOTA: "<IIIIQIIQQQQQ256s256s",
     POOL: "<IIIIIIIIqQQQ4III256s",
     PS: "<IIII4IQ5QQ64s256s",
+    PS_MORE: "<IIII4IQ5QQ64s256sII14I",
     STATS: "<Q6Q2Q4I200s32s",
 }
 NAMES = {
@@ -55,6 +56,8 @@ NAMES = {
     QUOTA: "pid flags cgroup_version slots cpu_micro duty_ppm cpus_allowed quota_us period_us nr_periods nr_throttled throttled_us domain source",
     POOL: "uid flags nslots nexpress held members waiting rate tokens_us charged_ns cpu_micro strangers_micro rung0 rung1 rung2 rung3 weight pad domain",
     PS: "pid uid rung flags gs ms held waiting cpu_ns handoffs retakes preempts wakeups pauses since_ns name domain",
+    PS_MORE: "pid uid rung flags gs ms held waiting cpu_ns handoffs retakes preempts wakeups pauses since_ns name domain thread_gs nwired "
+             + " ".join(f"wired{i}" for i in range(14)),
     STATS: "uptime_ns attaches resumes deaths expropriations malformed refused quota_changes moves clients pools domains bpf bpf_error version",
 }
 
@@ -65,7 +68,7 @@ PAGE_TAT, PAGE_WAITING, PAGE_SLOTS = 128, 192, 320
 PAGE_MEMBERS = PAGE_SLOTS + 256 * 64
 MEMBER_SIZE = 128
 (M_GEN, M_BELL, M_WANTS, M_EXPRESS, M_NHELD, M_PID, M_RUNG, M_FLAGS) = range(0, 32, 4)
-M_CHARGED, M_BEAT = 32, 40
+M_CHARGED, M_BEAT, M_NGS, M_NMS, M_NTHREADS, M_WIRED = 32, 40, 48, 52, 96, 100
 
 FUTEX = 98 if os.uname().machine == "aarch64" else 202
 CPU = "/sys/fs/cgroup/cpu"

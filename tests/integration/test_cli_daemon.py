@@ -15,15 +15,22 @@ from cli_common import BUILD, RATION, TMP, Skip, clean_env, equal, has, main, ra
 
 QUERIES = ("ps", "pool", "stats")
 MAGIC, VERSION = 0x4e544152, 1
-ERROR, POOL, PS, STATS, END, CHANGED = 66, 68, 69, 70, 71, 72
+ERROR, POOL, PS, STATS, END, CHANGED, PS_MORE = 66, 68, 69, 70, 71, 72, 75
+PS_MORE_QUERY = 9
+EOPNOTSUPP = 95
 
 
 def frame(kind, body=b"", serial=1, version=VERSION, magic=MAGIC, length=None):
     return struct.pack("<IHHII", magic, version, kind, 16 + len(body) if length is None else length, serial) + body
 
 
-def ps_row(name=b"prog", domain=b"/d", pid=7):
-    return struct.pack("<8I7Q64s256s", pid, 65533, 3, 1, 4, 5, 1, 2, 1500000000, 12345, 2, 3, 4, 5, 61 * 10**9, name, domain)
+def old_ps_row(name=b"prog", domain=b"/d", pid=7, flags=1):
+    return struct.pack("<8I7Q64s256s", pid, 65533, 3, flags, 4, 5, 1, 2, 1500000000, 12345, 2, 3, 4, 5, 61 * 10**9, name, domain)
+
+
+def ps_row(thread_gs=0, wired=(0,) * 7, nwired=None, **kw):
+    wired = list(wired) + [0] * (14 - len(wired))
+    return old_ps_row(**kw) + struct.pack("<16I", thread_gs, 7 if nwired is None else nwired, *wired)
 
 
 def pool_row(domain=b"/d", rate=490000, tokens=-1500):
@@ -72,6 +79,23 @@ class Fake:
             c.close()
 
 
+class Older(Fake):
+    """One that does not know PS_MORE_QUERY, and does as rationd does with such."""
+
+    def serve(self):
+        try:
+            while True:
+                c, _ = self.sock.accept()
+                packets = self.packets
+                if struct.unpack_from("<IHH", c.recv(4096))[2] == PS_MORE_QUERY:
+                    packets = [frame(ERROR, error_body(EOPNOTSUPP, b"unknown type (this is rationd 0.0.9, protocol 1)"), serial=0)]
+                for p in packets:
+                    c.send(p)
+                c.close()
+        except OSError:
+            pass
+
+
 def ask(what, fake, *args):
     return ration(what, *args, env={"RATION_SOCKET": fake.path})
 
@@ -114,9 +138,9 @@ def no_permission_is_said():
 
 
 def garbage_is_called_garbage():
-    good = frame(PS, ps_row())
-    for packets in ([b"x"], [b"HTTP/1.1 400 Bad Request\r\n\r\n"], [frame(PS, ps_row(), magic=1)], [good[:-1]], [good + b"x"],
-                    [frame(PS, ps_row(name=b"n" * 64))], [frame(999)], [frame(PS, ps_row(), serial=2)], [frame(STATS, bytes(120))],
+    good = frame(PS_MORE, ps_row())
+    for packets in ([b"x"], [b"HTTP/1.1 400 Bad Request\r\n\r\n"], [frame(PS_MORE, ps_row(), magic=1)], [good[:-1]], [good + b"x"],
+                    [frame(PS_MORE, ps_row(name=b"n" * 64))], [frame(999)], [frame(PS_MORE, ps_row(), serial=2)], [frame(STATS, bytes(120))],
                     [bytes(4000)], [frame(END, length=17)], [good, b"\xff" * 16]):
         with Fake(packets) as f:
             p = ask("ps", f)
@@ -141,7 +165,7 @@ def refusal_is_passed_on():
 
 
 def early_hang_up_is_an_error():
-    for packets in ([], [frame(PS, ps_row())]):
+    for packets in ([], [frame(PS_MORE, ps_row())]):
         with Fake(packets) as f:
             p = ask("ps", f)
             equal((p.returncode, p.stdout), (1, ""))
@@ -149,7 +173,7 @@ def early_hang_up_is_an_error():
 
 
 def a_daemon_that_hangs_is_given_up():
-    for packets in ([], [frame(PS, ps_row())]):
+    for packets in ([], [frame(PS_MORE, ps_row())]):
         with Fake(packets, hang=True) as f:
             p = ask("ps", f)
             equal((p.returncode, p.stdout), (1, ""))
@@ -183,7 +207,7 @@ def empty_lists_say_so():
 
 
 def tables_are_aligned_and_harmless():
-    rows = [frame(PS, ps_row()), frame(CHANGED, serial=0), frame(PS, ps_row(name="größer ".encode() + b"\x1b[31m\xff\n", pid=123456)), frame(END)]
+    rows = [frame(PS_MORE, ps_row()), frame(CHANGED, serial=0), frame(PS_MORE, ps_row(name="größer ".encode() + b"\x1b[31m\xff\n", pid=123456)), frame(END)]
     with Fake(rows) as f:
         p = ask("ps", f)
         equal(p.returncode, 0, p.stderr)
@@ -209,6 +233,68 @@ def pool_shows_the_rungs():
         equal(j[0]["rungs"], {"standalone": 0, "polling": 1, "bpf": 2})
         equal((j[0]["cpus"], j[0]["tokens_us"], j[0]["strangers_cpus"]), (0.5, -1500, 0.25))
         equal((j[1]["rate"], j[1]["tokens_us"]), (None, None))
+
+
+def the_mode_is_told():
+    wired = (3, 0, 1, 0, 2)
+    rows = [frame(PS_MORE, ps_row(flags=f, pid=10 + f, name=b"p%d" % f, thread_gs=1234, wired=wired)) for f in (0, 1, 2, 4, 5, 6)] + [frame(END)]
+    with Fake(rows) as f:
+        p = ask("ps", f)
+        equal(p.returncode, 0, p.stderr)
+        head, *lines = p.stdout.splitlines()
+        mode, tgs, number = (head.split().index(h) for h in ("THREADS", "TGS", "WIRED"))
+        equal([(line.split()[mode], line.split()[tgs], line.split()[number]) for line in lines],
+              [("-", "-", "-"), ("locked", "-", "-"), ("off", "-", "-"), ("free", "1234", "6"), ("free", "1234", "6"), ("off", "-", "-")])
+        j = json.loads(ask("ps", f, "--json").stdout)
+        equal([e["threads"] for e in j], ["-", "locked", "off", "free", "free", "off"])
+        equal((j[1]["thread_gs"], j[1]["wired"], j[3]["thread_gs"]), (None, None, 1234))
+        equal({k: j[3]["wired"][k] for k in ("signals", "altstack", "sched", "object", "other")},
+              {"signals": 3, "altstack": 0, "sched": 1, "object": 0, "other": 2})
+
+
+def one_process_is_shown_line_by_line():
+    rows = [frame(PS_MORE, ps_row()), frame(PS_MORE, ps_row(pid=8, flags=4, thread_gs=12, wired=(3, 0, 20000), name=b"x\x1b[1m")), frame(END)]
+    with Fake(rows) as f:
+        p = ask("ps", f, "8")
+        equal(p.returncode, 0, p.stderr)
+        lines = dict(line.split("  ", 1) for line in p.stdout.splitlines())
+        lines = {k: v.strip() for k, v in lines.items()}
+        for key, value in (("pid", "8"), ("name", "x?[1m"), ("threads", "free"), ("Gs", "4"), ("thread Gs", "12"), ("wired: signals", "3"),
+                           ("wired: altstack", "0"), ("wired: sched", "20000"), ("Ms", "5"), ("hand-offs", "12345"), ("domain", "/d")):
+            equal(lines[key], value, key)
+        assert not any("wired" in line for line in ask("ps", f, "7").stdout.splitlines())
+        equal([e["pid"] for e in json.loads(ask("ps", f, "--json", "8").stdout)], [8])
+        p = ask("ps", f, "9")
+        equal((p.returncode, p.stdout), (1, ""))
+        has(p.stderr, "process 9 is not attached to rationd, or not yours")
+        for args in (("x",), ("0",), ("8", "7"), ("4294967304",), ("-1",)):
+            equal(ask("ps", f, *args).returncode, 2, args)
+
+
+def reasons_that_are_not_known_yet_have_numbers():
+    wired = list(range(1, 15))
+    for nwired, shown in ((14, 14), (2**32 - 1, 14), (3, 3), (0, 0)):
+        with Fake([frame(PS_MORE, ps_row(flags=4, wired=wired, nwired=nwired)), frame(END)]) as f:
+            j = json.loads(ask("ps", f, "--json").stdout)[0]["wired"]
+            equal(sorted(j.values()), wired[:shown])
+            equal("reason_13" in j, shown == 14)
+            equal(ask("ps", f, "7").stdout.count("wired: "), shown)
+
+
+def an_older_daemon_is_asked_the_old_way():
+    with Older([frame(PS, old_ps_row()), frame(PS, old_ps_row(pid=8, flags=4)), frame(END)]) as f:
+        p = ask("ps", f)
+        equal((p.returncode, p.stderr, len(p.stdout.splitlines())), (0, "", 3))
+        has(p.stdout.splitlines()[2], "free")
+        j = json.loads(ask("ps", f, "--json").stdout)
+        equal([(e["threads"], e["thread_gs"], e["wired"], e["gs"]) for e in j], [("locked", None, None, 4), ("free", None, None, 4)])
+        assert "thread Gs" not in ask("ps", f, "8").stdout
+    with Older([frame(ERROR, error_body(EOPNOTSUPP, b"what?"), serial=0)]) as f:  # nor that
+        p = ask("ps", f)
+        equal((p.returncode, p.stdout), (1, ""))
+        has(p.stderr, "rationd says: what?")
+    with Older([frame(PS_MORE, ps_row()), frame(END)]) as f:
+        has(ask("ps", f).stderr, "not ration's protocol")
 
 
 def stats_say_why_there_is_no_bpf():
@@ -246,4 +332,5 @@ def the_real_daemon_answers():
 if __name__ == "__main__":
     main([no_daemon_says_how_to_start_it, no_permission_is_said, garbage_is_called_garbage, another_version_is_named, refusal_is_passed_on,
           early_hang_up_is_an_error, a_daemon_that_hangs_is_given_up, another_kind_of_socket_is_noticed, empty_lists_say_so,
-          tables_are_aligned_and_harmless, pool_shows_the_rungs, stats_say_why_there_is_no_bpf, the_real_daemon_answers])
+          tables_are_aligned_and_harmless, the_mode_is_told, one_process_is_shown_line_by_line,
+          reasons_that_are_not_known_yet_have_numbers, an_older_daemon_is_asked_the_old_way, pool_shows_the_rungs, stats_say_why_there_is_no_bpf, the_real_daemon_answers])

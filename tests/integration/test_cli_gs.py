@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """ration gs: asks a process through rationd what its light Gs do (the program is gdebug.c)."""
+import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -19,10 +21,10 @@ if not os.path.exists(PROG):
 
 
 class Program:
-    """gdebug quit, attached to the daemon, once its Gs have parked."""
+    """gdebug quit, attached to the daemon, once its Gs have parked.  Or another that says when it is ready."""
 
-    def __init__(self, d):
-        self.p = subprocess.Popen([PROG, "quit"], stdout=subprocess.PIPE, env=dict(os.environ, RATION_SOCKET=d.path, RATION_MAXPROCS="2"))
+    def __init__(self, d, p=None):
+        self.p = p or subprocess.Popen([PROG, "quit"], stdout=subprocess.PIPE, env=dict(os.environ, RATION_SOCKET=d.path, RATION_MAXPROCS="2"))
         assert self.p.stdout.readline() == b"ready\n"
         self.pid = self.p.pid
 
@@ -35,8 +37,20 @@ class Program:
         self.p.stdout.close()
 
 
-def gs(d, *args, **kw):
-    return subprocess.run([RATION, "gs", "-s", d.path, *map(str, args)], capture_output=True, text=True, timeout=30, **kw)
+def threads(d, mode="free", **env):
+    """The plain pthread program threads.c, attached to the daemon, once its threads wait."""
+    env = dict(os.environ, RATION_SOCKET=d.path, RATION_MAXPROCS="2", RATION_THREADS=mode, LD_PRELOAD=os.path.join(BUILD, "libration.so"), **env)
+    return Program(d, subprocess.Popen([os.path.join(BUILD, "tests/integration/threads")], stdout=subprocess.PIPE, env=env))
+
+
+def gs(d, *args, what="gs", **kw):
+    return subprocess.run([RATION, what, "-s", d.path, *map(str, args)], capture_output=True, text=True, timeout=30, **kw)
+
+
+def ps(d, pid):
+    r = gs(d, "--json", pid, what="ps")
+    assert r.returncode == 0 and r.stderr == "", r
+    return json.loads(r.stdout)[0]
 
 
 def query(c, pid, fd):
@@ -45,12 +59,63 @@ def query(c, pid, fd):
 
 def all_gs_are_shown_with_their_stacks():
     with Daemon() as d, Program(d) as p:
+        running = 0
         for _ in range(20):
             r = gs(d, p.pid)
             assert r.returncode == 0 and r.stderr == "", r
-            for part in ('"taker" [chan receive, ', "waits_to_receive+0x", '"spinner" [running]', "    spins", "created by G 1"):
+            for part in ('"taker" [chan receive, ', "waits_to_receive+0x", '"spinner" [run', "    spins", "created by G 1"):
                 assert part in r.stdout, (part, r.stdout)
+            running += '"spinner" [running]' in r.stdout  # else it was preempted just then
+        assert running
         assert p.p.poll() is None
+
+
+def threads_of_free_mode_are_shown_with_their_stacks():
+    with Daemon() as d, threads(d) as p:
+        r = gs(d, p.pid)
+        assert r.returncode == 0 and r.stderr == "", r
+        found = {}
+        for part in r.stdout.split("\nG ")[1:]:
+            name, state = re.match(r'\d+ "(.*)" \[(.*)\]:\n', part).groups()
+            found.setdefault(name, []).append((state, part))
+        for name, state, function in (("waiter", "cond, ", "waits_for_cond+"), ("locker", "mutex, ", "locker+"), ("reader", "io, ", "reads_for_ever+"),
+                                      ("sleeper", "sleep, ", "sleeper+"), ("joiner", "join, ", "joiner+"), ("spinner", "run", "spins"),
+                                      ("wired", "wired, (cond, |syscall)", "waits_for_cond+")):
+            assert len(found[name]) == (3 if name == "waiter" else 1), r.stdout
+            for is_state, stack in found[name]:
+                assert re.match(state, is_state), (name, is_state)
+                assert f"    {function}" in stack and f"    began in {name} (threads)" in stack, stack
+        assert len(found) == 7 and p.p.poll() is None, r.stdout
+
+
+def ps_counts_the_threads_of_free_mode_and_who_was_wired():
+    with Daemon() as d, threads(d) as p:
+        wait_for("all are counted", lambda: (ps(d, p.pid)["thread_gs"], ps(d, p.pid)["gs"]) == (8, 10))  # main and one more are wired
+        told = ps(d, p.pid)
+        assert told["threads"] == "free" and 3 <= told["ms"] <= 8, told
+        assert (told["wired"]["altstack"], sum(told["wired"].values())) == (1, 1), told
+        lines = gs(d, p.pid, what="ps").stdout
+        assert re.search(r"^threads +free$", lines, re.M) and re.search(r"^wired: altstack +1$", lines, re.M), lines
+        assert re.search(r"^thread Gs +8$", lines, re.M), lines
+
+
+def ps_tells_the_other_modes():
+    with Daemon() as d, threads(d, "locked") as locked:
+        wait_for("all are counted", lambda: (ps(d, locked.pid)["ms"], ps(d, locked.pid)["gs"]) == (10, 10))
+        told = ps(d, locked.pid)
+        assert (told["threads"], told["thread_gs"], told["wired"]) == ("locked", None, None), told
+        with threads(d, "off") as off:
+            assert ps(d, off.pid)["threads"] == "off"
+
+
+def a_daemon_that_comes_back_knows_it_all_again():
+    with Daemon() as d, threads(d) as p:
+        wait_for("all are counted", lambda: ps(d, p.pid)["thread_gs"] == 8)
+        d.kill()
+        d.start()
+        wait_for("it is back", lambda: gs(d, p.pid, what="ps").returncode == 0)
+        wait_for("it says it again", lambda: (ps(d, p.pid)["threads"], ps(d, p.pid)["thread_gs"]) == ("free", 8))
+        assert ps(d, p.pid)["wired"]["altstack"] == 1
 
 
 def who_is_not_attached_is_told_so():
@@ -70,7 +135,7 @@ def a_process_without_light_gs_says_nothing():
         r = gs(d, p.pid)
         p.kill()
         p.wait()
-        assert r.returncode == 0 and r.stdout == "No light Gs run in this process.\n", r
+        assert r.returncode == 0 and r.stdout == "No light or thread Gs run in this process.\n", r
         c.close()
 
 
@@ -137,6 +202,10 @@ def a_client_of_another_kind_gets_the_descriptor():
 if __name__ == "__main__":
     run([
         all_gs_are_shown_with_their_stacks,
+        threads_of_free_mode_are_shown_with_their_stacks,
+        ps_counts_the_threads_of_free_mode_and_who_was_wired,
+        ps_tells_the_other_modes,
+        a_daemon_that_comes_back_knows_it_all_again,
         who_is_not_attached_is_told_so,
         a_process_without_light_gs_says_nothing,
         another_user_may_not_ask,

@@ -94,6 +94,46 @@ def the_rung_of_each_process_is_told():
             c.close()
 
 
+def the_mode_of_each_process_is_told():
+    with Daemon() as d:
+        clients = {b"locked": HELLO_NO_BPF, b"off": HELLO_OFF, b"free": HELLO_FREE, b"off-and-free": HELLO_OFF | HELLO_FREE,
+                   b"of-a-later-version": HELLO_NO_BPF | 0xFFFFFFF0}
+        open_ones = []
+        for name, flags in clients.items():
+            open_ones.append(d.client())
+            assert open_ones[-1].hello(flags, name=name).kind == WELCOME
+        want = {"locked": 1, "off": 2, "free": 4, "off-and-free": 2, "of-a-later-version": 1}
+        for query in (PS_QUERY, PS_MORE_QUERY):
+            assert {p.name: p.flags for p in open_ones[0].ask_all(query)} == want
+        for c in open_ones:
+            c.close()
+
+
+def counts_of_free_mode_are_told_as_the_member_says_them():
+    with Daemon() as d:
+        c, other = d.client(), d.client()
+        c.hello(HELLO_FREE, name=b"free"), other.hello(name=b"other")
+        for count in (lambda i: 10 + i, lambda i: 0xFFFFFFFF):  # sane ones, then the worst that a page can hold
+            for i, at in enumerate([M_NTHREADS] + [M_WIRED + 4 * i for i in range(7)]):
+                c.page.member(c.member, at, count(i))
+            more = {p.name: p for p in other.ask_all(PS_MORE_QUERY)}
+            assert (more["free"].thread_gs, more["free"].nwired) == (count(0), 7)
+            assert [getattr(more["free"], f"wired{i}") for i in range(14)] == [count(i) for i in range(1, 8)] + [0] * 7
+            assert (more["other"].thread_gs, more["other"].nwired, more["other"].wired0) == (0, 7, 0)
+        assert [p.pid for p in other.ask_all(PS_QUERY)] == [p.pid for p in other.ask_all(PS_MORE_QUERY)]
+        member = c.member
+        c.page.close()
+        c.page = None
+        c.close()  # who comes to its seat begins with nothing
+        wait_for("the seat is free", lambda: len(other.ask_all(PS_QUERY)) == 1)
+        again = d.client()
+        again.hello(HELLO_FREE)
+        assert again.member == member
+        (p,) = [p for p in again.ask_all(PS_MORE_QUERY) if p.flags == 4]
+        assert [p.thread_gs] + [getattr(p, f"wired{i}") for i in range(7)] == [0] * 8
+        again.close(), other.close()
+
+
 def hello_again_attaches_anew():
     with Daemon() as d:
         c = d.client()
@@ -367,6 +407,8 @@ if __name__ == "__main__":
         another_uid_gets_another_page,
         a_user_sees_only_its_own_processes,
         the_rung_of_each_process_is_told,
+        the_mode_of_each_process_is_told,
+        counts_of_free_mode_are_told_as_the_member_says_them,
         hello_again_attaches_anew,
         queries_answer_without_attaching,
         a_malformed_frame_closes_only_that_connection,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 120
-"""The gdb script for light Gs (shim/gdb/ration-gdb.py): a live process and a core file.  The program is `gdebug gdb`."""
+"""The gdb script (shim/gdb/ration-gdb.py): a live process and a core file.  Light Gs: the program is `gdebug gdb`; threads of free mode: threads.c."""
 import os
 import re
 import resource
@@ -14,12 +14,16 @@ from cli_common import BUILD, PATIENCE, ROOT, TMP, clean_env, equal, has, main, 
 
 SCRIPT = os.path.join(ROOT, "shim/gdb/ration-gdb.py")
 PROG = os.path.join(BUILD, "tests/integration/gdebug")
+THREADS = os.path.join(BUILD, "tests/integration/threads")
 CORE = os.path.join(TMP, "core")
 # name, state, what it runs, where it waits
 PARKED = [("main", "chan receive", "main_begin", "waits_to_receive"), ("taker", "chan receive", "receiver", "waits_to_receive"),
           ("giver", "chan send", "sender", "waits_to_send"), ("chooser", "select", "selecter", "waits_in_select"),
           ("sleeper", "sleep", "sleeper", "sleeper"), ("reader", "io", "pipe_reader", "reads_for_ever"),
           ("locked", "chan receive", "locked_receiver", "waits_to_receive"), ("large", "chan receive", "receiver", "waits_to_receive")]
+# The same of threads.c, and what they have in their `number`
+WAITING = [("waiter", "cond", "waiter", "waits_for_cond", (1, 2, 3)), ("locker", "mutex", "locker", "locker", (10,)),
+           ("reader", "io", "reader", "reads_for_ever", (11,)), ("sleeper", "sleep", "sleeper", "sleeper", (12,)), ("joiner", "join", "joiner", "joiner", (13,))]
 
 
 def gdb(*args, scripts=(SCRIPT,), commands=()):
@@ -41,11 +45,14 @@ def small_stacks():
 
 
 class Program:
-    """gdebug gdb, once its Gs have parked."""
+    """gdebug gdb, once its Gs have parked; or another that says when it is ready."""
+
+    def __init__(self, command=(PROG, "gdb"), **env):
+        self.command, self.env = command, env
 
     def __enter__(self):
-        env = clean_env(RATION_STANDALONE="1", RATION_MAXPROCS="2")
-        self.p = subprocess.Popen([PROG, "gdb"], stdout=subprocess.PIPE, env=env, preexec_fn=small_stacks)
+        env = clean_env(RATION_STANDALONE="1", RATION_MAXPROCS="2", **self.env)
+        self.p = subprocess.Popen(self.command, stdout=subprocess.PIPE, env=env, preexec_fn=small_stacks)
         equal(self.p.stdout.readline(), b"ready\n")
         return self
 
@@ -111,6 +118,64 @@ def gs_of_a_live_process_and_of_its_core_are_shown():
     os.unlink(CORE)
 
 
+def of_free_mode():
+    return Program((THREADS,), RATION_THREADS="free", LD_PRELOAD=os.path.join(BUILD, "libration.so"))
+
+
+def check_threads(table, all_bt, numbers, errnos):
+    """Of `info gs`, and what `g all` says to bt, p $tls("number") and p $tls("errno")."""
+    lines = lines_of(table)
+    bts, numbers, errnos = ({k: v for k, v in zip(*(iter(re.split(r"^G (\S+).*:\n", said, flags=re.MULTILINE)[1:]),) * 2)} for said in (all_bt, numbers, errnos))
+    value = {g: tuple(int(re.search(r" = (\d+)$", of[g], re.MULTILINE)[1]) for of in (numbers, errnos)) for g in numbers if not g.startswith("M")}
+    for name, state, runs, at, has_numbers in WAITING:
+        equal(sorted(value[columns[0]][0] for columns in lines[name]), list(has_numbers), name)
+        for number, kind, _, is_state, since, is_runs, is_at in lines[name]:
+            equal((kind, is_state, is_runs), ("thread", state, runs), name)
+            assert re.fullmatch(r"\d+ ms|\d+\.\d s|\d+ minutes?", since), since
+            assert re.fullmatch(at + r" at .*threads\.c:\d+", is_at), is_at
+            assert bts[number].startswith("#1 ") and "previous frame" not in bts[number], bts[number]
+            for function in (at, runs, "ration_g_entry_"):
+                has(bts[number], f" {function} (")
+    for name, at, number in (("spinner", "spins", 14), ("wired", "waits_for_cond", 15)):
+        (columns,) = lines[name]
+        assert columns[3].startswith("wired, " if name == "wired" else "run"), columns
+        assert any(re.fullmatch(r"\d+ \(LWP \d+\) M\d+", c) for c in columns), columns
+        equal(value[columns[0]][0], number, name)
+        for function in (at, name, "ration_g_entry_"):
+            has(bts[columns[0]], f" {function} (")
+    for number, errno in value.values():  # what the last call has left in it, where it has
+        assert errno in (100 + number, 4, 11, 110), (number, errno)
+    equal([columns[0][1] for name, columns in lines.items() if name.startswith("M")], ["wired"])
+    return lines
+
+
+def threads_of_free_mode_are_shown_live_and_in_a_core():
+    ask = ("info gs", "g all bt", 'g all p $tls("number")', 'g all p $tls("errno")')
+    with of_free_mode() as p:
+        *said, saved = p.ask(*ask, f"g core {CORE}")
+        check_threads(*said)
+        has(saved, f"Saved corefile {CORE}, with ")
+        assert p.p.poll() is None
+    check_threads(*gdb(THREADS, CORE, commands=ask))
+    os.unlink(CORE)
+
+
+def a_thread_of_free_mode_has_its_own_thread_pointer():
+    with of_free_mode() as p:
+        lines = lines_of(p.ask("info gs")[0])
+        reader, locker = lines["reader"][0][0], lines["locker"][0][0]
+        tp = "p/x $fs_base" if os.uname().machine == "x86_64" else "p/x $tpidr"
+        one, other, again, before, same, main, after, light = p.ask(
+            f"g {reader} {tp}", f"g {locker} {tp}", f"g {reader} {tp}", "bt", f'g {locker} p $tls("number") == 10 && $tls("number") != number',
+            'g M1 p $tls("number")', "bt", 'p $tls("number")')
+        value = re.compile(r"= (\S+)$", re.MULTILINE)
+        equal(value.search(one)[1], value.search(again)[1])
+        assert value.search(one)[1] != value.search(other)[1]
+        equal((value.search(same)[1], value.search(main)[1], before), ("1", "99", after))
+        has(light, "$tls is of a G")
+        assert p.p.poll() is None
+
+
 def any_command_runs_in_a_g_and_leaves_no_trace():
     with Program() as p:
         number = lines_of(p.ask("info gs")[0])["taker"][0][0]
@@ -166,5 +231,6 @@ with Program() as _p:
     _said = _p.ask("info threads", scripts=())[0]
     if "No threads" in _said or "LWP" not in _said:
         skip_all("ptrace is not allowed here")
-main([gs_of_a_live_process_and_of_its_core_are_shown, any_command_runs_in_a_g_and_leaves_no_trace, errors_are_clear,
+main([gs_of_a_live_process_and_of_its_core_are_shown, threads_of_free_mode_are_shown_live_and_in_a_core,
+      a_thread_of_free_mode_has_its_own_thread_pointer, any_command_runs_in_a_g_and_leaves_no_trace, errors_are_clear,
       what_is_missing_in_a_stripped_library_is_said, installed_it_loads_itself])

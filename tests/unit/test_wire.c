@@ -11,9 +11,9 @@
 #include "proto/wire.h"
 
 static const uint16_t types[] = {
-    WIRE_HELLO,   WIRE_REGISTER_M, WIRE_UNREGISTER_M, WIRE_QUOTA_QUERY, WIRE_POOL_QUERY, WIRE_PS_QUERY, WIRE_STATS_QUERY,
-    WIRE_WELCOME, WIRE_OK,         WIRE_ERROR,        WIRE_QUOTA,       WIRE_POOL,       WIRE_PS,       WIRE_STATS,
-    WIRE_END,     WIRE_CHANGED,    WIRE_REATTACH,     WIRE_GS_QUERY,    WIRE_DUMP_GS,
+    WIRE_HELLO,    WIRE_REGISTER_M, WIRE_UNREGISTER_M, WIRE_QUOTA_QUERY,   WIRE_POOL_QUERY, WIRE_PS_QUERY, WIRE_STATS_QUERY, WIRE_WELCOME,
+    WIRE_OK,       WIRE_ERROR,      WIRE_QUOTA,        WIRE_POOL,          WIRE_PS,         WIRE_STATS,    WIRE_END,         WIRE_CHANGED,
+    WIRE_REATTACH, WIRE_GS_QUERY,   WIRE_DUMP_GS,      WIRE_PS_MORE_QUERY, WIRE_PS_MORE,
 };
 #define NTYPES (sizeof(types) / sizeof(types[0]))
 
@@ -30,6 +30,8 @@ static const struct {
     {WIRE_POOL, offsetof(struct wire_pool, domain), 256},
     {WIRE_PS, offsetof(struct wire_ps, name), 64},
     {WIRE_PS, offsetof(struct wire_ps, domain), 256},
+    {WIRE_PS_MORE, offsetof(struct wire_ps_more, ps.name), 64},
+    {WIRE_PS_MORE, offsetof(struct wire_ps_more, ps.domain), 256},
     {WIRE_STATS, offsetof(struct wire_stats, bpf_error), 200},
     {WIRE_STATS, offsetof(struct wire_stats, version), 32},
 };
