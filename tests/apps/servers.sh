@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # lib.sh sets lib and n
+#
+# What the tests of servers share.  A server is started by hand, on a socket or port and in a directory of its own; gets the same load plain,
+# locked and free (on all CPUs, and on one P); and has to give the same answers, and to end by SIGTERM with the same status.
+#
+#   . lib.sh; . servers.sh
+#   begin() { launch PROGRAM ARGS...; }   # $dir is the test's directory, $way the way
+#   ready() { ...; }                      # true when it answers
+#   load() { ...; }                       # prints what is compared
+#   in_each_way NAME begin ready load
+WAYS=${WAYS:-plain locked free free1}
+dir=$(mktemp -d "${TMPDIR:-/tmp}/server.XXXXXX")
+chmod 755 "$dir"
+server=
+way=
+
+cleanup() {
+  [ -n "$server" ] && kill -KILL "$server" 2>/dev/null
+  rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 143' TERM INT
+
+launch() { # launch CMD...: the server in the background, as $way says; its pid is $server
+  local how=(-u LD_PRELOAD)
+  [ "$way" = plain ] || how=(RATION_STANDALONE=1 RATION_THREADS="${way%1}" LD_PRELOAD="$lib")
+  [ "$way" = free1 ] && how+=(RATION_MAXPROCS=1)
+  env "${how[@]}" "$@" >"$dir/log" 2>&1 &
+  server=$!
+}
+
+runs() { kill -0 "$server" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$server/status" 2>/dev/null; }
+
+until_true() { # until_true SECONDS CMD...: false if it takes longer, or the server has ended
+  local left=$(($1 * 20))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    left=$((left - 1))
+    { [ $left -gt 0 ] && runs; } || return 1
+    sleep 0.05
+  done
+}
+
+ended() { ! runs; }
+
+# The server's exit status is in $status; one that does not end in 30 s is killed, and has "hangs" for it.
+stop() { # stop [SIGNAL]
+  local i
+  kill -"${1:-TERM}" "$server" 2>/dev/null
+  for ((i = 0; i < 600; i++)); do
+    ended && break
+    sleep 0.05
+  done
+  status=
+  if runs; then
+    status=hangs
+    kill -KILL "$server"
+  fi
+  wait "$server" 2>/dev/null
+  status=${status:-$?}
+  server=
+}
+
+# The process, or a child of it, runs Gs.
+has_carriers() {
+  local p
+  for p in "$server" $(pgrep -P "$server"); do
+    grep -qx ration-carrier "/proc/$p"/task/*/comm 2>/dev/null && return 0
+  done
+  return 1
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+said() { # what it wrote, for a failure
+  echo "  $way: $1" >&2
+  tail -n 15 "$dir/log" | sed 's/^/    /' >&2
+}
+
+# One life of the server; what it answered goes to $dir/got, with its exit status.
+one_life() { # one_life BEGIN READY LOAD
+  "$1"
+  if ! until_true 60 "$2"; then
+    said "does not answer"
+    stop KILL
+    return 1
+  fi
+  "$3" >"$dir/got" 2>&1
+  echo "load $?" >>"$dir/got"
+  case $way in free*) has_carriers || said "no carriers" >>"$dir/got" 2>&1 ;; esac
+  stop
+  echo "status $status" >>"$dir/got"
+}
+
+in_each_way() { # in_each_way NAME BEGIN READY LOAD
+  local name=$1
+  shift
+  for way in $WAYS; do
+    rm -f "$dir/got"
+    one_life "$@"
+    if [ "$way" = plain ]; then
+      grep -q '^load 0$' "$dir/got" || said "the load failed"
+      grep -q '^load 0$' "$dir/got"
+      report $? "${name}_plain_works"
+      cp "$dir/got" "$dir/want" || exit 1
+      continue
+    fi
+    cmp -s "$dir/want" "$dir/got" || { diff "$dir/want" "$dir/got" >&2; said "differs"; }
+    cmp -s "$dir/want" "$dir/got"
+    report $? "${name}_${way}_works_the_same"
+  done
+}
