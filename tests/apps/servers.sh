@@ -31,7 +31,8 @@ launch() { # launch CMD...: the server in the background, as $way says; its pid 
   server=$!
 }
 
-runs() { kill -0 "$server" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$server/status" 2>/dev/null; }
+# Neither gone (the shell may wait for it at any time) nor a zombie.
+runs() { grep -q '^State:.[^Z]' "/proc/$server/status" 2>/dev/null; }
 
 until_true() { # until_true SECONDS CMD...: false if it takes longer, or the server has ended
   local left=$(($1 * 20))
