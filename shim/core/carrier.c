@@ -224,6 +224,7 @@ struct carrier *carrier_lend(void) {
   c->g->lockedm = NULL;
   c->g->locked = 0;
   m->carrier = NULL;
+  m->lent = true;
   SLOT_STORE(m->slot->carrier, 0);
   carrier_self = NULL;
   if (pq) carrier_handoff(pq);
@@ -239,6 +240,7 @@ void carrier_take_back(struct carrier *c) {
   sys_sigmask(carrier_sigmask());
   raw_syscall2(SYS_sigaltstack, (long)&ss, 0);
   m->carrier = c;
+  m->lent = false;
   SLOT_STORE(m->slot->carrier, 1);
   carrier_self = c;
   light_take();

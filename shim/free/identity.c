@@ -59,7 +59,8 @@ static bool offset_of(const char *name, size_t *at) {
 
 static uint32_t *word_at(pthread_t t, size_t at) { return (uint32_t *)((char *)t + at); }
 
-_Atomic uint32_t *identity_cancel_word(const struct identity *id) { return (_Atomic uint32_t *)word_at(id->self, cancel_at); }
+_Atomic uint32_t *identity_cancel_word_of(pthread_t t) { return (_Atomic uint32_t *)word_at(t, cancel_at); }
+_Atomic uint32_t *identity_cancel_word(const struct identity *id) { return identity_cancel_word_of(id->self); }
 
 /* Do they say what we think they do?  Asked of the calling thread. */
 static bool offsets_hold(void) {

@@ -42,5 +42,6 @@ void identity_real_tid(struct identity *id, bool real);
 /* glibc's flags of a thread's cancellation. */
 enum { IDENTITY_CANCEL_OFF = 1, IDENTITY_CANCEL_ASYNC = 2, IDENTITY_CANCELING = 4, IDENTITY_CANCELED = 8, IDENTITY_EXITING = 16 };
 _Atomic uint32_t *identity_cancel_word(const struct identity *id);
+_Atomic uint32_t *identity_cancel_word_of(pthread_t t); /* any thread's */
 
 #endif

@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include "core/carrier.h"
+#include "free/cancel.h"
 #include "free/free.h"
 #include "ration/context.h"
 #include "sync/lot.h"
@@ -44,6 +45,7 @@ struct thread {
   bool joined;                   /* [lot] somebody waits for it */
   char name[16];                 /* [spares_lock] */
   uint64_t mask, born_mask;      /* [own] the signals that it blocks, and did when it began */
+  struct cancel at_once;         /* it is cancelled where it can't look itself */
   struct carrier *lent;          /* [own] whose thread it has; null: it is a G like others */
 };
 
@@ -71,6 +73,8 @@ struct thread *thread_of(pthread_t t) {
   return free_mode ? *(struct thread *volatile *)((char *)t + self_offset) : NULL;
 }
 
+const struct identity *thread_identity(const struct thread *t) { return &t->id; }
+bool thread_in_libcall(const struct thread *t) { return t->g.in_libcall; }
 uint32_t thread_id(const struct thread *t) { return t->id.tid; }
 
 bool thread_g_init(identity_create_fn *create) {
@@ -348,6 +352,7 @@ static bool give_context(struct thread *t) {
 
 int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg) {
   if (light_start() < 0) return EAGAIN;
+  cancel_kernel_begins(); /* the creator's, who may be main */
   int r;
   struct thread *t = get(a, &r);
   if (!t) return r;
@@ -365,6 +370,8 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   take_name(t);
   take_mask(t, a);
   t->lent = NULL;
+  t->at_once.g = &t->g;
+  t->at_once.id = &t->id;
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
@@ -463,13 +470,15 @@ void thread_get_name(struct thread *t, char *name) {
 
 /* --- cancellation --- */
 
-/* Its waits end with its context only while it may be cancelled. */
-void thread_cancel_state(struct thread *self) { self->g.io_ctx = self->lent ? NULL : thread_cancel_context(self); }
+/* Its waits end with its context only while it may be cancelled; which it may have been meanwhile. */
+void thread_cancel_state(struct thread *self) {
+  struct ration_context *ctx = thread_cancel_context(self);
+  /* seq_cst: either this sees the mark, or thread_cancel sees that it is enabled */
+  if (ctx && (atomic_load_explicit(identity_cancel_word(&self->id), memory_order_seq_cst) & IDENTITY_CANCELED)) ration_context_cancel(ctx);
+  self->g.io_ctx = self->lent ? NULL : ctx;
+}
 
-/*
- * The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal then.  Its signal is not
- * for us: it would have to hit a kernel thread while that has this very identity on.
- */
+/* The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal of its own then (cancel.c). */
 int thread_cancel(struct thread *t) {
   _Atomic uint32_t *word = identity_cancel_word(&t->id);
   if (t->life == LIFE_ENDED || (atomic_load_explicit(word, memory_order_relaxed) & IDENTITY_EXITING)) return 0;
@@ -478,6 +487,7 @@ int thread_cancel(struct thread *t) {
   if (was & IDENTITY_CANCEL_OFF) return 0;
   if (t == thread_self() && (was & IDENTITY_CANCEL_ASYNC)) free_testcancel();
   ration_context_cancel(t->cancel);
+  if (was & IDENTITY_CANCEL_ASYNC) cancel_at_once(&t->at_once);
   return 0;
 }
 
@@ -491,6 +501,7 @@ struct ration_context *thread_cancel_context(struct thread *t) {
 void thread_g_fork_child(void) {
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);
   threads = NULL; /* the other Gs are the parent's */
-  nsizes = 0;     /* glibc has forgotten those identities */
+  cancel_fork_child();
+  nsizes = 0; /* glibc has forgotten those identities */
   memset(spares, 0, sizeof spares);
 }

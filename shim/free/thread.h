@@ -16,6 +16,9 @@ struct thread *thread_of(pthread_t t);
 /* The calling one, or null. */
 struct thread *thread_self(void);
 
+const struct identity *thread_identity(const struct thread *t);
+/* It is in a long call into libc, out of which it can't be unwound. */
+bool thread_in_libcall(const struct thread *t);
 uint32_t thread_id(const struct thread *t);
 /* It has no thread of the kernel's. */
 bool thread_is_g(const struct thread *t);
@@ -45,7 +48,7 @@ int thread_tryjoin(struct thread *t, void **result);
 int thread_detach(struct thread *t);
 /* The result of the calling thread G, which is about to unwind. */
 void thread_exits(void *result);
-/* As pthread_cancel; one that computes with cancellation asynchronous ends at its next cancellation point. */
+/* As pthread_cancel. */
 int thread_cancel(struct thread *t);
 /* The calling thread G has enabled or disabled its cancellation. */
 void thread_cancel_state(struct thread *self);
