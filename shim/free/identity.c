@@ -33,6 +33,7 @@
 #include "core/sched.h"
 #include "core/stack.h"
 #include "core/tp.h"
+#include "free/robust.h"
 
 #define PAGE 4096u
 #define TID_FIRST (1u << 29)
@@ -149,7 +150,8 @@ static void *harvested(void *arg) {
   id->top = (void *)(((uintptr_t)__builtin_frame_address(0) - FRAMES_APART) & ~(uintptr_t)63);
   *word_at(id->self, tid_at) = id->tid;
   let_go_of_rseq();
-  raw_syscall2(SYS_set_robust_list, 0, 24);
+  id->robust = robust_list();
+  robust_set_list(NULL);
   raw_syscall1(SYS_set_tid_address, (long)&id->alive);
   raw_syscall1(SYS_exit, 0);
   __builtin_unreachable();

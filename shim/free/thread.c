@@ -26,6 +26,7 @@
 #include "core/carrier.h"
 #include "free/cancel.h"
 #include "free/free.h"
+#include "free/robust.h"
 #include "ration/context.h"
 #include "sync/lot.h"
 
@@ -39,14 +40,15 @@ struct thread {
   void *(*fn)(void *);
   int (*cfn)(void *);
   void *arg, *result;
-  struct ration_context *cancel; /* ends its waits; cancelled with it, and made anew for the next life */
-  enum life life;                /* [lot of its address] */
-  struct thread *joins;          /* [lot of the other's life] whom it waits for */
-  bool joined;                   /* [lot] somebody waits for it */
-  char name[16];                 /* [spares_lock] */
-  uint64_t mask, born_mask;      /* [own] the signals that it blocks, and did when it began */
-  struct cancel at_once;         /* it is cancelled where it can't look itself */
-  struct carrier *lent;          /* [own] whose thread it has; null: it is a G like others */
+  struct ration_context *cancel;            /* ends its waits; cancelled with it, and made anew for the next life */
+  enum life life;                           /* [lot of its address] */
+  struct thread *joins;                     /* [lot of the other's life] whom it waits for */
+  bool joined;                              /* [lot] somebody waits for it */
+  char name[16];                            /* [spares_lock] */
+  uint64_t mask, born_mask;                 /* [own] the signals that it blocks, and did when it began */
+  struct robust_list_head *carriers_robust; /* [own] while it has its thread */
+  struct cancel at_once;                    /* it is cancelled where it can't look itself */
+  struct carrier *lent;                     /* [own] whose thread it has; null: it is a G like others */
 };
 
 #define SPARE_SIZES 16u
@@ -267,6 +269,8 @@ bool thread_wire(struct thread *t) {
   static const stack_t none = {.ss_flags = SS_DISABLE};
   if (t->lent || !(t->lent = carrier_lend())) return false;
   identity_real_tid(&t->id, true);
+  t->carriers_robust = robust_list();
+  robust_set_list(t->id.robust);
   thread_cancel_state(t);
   raw_syscall2(SYS_sigaltstack, (long)&none, 0);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)t->name);
@@ -276,6 +280,8 @@ bool thread_wire(struct thread *t) {
 
 static void unwire(struct thread *t) {
   if (!t->lent) return;
+  robust_end(t->id.robust);
+  robust_set_list(t->carriers_robust);
   carrier_take_back(t->lent);
   t->lent = NULL;
   identity_real_tid(&t->id, false);
