@@ -249,6 +249,25 @@ void carrier_take_back(struct carrier *c) {
   m_release(m);
 }
 
+void carrier_gone(struct carrier *c, struct g *g) {
+  c->m->lent = false;
+  m_exit(c->m);
+  light_take();
+  light.nwired--;
+  light.ncarriers--;
+  struct carrier **at = &light.carriers;
+  while (*at && *at != c) at = &(*at)->all;
+  if (*at) *at = c->all;
+  light_drop();
+  c->g = NULL;
+  c->m = &c->no_m; /* c itself stays: others may be looking at it */
+  g->status = G_DEAD;
+  g->lockedm = NULL;
+  atomic_fetch_sub_explicit(&light.ngs_outside, 1, memory_order_relaxed);
+  if (c->altstack) raw_syscall2(SYS_munmap, (long)c->altstack, (long)c->altstack_bytes);
+  c->altstack = NULL;
+}
+
 bool carrier_preempted(struct m *m, void *uctx) {
   struct carrier *c = m->carrier;
   if (!c || !atomic_exchange_explicit(&c->preempt, 0, memory_order_relaxed)) return false;

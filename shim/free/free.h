@@ -35,6 +35,8 @@ enum free_wire {
   FREE_WIRE_REASONS
 };
 void free_wire(enum free_wire why);
+/* The same for what changes the kernel's thread: no other G gets it after the caller. */
+void free_wire_alone(void);
 /* How often each, since the process began. */
 uint32_t free_wired(enum free_wire why);
 

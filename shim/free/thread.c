@@ -48,6 +48,8 @@ struct thread {
   uint64_t mask, born_mask;                 /* [own] the signals that it blocks, and did when it began */
   struct robust_list_head *carriers_robust; /* [own] while it has its thread */
   struct cancel at_once;                    /* it is cancelled where it can't look itself */
+  bool changed;                             /* [own] that kernel thread is nobody's after it */
+  _Atomic int policy;                       /* set from outside, for when it is wired; -1: none */
   struct carrier *lent;                     /* [own] whose thread it has; null: it is a G like others */
 };
 
@@ -79,8 +81,11 @@ const struct identity *thread_identity(const struct thread *t) { return &t->id; 
 bool thread_in_libcall(const struct thread *t) { return t->g.in_libcall; }
 uint32_t thread_id(const struct thread *t) { return t->id.tid; }
 
+static int born_policy; /* the process's */
+
 bool thread_g_init(identity_create_fn *create) {
   self_offset = (char *)&self_thread - (char *)pthread_self();
+  born_policy = (int)raw_syscall1(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK;
   return identity_init(create);
 }
 
@@ -265,12 +270,39 @@ void free_paper_mask(uint64_t *mask) {
   if (self && !self->lent) *mask = self->mask;
 }
 
+void thread_changes_its_own(struct thread *t) { t->changed = true; }
+
+int thread_set_sched(struct thread *t, int policy, int priority) {
+  int now, prio;
+  thread_get_sched(t, &now, &prio);
+  if (policy < 0) policy = now;
+  if (policy == SCHED_FIFO || policy == SCHED_RR) return EPERM; /* no promise that a G could keep */
+  if ((policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE) || priority != 0) return EINVAL;
+  atomic_store_explicit(&t->policy, policy, memory_order_relaxed);
+  return 0;
+}
+
+void thread_get_sched(const struct thread *t, int *policy, int *priority) {
+  int set = atomic_load_explicit(&t->policy, memory_order_relaxed);
+  *policy = set < 0 ? born_policy : set;
+  *priority = 0;
+}
+
+static void apply_policy(struct thread *t) {
+  const struct sched_param none = {0};
+  int policy = atomic_load_explicit(&t->policy, memory_order_relaxed);
+  if (policy < 0) return;
+  t->changed = true;
+  raw_syscall3(SYS_sched_setscheduler, 0, policy, (long)&none);
+}
+
 bool thread_wire(struct thread *t) {
   static const stack_t none = {.ss_flags = SS_DISABLE};
   if (t->lent || !(t->lent = carrier_lend())) return false;
   identity_real_tid(&t->id, true);
   t->carriers_robust = robust_list();
   robust_set_list(t->id.robust);
+  apply_policy(t);
   thread_cancel_state(t);
   raw_syscall2(SYS_sigaltstack, (long)&none, 0);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)t->name);
@@ -288,6 +320,26 @@ static void unwire(struct thread *t) {
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)"ration-carrier");
 }
 
+void free_thread_left(struct g *g);
+
+/*
+ * The kernel thread that t has ends here, on t's stack: the carrier is no more (what glibc has of it stays, a small stack).  Who joins t may use its
+ * identity again before we are off it: get() waits for that (identity_ripe), as after the harvest.
+ */
+static _Noreturn void end_alone(struct thread *t) {
+  sys_sigmask(SYS_SIGSET_ALL);
+  robust_end(t->id.robust);
+  robust_set_list(NULL);
+  identity_real_tid(&t->id, false);
+  atomic_store_explicit(&t->id.alive, 1, memory_order_relaxed);
+  raw_syscall1(SYS_set_tid_address, (long)&t->id.alive);
+  carrier_gone(t->lent, &t->g);
+  t->lent = NULL;
+  free_thread_left(&t->g);
+  raw_syscall1(SYS_exit, 0);
+  __builtin_unreachable();
+}
+
 static void thread_main(void *arg) {
   struct thread *t = arg;
   identity_refresh(&t->id);
@@ -301,6 +353,7 @@ static void thread_main(void *arg) {
   for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && destroy_values(); i++) continue;
   drop_values();
   life_over();
+  if (t->lent && t->changed && sys_gettid() != sys_getpid()) end_alone(t);
   unwire(t);
   light_thread_end();
   exit(0); /* of a child that it has forked: the last thread of the process */
@@ -334,6 +387,7 @@ static uint32_t batch_size(void) {
 static struct thread *get(const struct thread_attr *a, int *err) {
   struct thread *batch[BATCH_MOST], *t = spare_get(a->stack, a->guard);
   *err = EAGAIN;
+  if (t && t->id.tp) identity_ripe(&t->id); /* see end_alone */
   if (!t || t->id.tp) return t;
   uint32_t n = 0, most = batch_size();
   while (t && !t->id.tp && n < most && (*err = identity_harvest(&t->id, a->stack, a->guard)) == 0) {
@@ -376,6 +430,8 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   take_name(t);
   take_mask(t, a);
   t->lent = NULL;
+  t->changed = false;
+  atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
   t->at_once.g = &t->g;
   t->at_once.id = &t->id;
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
@@ -387,8 +443,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
 
 /* --- the end --- */
 
-/* On the stack of who came after it; light.c knows it by name. */
-void free_thread_left(struct g *g);
+/* On the stack of who came after it; light.c knows it by name.  Or at the end of a thread that is no carrier's any more. */
 void free_thread_left(struct g *g) {
   struct thread *t = (struct thread *)((char *)g - offsetof(struct thread, g));
   struct lot *lot = lot_lock(&t->life);

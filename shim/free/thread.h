@@ -26,6 +26,11 @@ bool thread_is_g(const struct thread *t);
 struct ration_context *thread_cancel_context(struct thread *t);
 /* The calling thread G gets its carrier's thread for good (wire.c).  False: it has one, or none is to be had. */
 bool thread_wire(struct thread *t);
+/* t changes what its kernel thread, which it has or is about to get, has of its own: that one is nobody's after it. */
+void thread_changes_its_own(struct thread *t);
+/* As pthread_setschedparam and pthread_getschedparam of a thread G that is not wired: noted, until it is.  policy < 0: as it is. */
+int thread_set_sched(struct thread *t, int policy, int priority);
+void thread_get_sched(const struct thread *t, int *policy, int *priority);
 /* As pthread_sigmask, for a thread G that is not wired. A word for a mask: the kernel's 64 signals. */
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old);
 /* Before main has made any thread; create: glibc's pthread_create.  False: no thread Gs with this glibc. */
