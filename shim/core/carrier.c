@@ -226,6 +226,7 @@ struct carrier *carrier_lend(void) {
   c->g->lockedm = NULL;
   c->g->locked = 0;
   m->carrier = NULL;
+  m->lent = true;
   SLOT_STORE(m->slot->carrier, 0);
   carrier_self = NULL;
   if (pq) carrier_handoff(pq);
@@ -241,6 +242,7 @@ void carrier_take_back(struct carrier *c) {
   sys_sigmask(carrier_sigmask());
   raw_syscall2(SYS_sigaltstack, (long)&ss, 0);
   m->carrier = c;
+  m->lent = false;
   SLOT_STORE(m->slot->carrier, 1);
   carrier_self = c;
   c->alone = true; /* what the M has used is that G's */
@@ -248,6 +250,25 @@ void carrier_take_back(struct carrier *c) {
   light.nwired--;
   light_drop();
   m_release(m);
+}
+
+void carrier_gone(struct carrier *c, struct g *g) {
+  c->m->lent = false;
+  m_exit(c->m);
+  light_take();
+  light.nwired--;
+  light.ncarriers--;
+  struct carrier **at = &light.carriers;
+  while (*at && *at != c) at = &(*at)->all;
+  if (*at) *at = c->all;
+  light_drop();
+  c->g = NULL;
+  c->m = &c->no_m; /* c itself stays: others may be looking at it */
+  g->status = G_DEAD;
+  g->lockedm = NULL;
+  atomic_fetch_sub_explicit(&light.ngs_outside, 1, memory_order_relaxed);
+  if (c->altstack) raw_syscall2(SYS_munmap, (long)c->altstack, (long)c->altstack_bytes);
+  c->altstack = NULL;
 }
 
 /* --- Gs that compute --- */

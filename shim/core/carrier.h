@@ -213,6 +213,8 @@ void carrier_run_wired(struct carrier *c, struct g *g);
 /* The thread of the calling G's carrier becomes that G's own; and at its end a carrier again. */
 struct carrier *carrier_lend(void);
 void carrier_take_back(struct carrier *c);
+/* Instead: it is no more, nor is its M; the calling kernel thread is about to end, and g, which it was lent to, has ended. */
+void carrier_gone(struct carrier *c, struct g *g);
 /* In the SIGURG handler: stops the G of this carrier if the monitor asked for it. */
 bool carrier_preempted(struct m *m, void *uctx);
 /* At the end of that handler. */

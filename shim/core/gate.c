@@ -22,11 +22,12 @@
 
 /*
  * Asynchronous cancellation is a signal of glibc's that nobody can put off, and would unwind out of here with the lock.  So the type is deferred
- * meanwhile; if the thread was cancelled, setting it back is where it ends.
+ * meanwhile; if the thread was cancelled, setting it back is where it ends.  Not so of thread Gs: no signal of glibc's comes for them, and ours
+ * stays out of here (free/cancel.c).
  */
 static void rt_enter(struct m *m) {
-  int type;
-  pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+  int type = PTHREAD_CANCEL_DEFERRED;
+  if (!m->carrier && !m->lent) pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
   m_hold(m);
   m->cancel_type = type;
   lock_take(&sched.lock);
@@ -331,10 +332,14 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   return true;
 }
 
+/* shim/free's: the thread G that was interrupted is to be cancelled here.  Weak: core stands without it. */
+void free_cancel_here(struct m *m, void *uctx) __attribute__((weak));
+
 /* In the SIGURG handler. */
 bool gate_sigurg(const siginfo_t *si, void *uctx) {
   struct m *m = m_self;
   bool ours = take_sigurg(m, si, uctx);
+  if (ours && m && free_cancel_here) free_cancel_here(m, uctx);
   if (ours && m && m->carrier) carrier_resumes(m->carrier, uctx);
   return ours;
 }

@@ -31,6 +31,7 @@ struct m {
   struct p *p;             /* [lock] the P it holds; null with has_p set: the gate is open */
   struct g *g;             /* [own, lock] the wired G of this thread */
   struct carrier *carrier; /* [own] runs light Gs; null: a thread like others */
+  bool lent;               /* [own] a carrier's that runs a thread G for good (carrier_lend) */
   struct g g0;             /* the wired G of this thread */
   uint32_t id;
   uint32_t tid;

@@ -179,9 +179,14 @@ static uint64_t look_pqs(uint64_t now) {
   return soon ? now + poll_ns : next;
 }
 
+/* shim/free's: thread Gs that are to be cancelled.  Weak: core stands without it. */
+uint64_t free_cancel_look(uint64_t now) __attribute__((weak));
+
 static uint64_t look(uint64_t now) {
-  uint64_t pqs = look_pqs(now), calls = interrupt_look ? interrupt_look(now) : UINT64_MAX;
-  return pqs < calls ? pqs : calls;
+  uint64_t next = look_pqs(now), calls = interrupt_look ? interrupt_look(now) : UINT64_MAX;
+  uint64_t cancels = free_cancel_look ? free_cancel_look(now) : UINT64_MAX;
+  if (calls < next) next = calls;
+  return cancels < next ? cancels : next;
 }
 
 static void monitor_main(void) {

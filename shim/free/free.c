@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include "core/light.h"
 #include "core/sys.h"
+#include "free/cancel.h"
 #include "free/thread.h"
 
 bool free_mode;
@@ -15,7 +16,7 @@ uint32_t free_self_id(void) {
 
 struct ration_context *free_cancel_context(void) {
   struct thread *t = thread_self();
-  return t ? thread_cancel_context(t) : NULL;
+  return t ? thread_cancel_context(t) : cancel_kernel_context();
 }
 
 void free_testcancel(void) { pthread_testcancel(); }

@@ -31,6 +31,8 @@ struct ration_context *free_cancel_context(void);
 enum free_wire { WIRED_LIST(FREE_WIRE) FREE_WIRE_REASONS };
 #undef FREE_WIRE
 void free_wire(enum free_wire why);
+/* The same for what changes the kernel's thread: no other G gets it after the caller. */
+void free_wire_alone(void);
 /* How often each, since the process began. */
 uint32_t free_wired(enum free_wire why);
 

@@ -33,6 +33,7 @@
 #include "core/sched.h"
 #include "core/stack.h"
 #include "core/tp.h"
+#include "free/robust.h"
 
 #define PAGE 4096u
 #define TID_FIRST (1u << 29)
@@ -59,7 +60,8 @@ static bool offset_of(const char *name, size_t *at) {
 
 static uint32_t *word_at(pthread_t t, size_t at) { return (uint32_t *)((char *)t + at); }
 
-_Atomic uint32_t *identity_cancel_word(const struct identity *id) { return (_Atomic uint32_t *)word_at(id->self, cancel_at); }
+_Atomic uint32_t *identity_cancel_word_of(pthread_t t) { return (_Atomic uint32_t *)word_at(t, cancel_at); }
+_Atomic uint32_t *identity_cancel_word(const struct identity *id) { return identity_cancel_word_of(id->self); }
 
 /* Do they say what we think they do?  Asked of the calling thread. */
 static bool offsets_hold(void) {
@@ -148,7 +150,8 @@ static void *harvested(void *arg) {
   id->top = (void *)(((uintptr_t)__builtin_frame_address(0) - FRAMES_APART) & ~(uintptr_t)63);
   *word_at(id->self, tid_at) = id->tid;
   let_go_of_rseq();
-  raw_syscall2(SYS_set_robust_list, 0, 24);
+  id->robust = robust_list();
+  robust_set_list(NULL);
   raw_syscall1(SYS_set_tid_address, (long)&id->alive);
   raw_syscall1(SYS_exit, 0);
   __builtin_unreachable();

@@ -10,15 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct robust_list_head;
 struct identity {
   void *tp; /* its thread pointer */
   pthread_t self;
   char *map; /* guard, stack, TLS and TCB, from the lowest byte up */
   size_t bytes, guard;
-  void *top;              /* where the first frame goes */
-  uint32_t tid;           /* what glibc has for its tid: above all that the kernel gives */
-  bool worn;              /* somebody has lived in it: identity_refresh */
-  _Atomic uint32_t alive; /* futex; cleared by the kernel when the thread that it was harvested from is gone */
+  void *top;                       /* where the first frame goes */
+  struct robust_list_head *robust; /* of the mutexes that it holds */
+  uint32_t tid;                    /* what glibc has for its tid: above all that the kernel gives */
+  bool worn;                       /* somebody has lived in it: identity_refresh */
+  _Atomic uint32_t alive;          /* futex; cleared by the kernel when the thread that it was harvested from is gone */
 };
 
 typedef int identity_create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -42,5 +44,6 @@ void identity_real_tid(struct identity *id, bool real);
 /* glibc's flags of a thread's cancellation. */
 enum { IDENTITY_CANCEL_OFF = 1, IDENTITY_CANCEL_ASYNC = 2, IDENTITY_CANCELING = 4, IDENTITY_CANCELED = 8, IDENTITY_EXITING = 16 };
 _Atomic uint32_t *identity_cancel_word(const struct identity *id);
+_Atomic uint32_t *identity_cancel_word_of(pthread_t t); /* any thread's */
 
 #endif

@@ -24,8 +24,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include "core/carrier.h"
+#include "free/cancel.h"
 #include "free/free.h"
 #include "free/pspin.h"
+#include "free/robust.h"
 #include "ration/context.h"
 #include "sync/lot.h"
 
@@ -39,13 +41,17 @@ struct thread {
   void *(*fn)(void *);
   int (*cfn)(void *);
   void *arg, *result;
-  struct ration_context *cancel; /* ends its waits; cancelled with it, and made anew for the next life */
-  enum life life;                /* [lot of its address] */
-  struct thread *joins;          /* [lot of the other's life] whom it waits for */
-  bool joined;                   /* [lot] somebody waits for it */
-  char name[16];                 /* [spares_lock] */
-  uint64_t mask, born_mask;      /* [own] the signals that it blocks, and did when it began */
-  struct carrier *lent;          /* [own] whose thread it has; null: it is a G like others */
+  struct ration_context *cancel;            /* ends its waits; cancelled with it, and made anew for the next life */
+  enum life life;                           /* [lot of its address] */
+  struct thread *joins;                     /* [lot of the other's life] whom it waits for */
+  bool joined;                              /* [lot] somebody waits for it */
+  char name[16];                            /* [spares_lock] */
+  uint64_t mask, born_mask;                 /* [own] the signals that it blocks, and did when it began */
+  struct robust_list_head *carriers_robust; /* [own] while it has its thread */
+  struct cancel at_once;                    /* it is cancelled where it can't look itself */
+  bool changed;                             /* [own] that kernel thread is nobody's after it */
+  _Atomic int policy;                       /* set from outside, for when it is wired; -1: none */
+  struct carrier *lent;                     /* [own] whose thread it has; null: it is a G like others */
 };
 
 #define SPARE_SIZES 16u
@@ -73,10 +79,15 @@ struct thread *thread_of(pthread_t t) {
   return free_mode ? *(struct thread *volatile *)((char *)t + self_offset) : NULL;
 }
 
+const struct identity *thread_identity(const struct thread *t) { return &t->id; }
+bool thread_in_libcall(const struct thread *t) { return t->g.in_libcall; }
 uint32_t thread_id(const struct thread *t) { return t->id.tid; }
+
+static int born_policy; /* the process's */
 
 bool thread_g_init(identity_create_fn *create) {
   self_offset = (char *)&self_thread - (char *)pthread_self();
+  born_policy = (int)raw_syscall1(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK;
   return identity_init(create);
 }
 
@@ -272,11 +283,40 @@ void free_paper_mask(uint64_t *mask) {
   if (self && !self->lent) *mask = self->mask;
 }
 
+void thread_changes_its_own(struct thread *t) { t->changed = true; }
+
+int thread_set_sched(struct thread *t, int policy, int priority) {
+  int now, prio;
+  thread_get_sched(t, &now, &prio);
+  if (policy < 0) policy = now;
+  if (policy == SCHED_FIFO || policy == SCHED_RR) return EPERM; /* no promise that a G could keep */
+  if ((policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE) || priority != 0) return EINVAL;
+  atomic_store_explicit(&t->policy, policy, memory_order_relaxed);
+  return 0;
+}
+
+void thread_get_sched(const struct thread *t, int *policy, int *priority) {
+  int set = atomic_load_explicit(&t->policy, memory_order_relaxed);
+  *policy = set < 0 ? born_policy : set;
+  *priority = 0;
+}
+
+static void apply_policy(struct thread *t) {
+  const struct sched_param none = {0};
+  int policy = atomic_load_explicit(&t->policy, memory_order_relaxed);
+  if (policy < 0) return;
+  t->changed = true;
+  raw_syscall3(SYS_sched_setscheduler, 0, policy, (long)&none);
+}
+
 bool thread_wire(struct thread *t) {
   static const stack_t none = {.ss_flags = SS_DISABLE};
   if (t->lent || !(t->lent = carrier_lend())) return false;
   atomic_fetch_add_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, true);
+  t->carriers_robust = robust_list();
+  robust_set_list(t->id.robust);
+  apply_policy(t);
   thread_cancel_state(t);
   raw_syscall2(SYS_sigaltstack, (long)&none, 0);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)t->name);
@@ -286,11 +326,34 @@ bool thread_wire(struct thread *t) {
 
 static void unwire(struct thread *t) {
   if (!t->lent) return;
+  robust_end(t->id.robust);
+  robust_set_list(t->carriers_robust);
   carrier_take_back(t->lent);
   t->lent = NULL;
   atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, false);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)"ration-carrier");
+}
+
+void free_thread_left(struct g *g);
+
+/*
+ * The kernel thread that t has ends here, on t's stack: the carrier is no more (what glibc has of it stays, a small stack).  Who joins t may use its
+ * identity again before we are off it: get() waits for that (identity_ripe), as after the harvest.
+ */
+static _Noreturn void end_alone(struct thread *t) {
+  sys_sigmask(SYS_SIGSET_ALL);
+  robust_end(t->id.robust);
+  robust_set_list(NULL);
+  identity_real_tid(&t->id, false);
+  atomic_store_explicit(&t->id.alive, 1, memory_order_relaxed);
+  raw_syscall1(SYS_set_tid_address, (long)&t->id.alive);
+  carrier_gone(t->lent, &t->g);
+  atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
+  t->lent = NULL;
+  free_thread_left(&t->g);
+  raw_syscall1(SYS_exit, 0);
+  __builtin_unreachable();
 }
 
 static void thread_main(void *arg) {
@@ -306,6 +369,7 @@ static void thread_main(void *arg) {
   for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && destroy_values(); i++) continue;
   drop_values();
   life_over();
+  if (t->lent && t->changed && sys_gettid() != sys_getpid()) end_alone(t);
   unwire(t);
   light_thread_end();
   exit(0); /* of a child that it has forked: the last thread of the process */
@@ -339,6 +403,7 @@ static uint32_t batch_size(void) {
 static struct thread *get(const struct thread_attr *a, int *err) {
   struct thread *batch[BATCH_MOST], *t = spare_get(a->stack, a->guard);
   *err = EAGAIN;
+  if (t && t->id.tp) identity_ripe(&t->id); /* see end_alone */
   if (!t || t->id.tp) return t;
   uint32_t n = 0, most = batch_size();
   while (t && !t->id.tp && n < most && (*err = identity_harvest(&t->id, a->stack, a->guard)) == 0) {
@@ -363,6 +428,7 @@ static bool give_context(struct thread *t) {
 
 int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg) {
   if (light_start() < 0) return EAGAIN;
+  cancel_kernel_begins(); /* the creator's, who may be main */
   int r;
   struct thread *t = get(a, &r);
   if (!t) return r;
@@ -380,6 +446,10 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   take_name(t);
   take_mask(t, a);
   t->lent = NULL;
+  t->changed = false;
+  atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
+  t->at_once.g = &t->g;
+  t->at_once.id = &t->id;
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
@@ -389,8 +459,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
 
 /* --- the end --- */
 
-/* On the stack of who came after it; light.c knows it by name. */
-void free_thread_left(struct g *g);
+/* On the stack of who came after it; light.c knows it by name.  Or at the end of a thread that is no carrier's any more. */
 void free_thread_left(struct g *g) {
   struct thread *t = (struct thread *)((char *)g - offsetof(struct thread, g));
   struct lot *lot = lot_lock(&t->life);
@@ -493,13 +562,15 @@ void thread_get_name(struct thread *t, char *name) {
 
 /* --- cancellation --- */
 
-/* Its waits end with its context only while it may be cancelled. */
-void thread_cancel_state(struct thread *self) { self->g.io_ctx = self->lent ? NULL : thread_cancel_context(self); }
+/* Its waits end with its context only while it may be cancelled; which it may have been meanwhile. */
+void thread_cancel_state(struct thread *self) {
+  struct ration_context *ctx = thread_cancel_context(self);
+  /* seq_cst: either this sees the mark, or thread_cancel sees that it is enabled */
+  if (ctx && (atomic_load_explicit(identity_cancel_word(&self->id), memory_order_seq_cst) & IDENTITY_CANCELED)) ration_context_cancel(ctx);
+  self->g.io_ctx = self->lent ? NULL : ctx;
+}
 
-/*
- * The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal then.  Its signal is not
- * for us: it would have to hit a kernel thread while that has this very identity on.
- */
+/* The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal of its own then (cancel.c). */
 int thread_cancel(struct thread *t) {
   _Atomic uint32_t *word = identity_cancel_word(&t->id);
   if (t->life == LIFE_ENDED || (atomic_load_explicit(word, memory_order_relaxed) & IDENTITY_EXITING)) return 0;
@@ -508,6 +579,7 @@ int thread_cancel(struct thread *t) {
   if (was & IDENTITY_CANCEL_OFF) return 0;
   if (t == thread_self() && (was & IDENTITY_CANCEL_ASYNC)) free_testcancel();
   ration_context_cancel(t->cancel);
+  if (was & IDENTITY_CANCEL_ASYNC) cancel_at_once(&t->at_once);
   return 0;
 }
 
@@ -525,5 +597,6 @@ void thread_g_fork_child(void) {
   atomic_store_explicit(&lives, 1, memory_order_relaxed); /* the caller, which is as good as main */
   atomic_store_explicit(&nlent, 0, memory_order_relaxed);
   atomic_store_explicit(&main_left, false, memory_order_relaxed);
+  cancel_fork_child();
   memset(spares, 0, sizeof spares);
 }

@@ -16,6 +16,9 @@ struct thread *thread_of(pthread_t t);
 /* The calling one, or null. */
 struct thread *thread_self(void);
 
+const struct identity *thread_identity(const struct thread *t);
+/* It is in a long call into libc, out of which it can't be unwound. */
+bool thread_in_libcall(const struct thread *t);
 uint32_t thread_id(const struct thread *t);
 /* How many live that have no kernel thread of their own; for display. */
 uint32_t thread_count(void);
@@ -25,6 +28,11 @@ bool thread_is_g(const struct thread *t);
 struct ration_context *thread_cancel_context(struct thread *t);
 /* The calling thread G gets its carrier's thread for good (wire.c).  False: it has one, or none is to be had. */
 bool thread_wire(struct thread *t);
+/* t changes what its kernel thread, which it has or is about to get, has of its own: that one is nobody's after it. */
+void thread_changes_its_own(struct thread *t);
+/* As pthread_setschedparam and pthread_getschedparam of a thread G that is not wired: noted, until it is.  policy < 0: as it is. */
+int thread_set_sched(struct thread *t, int policy, int priority);
+void thread_get_sched(const struct thread *t, int *policy, int *priority);
 /* As pthread_sigmask, for a thread G that is not wired. A word for a mask: the kernel's 64 signals. */
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old);
 /* Before main has made any thread; create: glibc's pthread_create.  False: no thread Gs with this glibc. */
@@ -47,7 +55,7 @@ int thread_tryjoin(struct thread *t, void **result);
 int thread_detach(struct thread *t);
 /* The result of the calling thread G, which is about to unwind. */
 void thread_exits(void *result);
-/* As pthread_cancel; one that computes with cancellation asynchronous ends at its next cancellation point. */
+/* As pthread_cancel. */
 int thread_cancel(struct thread *t);
 /* The calling thread G has enabled or disabled its cancellation. */
 void thread_cancel_state(struct thread *self);

@@ -9,8 +9,10 @@
 #include <pthread.h>
 #include <string.h>
 #include <threads.h>
+#include "free/cancel.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "ration/context.h"
 
 #define REAL_FREE(X)                                              \
   X(int, pthread_detach, (pthread_t))                             \
@@ -43,10 +45,7 @@ EXPORT int thrd_detach(thrd_t t) {
 
 /* glibc's unwinds to the last cleanup handler that is registered: of a thread G the first of them is body() in free/thread.c. */
 EXPORT void pthread_exit(void *result) {
-  if (thread_self())
-    thread_exits(result);
-  else if (free_mode)
-    thread_main_exits();
+  if (thread_self()) thread_exits(result);
   REAL(pthread_exit)(result);
   __builtin_unreachable();
 }
@@ -55,9 +54,18 @@ EXPORT void thrd_exit(int result) { pthread_exit((void *)(intptr_t)result); }
 
 /* --- cancellation --- */
 
+/* A thread of the kernel's, which may wait in the lot.  It, and its context, may be gone when glibc has marked it. */
+static int cancel_kernels(pthread_t t) {
+  struct ration_context *ctx = cancel_kernel_of(t);
+  int r = REAL(pthread_cancel)(t);
+  ration_context_cancel(ctx);
+  ration_context_unref(ctx);
+  return r;
+}
+
 EXPORT int pthread_cancel(pthread_t t) {
   struct thread *th = thread_of(t);
-  return th ? thread_cancel(th) : REAL(pthread_cancel)(t);
+  return th ? thread_cancel(th) : free_mode ? cancel_kernels(t) : REAL(pthread_cancel)(t);
 }
 
 EXPORT int pthread_setcancelstate(int state, int *old) {

@@ -94,11 +94,11 @@
 #define IO_REAL(ret, name, params, ...) REAL_DEFINE_ONE(ret, name, params)
 #define IO_WRAPPER(ret, name, params, args) \
   EXPORT ret name params { return CALL(ret, REAL(name) args); }
-#define DISK_WRAPPER(ret, name, params, args, light)  \
-  EXPORT ret name params {                            \
-    ssize_t done;                                     \
-    if (light_running() && (light)) return (ret)done; \
-    return CALL(ret, REAL(name) args);                \
+#define DISK_WRAPPER(ret, name, params, args, light)                     \
+  EXPORT ret name params {                                               \
+    ssize_t done;                                                        \
+    if (light_running() && (lightio_point(), (light))) return (ret)done; \
+    return CALL(ret, REAL(name) args);                                   \
   }
 
 #define REAL_IO(X)                                                                            \

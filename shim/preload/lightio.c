@@ -154,10 +154,19 @@ int lightio_over(void) {
 }
 
 int lightio_sleep(uint64_t at) {
-  struct ration_context *ctx = g_self()->io_ctx;
-  if (ctx) return -context_sleep_until(ctx, at);
+  for (;;) {
+    struct ration_context *ctx = g_self()->io_ctx;
+    if (!ctx) break;
+    if (context_sleep_until(ctx, at) == 0) return 0;
+    int over = lightio_over();
+    if (over) return -over;
+  }
   g_sleep_until(at);
   return 0;
+}
+
+__attribute__((noinline)) void lightio_point_slow(void) {
+  if (g_self()->kind == G_THREAD) (void)lightio_over();
 }
 
 __attribute__((noinline)) bool call_over(void) {
@@ -338,6 +347,7 @@ static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
 
 ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from, socklen_t *len) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) lightio_point();
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE))
     return lightio_result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
   if ((flags & MSG_WAITALL) && !from) return recv_all(fd, &(struct msghdr){.msg_iov = &(struct iovec){buf, n}, .msg_iovlen = 1}, flags);
@@ -350,6 +360,7 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
 
 ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) lightio_point();
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return lightio_result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
   if (flags & MSG_WAITALL) return recv_all(fd, msg, flags);
   POLL_LOOP(op,
@@ -424,6 +435,7 @@ ssize_t lightio_write(int fd, const void *buf, size_t n) {
 
 ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to, socklen_t len) {
   struct out o = {.fd = fd, .flags = flags, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .to = to, .tolen = len};
+  if (flags & MSG_DONTWAIT) lightio_point();
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall6(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)len));
   return write_whole(&o);
 }
@@ -456,6 +468,7 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
   struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg};
+  if (flags & MSG_DONTWAIT) lightio_point();
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
   o.to = msg->msg_name;
   o.tolen = msg->msg_namelen;

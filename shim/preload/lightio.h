@@ -36,6 +36,12 @@ int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
 /* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
 int lightio_over(void);
 
+/* Where a call of a G that may park begins, and neither waits nor is made by libc: a cancellation point of thread Gs. */
+void lightio_point_slow(void);
+static inline void lightio_point(void) {
+  if (__builtin_expect(carrier_now()->g->io_ctx != NULL, 0)) lightio_point_slow();
+}
+
 /* Until `at`, or until the calling G's context ends: then its error, as a positive number. */
 int lightio_sleep(uint64_t at);
 

@@ -23,6 +23,7 @@
  *
  * Not wrapped: _exit, quick_exit, abort: the daemon sees the hang-up.
  */
+#include "preload/ownthread.h"
 #include "preload/process.h"
 #include "preload/thread.h"
 #include "preload/call.h"
@@ -408,6 +409,7 @@ EXPORT int prctl(int option, ...) {
   unsigned long a = va_arg(ap, unsigned long), b = va_arg(ap, unsigned long), c = va_arg(ap, unsigned long), d = va_arg(ap, unsigned long);
   va_end(ap);
   process_before_prctl(option);
+  ownthread_before_prctl(option);
   struct thread *self = thread_self();
   if (self && option == PR_SET_NAME) thread_set_name(self, (const char *)a);
   if (self && option == PR_GET_NAME) return thread_get_name(self, (char *)a), 0;
@@ -416,11 +418,13 @@ EXPORT int prctl(int option, ...) {
 
 EXPORT int unshare(int flags) {
   process_before_unshare(flags);
+  ownthread_before();
   return REAL(unshare)(flags);
 }
 
 EXPORT int setns(int fd, int type) {
   process_before_setns();
+  ownthread_before();
   return REAL(setns)(fd, type);
 }
 

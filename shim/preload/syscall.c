@@ -25,6 +25,7 @@
 #include <unistd.h>
 #include "preload/cpucount.h"
 #include "preload/lightio.h"
+#include "preload/ownthread.h"
 #include "preload/process.h"
 
 #define REAL_SYSCALL(X) X(long, syscall, (long, ...))
@@ -191,6 +192,7 @@ static long special(long nr, const struct args *x) {
   if (nr == SYS_sched_yield) return gate_yield() ? 0 : PASS(nr, x);
   if (is_fork(nr, x)) return fork_by(nr, x);
   before(nr, x);
+  ownthread_before_syscall(nr, x->a);
   long r = PASS(nr, x);
   if (r == 0 && sets_creds(nr) && !process_in_vfork_child()) gate_mirror_creds(nr, x->a[0], x->a[1], x->a[2]);
   return r;

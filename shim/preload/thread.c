@@ -17,6 +17,7 @@
 #include "client/env.h"
 #include "core/carrier.h"
 #include "core/sched.h"
+#include "free/cancel.h"
 #include "free/free.h"
 #include "free/thread.h"
 #include "preload/real.h"
@@ -36,7 +37,8 @@ struct birth {
   void *arg;
   struct m *m;
   struct fair fair;
-  bool by_g; /* it would inherit a carrier's mask, and is to have this: */
+  bool programs; /* made by the program, not by ration */
+  bool by_g;     /* it would inherit a carrier's mask, and is to have this: */
   uint64_t mask;
 };
 
@@ -88,6 +90,12 @@ static void birth_put(struct birth *b) {
   births_drop();
 }
 
+/* In free mode. */
+static void kernels_end(void) {
+  cancel_kernel_ends();
+  thread_main_exits();
+}
+
 /* The key's value counts the rounds of destructors, from 1. */
 static void at_end(void *value) {
   uintptr_t round = (uintptr_t)value;
@@ -95,6 +103,7 @@ static void at_end(void *value) {
     pthread_setspecific(end_key, (void *)(round + 1));
     return;
   }
+  if (free_mode) kernels_end();
   if (m_self) m_exit(m_self);
 }
 
@@ -105,6 +114,7 @@ static struct birth come_alive(struct birth *given) {
   signal_born();
   if (have_key) pthread_setspecific(end_key, (void *)1);
   m_start(b.m, &b.fair);
+  if (free_mode && b.programs) cancel_kernel_begins();
   atomic_fetch_sub_explicit(&light.births, 1, memory_order_release); /* pairs with lie_down in core/carrier.c */
   return b;
 }
@@ -121,6 +131,7 @@ static int start_thrd(void *arg) {
 
 static struct birth *birth_make(void) {
   if (client_env_now.mode == RATION_MODE_OFF || !have_key) return NULL;
+  if (free_mode) cancel_kernel_begins(); /* the creator's, who may be main */
   struct birth *b = birth_get();
   if (!b) return NULL;
   b->m = m_alloc();
@@ -163,12 +174,13 @@ static bool as_thread_g(const pthread_attr_t *attr, struct thread_attr *a) {
 }
 
 /* A thread of the kernel's, which is an M. */
-static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg, bool programs) {
   struct birth *b = birth_make();
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
   uint64_t own;
   b->fn = fn;
   b->arg = arg;
+  b->programs = programs;
   b->by_g = signal_carriers_mask() && !has_mask(attr, &own);
   bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
@@ -177,9 +189,13 @@ static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *
   return r;
 }
 
+static int create_rations(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+  return create_m(t, attr, fn, arg, false);
+}
+
 EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
   struct thread_attr a;
-  return as_thread_g(attr, &a) ? thread_create(t, &a, fn, NULL, arg) : create_m(t, attr, fn, arg);
+  return as_thread_g(attr, &a) ? thread_create(t, &a, fn, NULL, arg) : create_m(t, attr, fn, arg, true);
 }
 
 static int thrd_of(int err) { return err == 0 ? thrd_success : err == ENOMEM ? thrd_nomem : thrd_error; }
@@ -191,6 +207,7 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   if (!b) return REAL(thrd_create)(t, fn, arg);
   b->cfn = fn;
   b->arg = arg;
+  b->programs = true;
   b->by_g = signal_carriers_mask();
   bool opened = signal_spawn_begin();
   int r = REAL(thrd_create)(t, start_thrd, b);
@@ -200,7 +217,7 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
 }
 
 void thread_init(void) {
-  light_pthread_create = create_m;
+  light_pthread_create = create_rations;
   have_key = pthread_key_create(&end_key, at_end) == 0;
 }
 

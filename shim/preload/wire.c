@@ -4,6 +4,7 @@
  */
 #include "preload/call.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
   X(int, pthread_sigqueue, (pthread_t, int, const union sigval))              \
   X(int, sigaltstack, (const stack_t *, stack_t *))                           \
   X(int, pthread_setschedparam, (pthread_t, int, const struct sched_param *)) \
+  X(int, pthread_getschedparam, (pthread_t, int *, struct sched_param *))     \
   X(int, pthread_setschedprio, (pthread_t, int))                              \
   X(int, sched_setscheduler, (pid_t, int, const struct sched_param *))        \
   X(int, sched_setparam, (pid_t, const struct sched_param *))                 \
@@ -59,12 +61,29 @@ EXPORT int sigaltstack(const stack_t *restrict ss, stack_t *restrict old) {
   return REAL(sigaltstack)(ss, old);
 }
 
+/* Null: it has a thread of the kernel's, or may get one now. */
+static struct thread *other_g(pthread_t t) {
+  struct thread *th = thread_of(t);
+  return th && thread_is_g(th) && !is_self(t) ? th : NULL;
+}
+
+EXPORT int pthread_getschedparam(pthread_t t, int *policy, struct sched_param *param) {
+  struct thread *th = thread_of(t);
+  if (!th || !thread_is_g(th)) return REAL(pthread_getschedparam)(t, policy, param);
+  thread_get_sched(th, policy, &param->sched_priority);
+  return 0;
+}
+
 EXPORT int pthread_setschedparam(pthread_t t, int policy, const struct sched_param *param) {
+  struct thread *th = other_g(t);
+  if (th) return policy < 0 ? EINVAL : thread_set_sched(th, policy, param->sched_priority);
   if (is_self(t)) free_wire(FREE_WIRE_SCHED);
   return REAL(pthread_setschedparam)(t, policy, param);
 }
 
 EXPORT int pthread_setschedprio(pthread_t t, int prio) {
+  struct thread *th = other_g(t);
+  if (th) return thread_set_sched(th, -1, prio);
   if (is_self(t)) free_wire(FREE_WIRE_SCHED);
   return REAL(pthread_setschedprio)(t, prio);
 }

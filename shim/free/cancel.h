@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_FREE_CANCEL_H
+#define RATION_FREE_CANCEL_H
+/* Cancellation that can't wait for the next cancellation point: cancel.c. */
+#include <stdbool.h>
+#include <stdint.h>
+#include "free/identity.h"
+
+struct g;
+struct m;
+struct ration_context;
+
+/* A thread G's. */
+struct cancel {
+  const struct g *g;
+  const struct identity *id;
+  /* [cancels.lock] */
+  struct cancel *next;
+  uint64_t at; /* of the next signal */
+  uint32_t sent;
+  bool listed;
+};
+/* It has been marked as cancelled while it could be at any instruction. */
+void cancel_at_once(struct cancel *k);
+
+/* Threads of the kernel's, in free mode: what ends their waits for pthread objects.  Made by the thread itself (at its birth; main: when it makes another), and gone at its end. */
+void cancel_kernel_begins(void);
+void cancel_kernel_ends(void);
+/* Of the calling one; null: it can't be cancelled now. */
+struct ration_context *cancel_kernel_context(void);
+/* Before t is cancelled: what is to be cancelled after it, a reference; or null. */
+struct ration_context *cancel_kernel_of(pthread_t t);
+
+/* gate.c and monitor.c know these by name: at the end of the SIGURG handler; and the monitor's look, which says when to look again. */
+void free_cancel_here(struct m *m, void *uctx);
+uint64_t free_cancel_look(uint64_t now);
+
+void cancel_fork_child(void);
+
+#endif
