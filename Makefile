@@ -207,11 +207,12 @@ bench:
 	@BUILD=$(BUILD) tests/bench/run
 
 SOAK_SECONDS ?= 3600
-## soak: all that light Gs can do at once, for SOAK_SECONDS (3600), while the quota changes at random (as root)
+## soak: all that light Gs can do at once, for SOAK_SECONDS (3600), while the quota changes at random (as root); then as long a server in free mode
 soak:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory progs
 	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak.py
+	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak_free.py
 
 # Sanitizers: the unit and stress tests, with the shim's core compiled into them.
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN="$(2)" OPT=-O1
