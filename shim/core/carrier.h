@@ -49,7 +49,7 @@ struct pq {
   _Atomic(struct carrier *) carrier;
   /* [monitor] */
   uint32_t seen_tick, seen_syscalls;
-  uint64_t seen_at;
+  uint64_t seen_at, seen_cpu;
 };
 
 enum left_how { LEFT_NONE, LEFT_PARKED, LEFT_YIELDED, LEFT_LATER, LEFT_GLOBAL, LEFT_DEAD };

@@ -21,6 +21,8 @@
 #define MONITOR_TICK_NS (LIGHT_SLICE_NS / 2)
 /* A look finds a new G that has run for half a tick, on the average: with the rest it gets a slice. */
 #define MONITOR_SEEN_NS (LIGHT_SLICE_NS - MONITOR_TICK_NS / 2)
+/* Of that, so much on a CPU. */
+#define MONITOR_RAN_NS (MONITOR_SEEN_NS / 2)
 #define MONITOR_SYSCALL_NS 20000u
 #define MONITOR_TRIM_NS 5000000000u
 
@@ -108,12 +110,29 @@ static bool blocked_outside(struct carrier *c) {
   return m_seen_by_bpf(m) ? handoff_blocked_now(m) : sched_hooks.sleeps(m);
 }
 
+static uint64_t cpu_of(struct carrier *c) { return c->m == &c->no_m ? 0 : sched_hooks.cpu_ns(c->m); }
+
+/*
+ * A carrier that the kernel keeps off the CPUs (load of others, a quota that is used up) has not run for a slice.  To stop its G would cost a
+ * thread, and help nobody: who takes the pq waits for the same CPUs.
+ */
+static bool starved(struct pq *pq, struct carrier *c) {
+  uint64_t cpu = cpu_of(c);
+  /* Less than before: of another carrier; 0: not known. */
+  return cpu && cpu >= pq->seen_cpu && cpu - pq->seen_cpu < MONITOR_RAN_NS;
+}
+
+static void see_running(struct pq *pq, struct carrier *c, uint32_t tick, uint64_t now) {
+  pq->seen_tick = tick;
+  pq->seen_at = now;
+  pq->seen_cpu = cpu_of(c);
+}
+
 /* Returns when its slice is over, or 0. */
 static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   uint32_t tick = GLANCE(pq->tick);
   if (tick != pq->seen_tick) {
-    pq->seen_tick = tick;
-    pq->seen_at = now;
+    see_running(pq, c, tick, now);
     return 0;
   }
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
@@ -123,7 +142,7 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
     return 0;
   }
   if (now - pq->seen_at < MONITOR_SEEN_NS) return pq->seen_at + MONITOR_SEEN_NS;
-  stop(c);
+  if (!starved(pq, c)) stop(c);
   return 0;
 }
 
