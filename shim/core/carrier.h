@@ -55,7 +55,7 @@ struct pq {
   /* [monitor] */
   _Atomic uint32_t gs; /* how many thread Gs ran here in the last window; others read it */
   uint32_t seen_tick, seen_syscalls, seen_ran;
-  uint64_t seen_at;
+  uint64_t seen_at, seen_cpu;
 };
 
 enum left_how { LEFT_NONE, LEFT_PARKED, LEFT_YIELDED, LEFT_LATER, LEFT_GLOBAL, LEFT_DEAD };

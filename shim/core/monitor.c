@@ -110,6 +110,24 @@ static bool blocked_outside(struct carrier *c) {
   return m_seen_by_bpf(m) ? handoff_blocked_now(m) : sched_hooks.sleeps(m);
 }
 
+static uint64_t cpu_of(struct carrier *c) { return c->m == &c->no_m ? 0 : sched_hooks.cpu_ns(c->m); }
+
+/*
+ * A carrier that the kernel keeps off the CPUs (load of others, a quota that is used up) has not run for a slice.  To stop its G would cost a
+ * thread, and help nobody: who takes the pq waits for the same CPUs.
+ */
+static bool starved(struct pq *pq, struct carrier *c, uint64_t slice) {
+  uint64_t cpu = cpu_of(c);
+  /* Less than before: of another carrier; 0: not known. */
+  return cpu && cpu >= pq->seen_cpu && cpu - pq->seen_cpu < slice / 2;
+}
+
+static void see_running(struct pq *pq, struct carrier *c, uint32_t tick, uint64_t now) {
+  pq->seen_tick = tick;
+  pq->seen_at = now;
+  pq->seen_cpu = cpu_of(c);
+}
+
 /* Returns when its slice is over, or 0. */
 static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   uint32_t tick = GLANCE(pq->tick);
@@ -117,8 +135,7 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   bool thread = slice != 0;
   if (!thread) slice = MONITOR_SEEN_NS;
   if (tick != pq->seen_tick) {
-    pq->seen_tick = tick;
-    pq->seen_at = now;
+    see_running(pq, c, tick, now);
     return thread ? now + slice : 0;
   }
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
@@ -128,7 +145,7 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
     return 0;
   }
   if (now - pq->seen_at < slice) return pq->seen_at + slice;
-  stop(c);
+  if (!starved(pq, c, slice)) stop(c);
   return thread ? now + slice : 0; /* who comes next is new as well */
 }
 

@@ -275,6 +275,12 @@ def number_after(text, pattern):
     return float(m.group(1))
 
 
+def cpu_us(pid):
+    """What a process has used so far; its ended threads too."""
+    f = b.read_text(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
+    return (int(f[11]) + int(f[12])) * 1000000 // os.sysconf("SC_CLK_TCK")
+
+
 def mariadb_once(cx, side, d, seconds):
     """The server in a quota of 1.0, sysbench outside of it.  The first seconds, in which 256 threads come to be, do not count."""
     with b.Group(1.0) as g:
@@ -282,11 +288,11 @@ def mariadb_once(cx, side, d, seconds):
         try:
             # sysbench 1.0 knows no warm-up.
             finish(sysbench(db, f"--threads={CLIENTS}", "--time=3", "run"))
-            before = g.stat()
+            before, used = g.stat(), cpu_us(db.process.pid)
             load = b.start(sysbench(db, f"--threads={CLIENTS}", f"--time={seconds:.0f}", "--percentile=99", "run"), env=cx.env("plain"))
             try:
                 most = watch(db.process.pid, load, seconds + 60)
-                stat = b.stat_delta(before, g.stat())
+                stat, used = b.stat_delta(before, g.stat()), cpu_us(db.process.pid) - used
                 if load.returncode:
                     raise RuntimeError(ending(load))
                 out = load.stdout.read()
@@ -298,6 +304,7 @@ def mariadb_once(cx, side, d, seconds):
         finally:
             db.stop()
     return {"tps": number_after(out, r"transactions:\s+\d+\s+\("), "p99": number_after(out, "99th percentile:"),
+            "us": used / max(1, number_after(out, "transactions:")), "cpus": used / 1e6 / seconds,
             "throttled": stat["nr_throttled"] / max(1, stat["nr_periods"]), **most}
 
 
@@ -310,4 +317,4 @@ def bench_mariadb(cx):
     got = cx.sides("free-mariadb", lambda side: mariadb_once(cx, side, d, cx.seconds(15)))
     cx.table.valid = not got["plain"] or b.medians(got["plain"])["throttled"] >= 0.5
     lines(cx, "free-mariadb", got, ("transactions/s", "tps", ">= 1.1"), ("p99, ms", "p99", "<= 0.7"), ("throttled periods, fraction", "throttled", None),
-          ("memory, MB", "mb", None), ("kernel threads", "kernel", None))
+          ("CPU of a transaction, us", "us", None), ("CPUs used", "cpus", None), ("memory, MB", "mb", None), ("kernel threads", "kernel", None))
