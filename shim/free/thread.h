@@ -23,6 +23,9 @@ bool thread_is_g(const struct thread *t);
 struct ration_context *thread_cancel_context(struct thread *t);
 /* The calling thread G gets its carrier's thread for good (wire.c).  False: it has one, or none is to be had. */
 bool thread_wire(struct thread *t);
+/* As the system call of that name, of the calling thread G, also of one that is wired: the kernel must not clear what is its carrier's. */
+int thread_set_tid_address(struct thread *self, int *at);
+int *thread_tid_address(const struct thread *self);
 /* As pthread_sigmask, for a thread G that is not wired. A word for a mask: the kernel's 64 signals. */
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old);
 /* Before main has made any thread; create: glibc's pthread_create.  False: no thread Gs with this glibc. */

@@ -40,6 +40,7 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 #include "core/carrier.h"
+#include "free/free.h"
 #include "free/thread.h"
 #include "core/sched.h"
 #include "core/sys.h"
@@ -382,7 +383,31 @@ EXPORT int initgroups(const char *user, gid_t group) {
 /* --- sandboxes --- */
 
 /* After any of these our own threads or system calls could break the program, or the kernel refuses to a process with threads. */
-void process_before_prctl(int option) {
+/* Options that set what the kernel keeps for each of its threads. */
+static bool of_kernel_thread(int option) {
+  switch (option) {
+    case PR_SET_PDEATHSIG:
+    case PR_SET_TIMERSLACK:
+    case PR_SET_KEEPCAPS:
+    case PR_SET_SECUREBITS:
+    case PR_CAPBSET_DROP:
+    case PR_CAP_AMBIENT:
+    case PR_SET_NO_NEW_PRIVS:
+    case PR_SET_SECCOMP:
+    case PR_SET_TSC:
+    case PR_MCE_KILL:
+    case PR_SET_SPECULATION_CTRL:
+    case PR_SET_IO_FLUSHER:
+    case PR_SET_SYSCALL_USER_DISPATCH:
+    case PR_SCHED_CORE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+static void process_before_prctl(int option) {
+  if (__builtin_expect(free_mode, 0) && of_kernel_thread(option)) free_wire(FREE_WIRE_OTHER);
   /* Not PR_SET_NO_NEW_PRIVS: that alone forbids nothing that we do. */
   if (option == PR_SET_SECCOMP) step_aside("seccomp");
   if (option == PR_SET_TSC) atomic_store_explicit(&sys_tsc_may_fault, true, memory_order_relaxed);
@@ -410,16 +435,19 @@ EXPORT int prctl(int option, ...) {
   process_before_prctl(option);
   struct thread *self = thread_self();
   if (self && option == PR_SET_NAME) thread_set_name(self, (const char *)a);
+  if (self && option == PR_GET_TID_ADDRESS) return *(int **)a = thread_tid_address(self), 0;
   if (self && option == PR_GET_NAME) return thread_get_name(self, (char *)a), 0;
   return REAL(prctl)(option, a, b, c, d);
 }
 
 EXPORT int unshare(int flags) {
+  if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_OTHER);
   process_before_unshare(flags);
   return REAL(unshare)(flags);
 }
 
 EXPORT int setns(int fd, int type) {
+  if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_OTHER);
   process_before_setns();
   return REAL(setns)(fd, type);
 }
