@@ -38,7 +38,7 @@ counts() { # counts NAME CMD...
   report $? "${name}_plain_sees_all"
   for mode in "${modes[@]}"; do
     for few in "" $fewer; do
-      got=$(under $mode "$few" "$@")
+      got=$(under "$mode" "$few" "$@")
       [ "$got" = "${few:-$real}" ] || echo "  $mode, count '${few:-no limit}': saw '$got'" >&2
       [ "$got" = "${few:-$real}" ]
       report $? "${name}_${mode}_sees_${few:-all}"
