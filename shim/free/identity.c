@@ -12,7 +12,8 @@
  * stays (malloc's cache among it; glibc itself would free it first, by a function that we can't call), with errno and locale set back, and so does ours.
  *
  * The tid in the TCB is what recursive locks inside of libc know their owner by, so it must not change while a G goes from one kernel thread to another, and be nobody
- * else's: we number from 2^29 on, where the kernel has none (PID_MAX_LIMIT is 2^22).
+ * else's: we number from 2^29 on, where the kernel has none (PID_MAX_LIMIT is 2^22).  Each life has a number of its own, as a program may keep those of threads that
+ * have ended: the identity's place in the lower bits, how often it has lived above, so no two that live are equal.  They come again after 512 lives.
  *
  * Offsets in struct pthread are those that glibc tells debuggers (libthread_db's descriptors), tried out on the main thread before use.
  *
@@ -37,6 +38,8 @@
 
 #define PAGE 4096u
 #define TID_FIRST (1u << 29)
+#define TID_PLACE_BITS 20u
+#define TID_LIVES (TID_FIRST >> TID_PLACE_BITS)
 #define ARENA_STACKS 32u
 #define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
 #ifndef HWCAP2_FSGSBASE
@@ -47,7 +50,7 @@ static identity_create_fn *real_create;
 static size_t tid_at, cancel_at; /* offsets in struct pthread */
 static void (*call_tls_dtors)(void);
 static size_t kept_modules[3]; /* libc, ld.so, ours: their TLS is not made anew */
-static _Atomic uint32_t next_tid = TID_FIRST;
+static _Atomic uint32_t nidentities;
 
 /* --- what glibc tells debuggers --- */
 
@@ -133,6 +136,21 @@ static char *find_place(size_t bytes) {
   return at ? at : stack_map(bytes);
 }
 
+/* --- numbers --- */
+
+/* Who comes after the first million keeps its own: from 2^30 on. */
+static uint32_t number(uint32_t place, uint32_t life) {
+  if (place >> TID_PLACE_BITS) return 2 * TID_FIRST + place;
+  return TID_FIRST + (life % TID_LIVES << TID_PLACE_BITS) + place;
+}
+
+void identity_renumber(struct identity *id) {
+  id->tid = number(id->place, id->lives++);
+  *word_at(id->self, tid_at) = id->tid;
+}
+
+int *identity_tid_address(const struct identity *id) { return (int *)word_at(id->self, tid_at); }
+
 /* --- harvest --- */
 
 static void let_go_of_rseq(void) {
@@ -168,7 +186,9 @@ int identity_harvest(struct identity *id, size_t stack, size_t guard) {
   id->map = at;
   id->bytes = guard + stack;
   id->guard = guard;
-  id->tid = atomic_fetch_add_explicit(&next_tid, 1, memory_order_relaxed);
+  id->place = atomic_fetch_add_explicit(&nidentities, 1, memory_order_relaxed);
+  id->tid = number(id->place, 0);
+  id->lives = 0;
   id->worn = false;
   atomic_store_explicit(&id->alive, 1, memory_order_relaxed);
   pthread_attr_init(&attr);

@@ -19,6 +19,7 @@ struct identity {
   void *top;                       /* where the first frame goes */
   struct robust_list_head *robust; /* of the mutexes that it holds */
   uint32_t tid;                    /* what glibc has for its tid: above all that the kernel gives */
+  uint32_t place, lives;           /* what its tids are made of */
   bool worn;                       /* somebody has lived in it: identity_refresh */
   _Atomic uint32_t alive;          /* futex; cleared by the kernel when the thread that it was harvested from is gone */
 };
@@ -33,6 +34,10 @@ bool identity_init(identity_create_fn *create);
  */
 int identity_harvest(struct identity *id, size_t stack, size_t guard);
 void identity_ripe(struct identity *id);
+/* Before a new life, which nobody knows of yet: a tid that the last one did not have. */
+void identity_renumber(struct identity *id);
+/* Where glibc has its tid, and the kernel would clear it at the end. */
+int *identity_tid_address(const struct identity *id);
 /* The caller's identity is as that of a new thread: TLS, errno, locale, cancellation. */
 void identity_refresh(struct identity *id);
 /* The caller's C++ destructors of thread_local objects. */

@@ -19,10 +19,12 @@
 #include "free/thread.h"
 #include <errno.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 #include "core/carrier.h"
 #include "free/cancel.h"
 #include "free/free.h"
@@ -44,6 +46,7 @@ struct thread {
   struct ration_context *cancel;            /* ends its waits; cancelled with it, and made anew for the next life */
   enum life life;                           /* [lot of its address] */
   struct thread *joins;                     /* [lot of the other's life] whom it waits for */
+  int *clear_tid;                           /* [own] of set_tid_address; null: glibc's, which nobody waits for */
   bool joined;                              /* [lot] somebody waits for it */
   char name[16];                            /* [spares_lock] */
   uint64_t mask, born_mask;                 /* [own] the signals that it blocks, and did when it began */
@@ -335,6 +338,21 @@ static void unwire(struct thread *t) {
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)"ration-carrier");
 }
 
+/* --- set_tid_address --- */
+
+int thread_set_tid_address(struct thread *t, int *at) {
+  t->clear_tid = at == identity_tid_address(&t->id) ? NULL : at;
+  return gettid();
+}
+
+int *thread_tid_address(const struct thread *t) { return t->clear_tid ? t->clear_tid : identity_tid_address(&t->id); }
+
+/* At its end, as the kernel does: the memory may be gone, so the kernel is to write, by a futex operation that sets and wakes. */
+static void clear_tid(struct thread *t) {
+  if (!t->clear_tid) return;
+  raw_syscall6(SYS_futex, (long)t->clear_tid, FUTEX_WAKE_OP, 1, 0, (long)t->clear_tid, FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0));
+}
+
 void free_thread_left(struct g *g);
 
 /*
@@ -369,6 +387,7 @@ static void thread_main(void *arg) {
   for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && destroy_values(); i++) continue;
   drop_values();
   life_over();
+  clear_tid(t);
   if (t->lent && t->changed && sys_gettid() != sys_getpid()) end_alone(t);
   unwire(t);
   light_thread_end();
@@ -442,7 +461,9 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   t->joins = NULL;
   t->joined = false;
   t->life = a->detached ? LIFE_DETACHED : LIFE_JOINABLE;
+  t->clear_tid = NULL;
   t->g.tp = t->id.tp;
+  identity_renumber(&t->id);
   take_name(t);
   take_mask(t, a);
   t->lent = NULL;

@@ -33,6 +33,9 @@ void thread_changes_its_own(struct thread *t);
 /* As pthread_setschedparam and pthread_getschedparam of a thread G that is not wired: noted, until it is.  policy < 0: as it is. */
 int thread_set_sched(struct thread *t, int policy, int priority);
 void thread_get_sched(const struct thread *t, int *policy, int *priority);
+/* As the system call of that name, of the calling thread G, also of one that is wired: the kernel must not clear what is its carrier's. */
+int thread_set_tid_address(struct thread *self, int *at);
+int *thread_tid_address(const struct thread *self);
 /* As pthread_sigmask, for a thread G that is not wired. A word for a mask: the kernel's 64 signals. */
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old);
 /* Before main has made any thread; create: glibc's pthread_create.  False: no thread Gs with this glibc. */

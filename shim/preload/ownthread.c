@@ -39,6 +39,7 @@ void ownthread_before_prctl(int option) {
     case PR_SET_IO_FLUSHER:
     case PR_SET_SPECULATION_CTRL:
     case PR_SCHED_CORE:
+    case PR_SET_SYSCALL_USER_DISPATCH:
       ownthread_before();
       break;
     default:
@@ -49,11 +50,11 @@ void ownthread_before_prctl(int option) {
 /* By syscall() also what libc does for all threads at once is the caller's only. */
 void ownthread_before_syscall(long nr, const long *a) {
   switch (nr) {
-    case SYS_prctl:
-      ownthread_before_prctl((int)a[0]);
-      break;
     case SYS_setpriority:
       if (a[0] == PRIO_PROCESS && a[1] == 0) ownthread_before();
+      break;
+    case SYS_perf_event_open:
+      if (a[1] == 0) ownthread_before();
       break;
     case SYS_sched_setscheduler:
     case SYS_sched_setparam:
@@ -78,7 +79,9 @@ void ownthread_before_syscall(long nr, const long *a) {
     case SYS_set_mempolicy:
     case SYS_keyctl:
     case SYS_set_robust_list:
-    case SYS_set_tid_address:
+    case SYS_sigaltstack:
+    case SYS_landlock_restrict_self:
+    case SYS_ptrace:
     case SYS_rseq:
       ownthread_before();
       break;

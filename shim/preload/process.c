@@ -383,7 +383,7 @@ EXPORT int initgroups(const char *user, gid_t group) {
 /* --- sandboxes --- */
 
 /* After any of these our own threads or system calls could break the program, or the kernel refuses to a process with threads. */
-void process_before_prctl(int option) {
+static void process_before_prctl(int option) {
   /* Not PR_SET_NO_NEW_PRIVS: that alone forbids nothing that we do. */
   if (option == PR_SET_SECCOMP) step_aside("seccomp");
   if (option == PR_SET_TSC) atomic_store_explicit(&sys_tsc_may_fault, true, memory_order_relaxed);
@@ -412,6 +412,7 @@ EXPORT int prctl(int option, ...) {
   ownthread_before_prctl(option);
   struct thread *self = thread_self();
   if (self && option == PR_SET_NAME) thread_set_name(self, (const char *)a);
+  if (self && option == PR_GET_TID_ADDRESS) return *(int **)a = thread_tid_address(self), 0;
   if (self && option == PR_GET_NAME) return thread_get_name(self, (char *)a), 0;
   return REAL(prctl)(option, a, b, c, d);
 }

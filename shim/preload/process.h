@@ -18,7 +18,6 @@ void process_fork_parent(void);
 void process_fork_child(void);
 
 /* Before a call after which ration can't work in this process; the arguments decide whether it is one. */
-void process_before_prctl(int option);
 void process_before_unshare(int flags);
 void process_before_setns(void);
 void process_before_ptrace(long request);

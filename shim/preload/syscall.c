@@ -19,10 +19,13 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "free/free.h"
+#include "free/thread.h"
 #include "preload/cpucount.h"
 #include "preload/lightio.h"
 #include "preload/ownthread.h"
@@ -137,11 +140,17 @@ static bool is_fork(long nr, const struct args *x) {
   return nr == SYS_clone && !(x->a[0] & (CLONE_VM | CLONE_VFORK));
 }
 
+/* The two that tell where the kernel is to clear a thread's tid; of a thread G we do that. */
+static bool tid_address(long nr, const struct args *x, long *r) {
+  struct thread *self = thread_self();
+  if (!self || nr != SYS_set_tid_address) return false;
+  *r = thread_set_tid_address(self, (int *)x->a[0]);
+  return true;
+}
+
 static void before(long nr, const struct args *x) {
+  ownthread_before_syscall(nr, x->a);
   switch (nr) {
-    case SYS_prctl:
-      process_before_prctl((int)x->a[0]);
-      break;
     case SYS_seccomp:
       process_before_seccomp((unsigned)x->a[0]);
       break;
@@ -188,12 +197,14 @@ static long special(long nr, const struct args *x) {
     y.a[2] = (long)mask;
     return PASS(nr, &y);
   }
+  long r;
   if (nr == SYS_gettid) return gettid();
+  if (nr == SYS_prctl) return prctl((int)x->a[0], x->a[1], x->a[2], x->a[3], x->a[4]);
+  if (tid_address(nr, x, &r)) return r;
   if (nr == SYS_sched_yield) return gate_yield() ? 0 : PASS(nr, x);
   if (is_fork(nr, x)) return fork_by(nr, x);
   before(nr, x);
-  ownthread_before_syscall(nr, x->a);
-  long r = PASS(nr, x);
+  r = PASS(nr, x);
   if (r == 0 && sets_creds(nr) && !process_in_vfork_child()) gate_mirror_creds(nr, x->a[0], x->a[1], x->a[2]);
   return r;
 }

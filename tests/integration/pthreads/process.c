@@ -528,6 +528,64 @@ static void waited_by_another(void) {
   say("none left %d %s", waitpid(-1, NULL, 0), err(errno));
 }
 
+/* --- tids --- */
+
+static pid_t tids[8];
+static void *take_tid(void *arg) {
+  *(pid_t *)arg = gettid();
+  return arg;
+}
+/* One after the other: also of those that have ended none is used again so soon. */
+static void tids_of_lives(void) {
+  int same = 0;
+  for (int i = 0; i < 8; i++) in_thread(take_tid, &tids[i]);
+  for (int i = 0; i < 8; i++)
+    for (int j = 0; j < i; j++) same += tids[i] == tids[j];
+  say("twice %d, main's %d", same, tids[0] == gettid());
+}
+
+static _Atomic int cleared = 1;
+static void *clears(void *arg) {
+  int *before = NULL, *after = NULL;
+  long get = prctl(PR_GET_TID_ADDRESS, &before);
+  say("own %d", get != 0 || *before == gettid());
+  say("returns tid %d", syscall(SYS_set_tid_address, (int *)&cleared) == gettid());
+  get = prctl(PR_GET_TID_ADDRESS, &after);
+  say("set %d, not yet %d", get != 0 || after == (int *)&cleared, atomic_load(&cleared));
+  gate_pass(&gate);
+  return arg;
+}
+/* The kernel clears a word when a thread ends, and wakes who waits for that.  Detached: pthread_join waits for another word. */
+static void tid_cleared(void) {
+  pthread_detach(start(clears, NULL));
+  gate_await(&gate, 1);
+  gate_open(&gate);
+  while (atomic_load(&cleared)) syscall(SYS_futex, &cleared, 0 /* FUTEX_WAIT */, 1, NULL, NULL, 0);
+  say("cleared");
+}
+
+static void *slack_thread(void *arg) {
+  SAY_CALL("set", prctl(PR_SET_TIMERSLACK, 12345678L));
+  gate_pass(&gate);
+  say("own %d", prctl(PR_GET_TIMERSLACK));
+  return arg;
+}
+static void *has_slack(void *arg) {
+  *(int *)arg = prctl(PR_GET_TIMERSLACK) == 12345678;
+  return NULL;
+}
+/* What the kernel keeps for one thread is not the next one's. */
+static void slack_of_thread(void) {
+  int other = -1, later = -1;
+  pthread_t t = start(slack_thread, NULL);
+  gate_await(&gate, 1);
+  in_thread(has_slack, &other);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  in_thread(has_slack, &later);
+  say("another's %d, a later one's %d", other, later);
+}
+
 const struct check process_checks[] = {
     CHECK(names),           CHECK(cpu_clocks),        CHECK(cpu_clock_begins),
     CHECK(concurrency),     CHECK(affinity),          CHECK(thread_ids),
@@ -535,6 +593,7 @@ const struct check process_checks[] = {
     CHECK(fork_in_thread),  CHECK(forks_at_once),     CHECK(fork_of_forks),
     CHECK(atfork_locks),    CHECK(atfork_order),      CHECK(born_again),
     CHECK(vfork_in_thread), CHECK(spawn_in_threads),  CHECK(exec_from_thread),
-    CHECK(exec_from_main),  CHECK(waited_by_another), CHECKS_END,
+    CHECK(exec_from_main),  CHECK(waited_by_another), CHECK(tids_of_lives),
+    CHECK(tid_cleared),     CHECK(slack_of_thread),   CHECKS_END,
 };
 /* NOLINTEND(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
