@@ -209,9 +209,19 @@ static void leave_wired(struct carrier *c) {
 
 /* --- lent threads --- */
 
+/* c gives its pq away: false: it has none any more.  In a wrapped call it is for everyone to take, as in carrier_retake. */
+static bool give_up_pq(struct carrier *c) {
+  struct pq *pq = c->pq;
+  uint32_t in = PQ_CALL_OF(c);
+  c->pq = NULL;
+  if (is_owner(c, pq)) return true;
+  /* acquire: pairs with the release in carrier_gate_enter */
+  return pq && atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed);
+}
+
 /*
  * A thread G needs a thread of the kernel's for good (free/wire.c): it gets this one.  The carrier is no carrier meanwhile: the M is a thread like
- * others, whose wired G runs what the thread G was.  Null: it can't be had.
+ * others, whose wired G runs what the thread G was.  Also in the SIGURG handler, inside of a wrapped call or out of it.  Null: it can't be had.
  */
 struct carrier *carrier_lend(void) {
   struct carrier *c = carrier_now();
@@ -219,7 +229,8 @@ struct carrier *carrier_lend(void) {
   carrier_hold(c);
   struct m *m = c->m;
   struct pq *pq = c->pq;
-  c->pq = NULL;
+  if (GLANCE(c->interrupt.state) != INTERRUPT_OFF) interrupt_disarm(c);
+  if (!give_up_pq(c)) pq = NULL;
   count_wired();
   c->g->lockedm = NULL;
   c->g->locked = 0;

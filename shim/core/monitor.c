@@ -7,6 +7,7 @@
  *   the same while Gs wait for descriptors and nobody polls            the same: who takes its pq looks (netpoll_overdue)
  *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
  *   a call whose G's context is over                                   interrupted (sync/interrupt.c)
+ *   a thread G that was sent a signal and has not seen to it           told again (free/kill.c)
  *   idle stacks                                                        trimmed, about once in five seconds
  *
  * It looks every LIGHT_SLICE_NS / 2 while any pq is in use, more often while Gs wait for one that is in a call, and sleeps for good
@@ -156,9 +157,14 @@ static uint64_t look_pqs(uint64_t now) {
   return soon ? now + poll_ns : next;
 }
 
+/* shim/free's: tells thread Gs of signals; when to look again. */
+uint64_t free_kill_look(uint64_t now) __attribute__((weak));
+
 static uint64_t look(uint64_t now) {
-  uint64_t pqs = look_pqs(now), calls = interrupt_look ? interrupt_look(now) : UINT64_MAX;
-  return pqs < calls ? pqs : calls;
+  uint64_t next = look_pqs(now);
+  uint64_t calls = interrupt_look ? interrupt_look(now) : UINT64_MAX, notices = free_kill_look ? free_kill_look(now) : UINT64_MAX;
+  if (calls < next) next = calls;
+  return notices < next ? notices : next;
 }
 
 static void monitor_main(void) {

@@ -35,7 +35,6 @@
 #include "core/tp.h"
 
 #define PAGE 4096u
-#define TID_FIRST (1u << 29)
 #define ARENA_STACKS 32u
 #define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
 #ifndef HWCAP2_FSGSBASE
@@ -46,7 +45,7 @@ static identity_create_fn *real_create;
 static size_t tid_at, cancel_at; /* offsets in struct pthread */
 static void (*call_tls_dtors)(void);
 static size_t kept_modules[3]; /* libc, ld.so, ours: their TLS is not made anew */
-static _Atomic uint32_t next_tid = TID_FIRST;
+static _Atomic uint32_t next_tid = THREAD_ID_FIRST;
 
 /* --- what glibc tells debuggers --- */
 

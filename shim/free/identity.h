@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define THREAD_ID_FIRST (1u << 29) /* tids from here on are ours */
+
 struct identity {
   void *tp; /* its thread pointer */
   pthread_t self;

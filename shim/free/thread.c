@@ -25,6 +25,7 @@
 #include <sys/prctl.h>
 #include "core/carrier.h"
 #include "free/free.h"
+#include "free/kill.h"
 #include "ration/context.h"
 #include "sync/lot.h"
 
@@ -45,6 +46,7 @@ struct thread {
   char name[16];                 /* [spares_lock] */
   uint64_t mask, born_mask;      /* [own] the signals that it blocks, and did when it began */
   struct carrier *lent;          /* [own] whose thread it has; null: it is a G like others */
+  struct kill kill;
 };
 
 #define SPARE_SIZES 16u
@@ -75,6 +77,7 @@ uint32_t thread_id(const struct thread *t) { return t->id.tid; }
 
 bool thread_g_init(identity_create_fn *create) {
   self_offset = (char *)&self_thread - (char *)pthread_self();
+  kill_init();
   return identity_init(create);
 }
 
@@ -259,19 +262,38 @@ void free_paper_mask(uint64_t *mask) {
   if (self && !self->lent) *mask = self->mask;
 }
 
-bool thread_wire(struct thread *t) {
+/* preload/signal.c's: the program thinks that the caller blocks SIGURG. */
+void signal_shadow(bool blocked) __attribute__((weak));
+
+#define URG_BIT ((uint64_t)1 << (SIGURG - 1))
+
+bool thread_wire(struct thread *t, ucontext_t *uc) {
   static const stack_t none = {.ss_flags = SS_DISABLE};
   if (t->lent || !(t->lent = carrier_lend())) return false;
   identity_real_tid(&t->id, true);
   thread_cancel_state(t);
-  raw_syscall2(SYS_sigaltstack, (long)&none, 0);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)t->name);
-  sys_sigmask(t->mask & ~((uint64_t)1 << (SIGURG - 1)));
+  kill_drop_private();
+  if (signal_shadow) signal_shadow(t->mask & URG_BIT);
+  kill_wired(&t->kill, t->lent->m);
+  uint64_t mask = t->mask & ~URG_BIT;
+  if (uc) {
+    uc->uc_stack = none;
+    memcpy(&uc->uc_sigmask, &mask, sizeof mask);
+    return true;
+  }
+  raw_syscall2(SYS_sigaltstack, (long)&none, 0);
+  sys_sigmask(mask); /* what is pending runs its handler here */
   return true;
 }
 
+/* All signals blocked, from here on nobody sends it any. */
 static void unwire(struct thread *t) {
+  if (t->lent) sys_sigmask(carrier_sigmask());
+  kill_over(&t->kill);
   if (!t->lent) return;
+  kill_drop_private();
+  if (signal_shadow) signal_shadow(false);
   carrier_take_back(t->lent);
   t->lent = NULL;
   identity_real_tid(&t->id, false);
@@ -284,6 +306,7 @@ static void thread_main(void *arg) {
   t->g.io_ctx = t->cancel;
   t->g.fn = (void (*)(void *))(t->fn ? (void (*)(void))t->fn : (void (*)(void))t->cfn); /* for dumps: whose it is */
   memcpy(t->g.name, t->name, sizeof t->name);
+  kill_opens(&t->kill);
   body(t);
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
   t->g.io_ctx = NULL;
@@ -365,6 +388,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   take_name(t);
   take_mask(t, a);
   t->lent = NULL;
+  kill_born(&t->kill, &t->g);
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
@@ -478,7 +502,13 @@ int thread_cancel(struct thread *t) {
   if (was & IDENTITY_CANCEL_OFF) return 0;
   if (t == thread_self() && (was & IDENTITY_CANCEL_ASYNC)) free_testcancel();
   ration_context_cancel(t->cancel);
+  if (was & IDENTITY_CANCEL_ASYNC) kill_cancel(&t->kill);
   return 0;
+}
+
+bool thread_cancels_now(const struct thread *t) {
+  const uint32_t all = IDENTITY_CANCEL_OFF | IDENTITY_CANCEL_ASYNC | IDENTITY_CANCELED | IDENTITY_EXITING;
+  return (atomic_load_explicit(identity_cancel_word(&t->id), memory_order_relaxed) & all) == (IDENTITY_CANCEL_ASYNC | IDENTITY_CANCELED);
 }
 
 struct ration_context *thread_cancel_context(struct thread *t) {
@@ -486,9 +516,40 @@ struct ration_context *thread_cancel_context(struct thread *t) {
   return word & (IDENTITY_CANCEL_OFF | IDENTITY_EXITING) ? NULL : t->cancel;
 }
 
+/* --- signals --- */
+
+struct kill *thread_kill_of(struct thread *t) { return &t->kill; }
+
+uint64_t thread_blocked(const struct thread *t) { return t->mask; }
+
+struct thread *thread_by_id(uint32_t id) {
+  struct thread *t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); /* pairs with record */
+  while (t && t->id.tid != id) t = t->all;
+  return t;
+}
+
+int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
+  siginfo_t own;
+  if (t->life == LIFE_ENDED) return 0; /* as glibc's, whatever the signal */
+  if (sig < 0 || sig > 64) return EINVAL;
+  if (sig == 0) return 0;
+  if (sig == SIGKILL || sig == SIGSTOP) return (int)-raw_syscall2(SYS_kill, sys_getpid(), sig); /* of all threads */
+  if (!si) {
+    memset(&own, 0, sizeof own);
+    own.si_signo = sig;
+    own.si_code = SI_TKILL;
+    own.si_pid = (pid_t)sys_getpid();
+    own.si_uid = (uid_t)raw_syscall0(SYS_getuid);
+    si = &own;
+  }
+  return kill_send(&t->kill, sig, si);
+}
+
 /* --- the child of a fork --- */
 
 void thread_g_fork_child(void) {
+  struct thread *self = thread_self();
+  kill_fork_child(self ? &self->kill : NULL);
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);
   threads = NULL; /* the other Gs are the parent's */
   nsizes = 0;     /* glibc has forgotten those identities */

@@ -13,10 +13,12 @@
 
 static _Atomic uint32_t wired[FREE_WIRE_REASONS];
 
-void free_wire(enum free_wire why) {
+void free_wire_in_handler(enum free_wire why, ucontext_t *uc) {
   struct thread *t = thread_self();
   if (!t || !carrier_now()) return;
-  if (thread_wire(t)) atomic_fetch_add_explicit(&wired[why], 1, memory_order_relaxed);
+  if (thread_wire(t, uc)) atomic_fetch_add_explicit(&wired[why], 1, memory_order_relaxed);
 }
+
+void free_wire(enum free_wire why) { free_wire_in_handler(why, NULL); }
 
 uint32_t free_wired(enum free_wire why) { return atomic_load_explicit(&wired[why], memory_order_relaxed); }

@@ -26,6 +26,7 @@
 #include "preload/cpucount.h"
 #include "preload/lightio.h"
 #include "preload/process.h"
+#include "preload/wire.h"
 
 #define REAL_SYSCALL(X) X(long, syscall, (long, ...))
 REAL_DEFINE(REAL_SYSCALL)
@@ -188,6 +189,8 @@ static long special(long nr, const struct args *x) {
     return PASS(nr, &y);
   }
   if (nr == SYS_gettid) return gettid();
+  long killed;
+  if ((nr == SYS_tgkill || nr == SYS_tkill || nr == SYS_rt_tgsigqueueinfo) && wire_raw_kill(nr, x->a, &killed)) return killed;
   if (nr == SYS_sched_yield) return gate_yield() ? 0 : PASS(nr, x);
   if (is_fork(nr, x)) return fork_by(nr, x);
   before(nr, x);
