@@ -764,6 +764,7 @@ static void *carrier_main(void *arg) {
   c->tp = tp_get();
   c->m = m_self ? m_self : &c->no_m;
   c->m->carrier = c;
+  c->m->carries = true;
   if (m_self) SLOT_STORE(m_self->slot->carrier, 1);
   carrier_self = c;
   report_altstack();

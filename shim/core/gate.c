@@ -22,11 +22,12 @@
 
 /*
  * Asynchronous cancellation is a signal of glibc's that nobody can put off, and would unwind out of here with the lock.  So the type is deferred
- * meanwhile; if the thread was cancelled, setting it back is where it ends.
+ * meanwhile; if the thread was cancelled, setting it back is where it ends.  Not on carriers: nobody sends it there, and a thread G that has been marked would end
+ * in the middle of being switched.
  */
 static void rt_enter(struct m *m) {
-  int type;
-  pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+  int type = PTHREAD_CANCEL_DEFERRED;
+  if (!m->carries) pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
   m_hold(m);
   m->cancel_type = type;
   lock_take(&sched.lock);

@@ -213,8 +213,10 @@ int lightio_sleep(uint64_t at) {
     return 0;
   }
   int r = context_sleep_until(g->io_ctx, at);
-  if (r == -EINTR) r = lightio_signalled(true);
-  return r == -EPERM || (r == 0 && sys_now() < at) ? EAGAIN : -r;
+  if (r == 0 || g->kind == G_LIGHT) return -r;
+  if (r == -EINTR) return lightio_signalled(true) == -EINTR ? EINTR : EAGAIN;
+  (void)lightio_over(); /* where it ends */
+  return EAGAIN;
 }
 
 __attribute__((noinline)) bool call_over(void) {

@@ -6,11 +6,13 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#include "core/carrier.h"
 #include "free/free.h"
 #include "free/thread.h"
 #include "preload/wire.h"
@@ -21,6 +23,8 @@
   X(int, pthread_kill, (pthread_t, int))                                      \
   X(int, pthread_sigqueue, (pthread_t, int, const union sigval))              \
   X(int, tgkill, (pid_t, pid_t, int))                                         \
+  X(void, siglongjmp, (struct __jmp_buf_tag *, int))                          \
+  X(void, __longjmp_chk, (struct __jmp_buf_tag *, int))                       \
   X(int, timer_create, (clockid_t, struct sigevent *, timer_t *))             \
   X(int, sigaltstack, (const stack_t *, stack_t *))                           \
   X(int, pthread_setschedparam, (pthread_t, int, const struct sched_param *)) \
@@ -100,6 +104,36 @@ bool wire_raw_kill(long nr, const long *a, long *r) {
 EXPORT int tgkill(pid_t pid, pid_t tid, int sig) {
   long r, a[] = {pid, tid, sig};
   return wire_raw_kill(SYS_tgkill, a, &r) ? (int)r : REAL(tgkill)(pid, tid, sig);
+}
+
+/*
+ * sigsetjmp saves the mask that the thread of the kernel's has: of a thread G its carrier's.  Who has been wired since jumps to what it had blocked then, as far as we know:
+ * the mask that it was wired with.
+ */
+static void own_mask(struct __jmp_buf_tag *env) {
+  struct thread *self = free_mode ? thread_self() : NULL;
+  uint64_t saved, kernels = carrier_sigmask() & ~((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1));
+  if (!self || thread_is_g(self) || !env->__mask_was_saved) return;
+  memcpy(&saved, &env->__saved_mask, sizeof saved);
+  if (saved != kernels) return;
+  saved = thread_blocked(self) & ~((uint64_t)1 << (SIGURG - 1));
+  memcpy(&env->__saved_mask, &saved, sizeof saved);
+}
+
+EXPORT void siglongjmp(sigjmp_buf env, int value) {
+  own_mask(env);
+  REAL(siglongjmp)(env, value);
+  __builtin_unreachable();
+}
+EXPORT void longjmp(jmp_buf env, int value) { siglongjmp(env, value); }
+EXPORT void _longjmp(jmp_buf env, int value) { siglongjmp(env, value); }
+
+/* Of programs that were built with _FORTIFY_SOURCE; it ends those that jump to a frame that is gone. */
+void __longjmp_chk(sigjmp_buf env, int value) __attribute__((noreturn));
+EXPORT void __longjmp_chk(sigjmp_buf env, int value) {
+  own_mask(env);
+  REAL(__longjmp_chk)(env, value);
+  __builtin_unreachable();
 }
 
 /* Timers that are for one thread. */
