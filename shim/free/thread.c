@@ -487,8 +487,16 @@ void thread_get_name(struct thread *t, char *name) {
 
 /* --- cancellation --- */
 
-/* Its waits end with its context only while it may be cancelled. */
-void thread_cancel_state(struct thread *self) { self->g.io_ctx = self->lent ? NULL : thread_cancel_context(self); }
+/*
+ * Its waits end with its context only while it may be cancelled.  Who cancelled it before has left the context alone: either that one saw it enabled, or
+ * it sees the mark here.
+ */
+void thread_cancel_state(struct thread *self) {
+  struct ration_context *ctx = thread_cancel_context(self);
+  self->g.io_ctx = self->lent ? NULL : ctx;
+  uint32_t word = atomic_load_explicit(identity_cancel_word(&self->id), memory_order_seq_cst); /* pairs with thread_cancel */
+  if (ctx && (word & IDENTITY_CANCELED)) ration_context_cancel(ctx);
+}
 
 /*
  * The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal then.  Its signal is not
