@@ -25,14 +25,11 @@ WAYS = {
 }
 FREE_NOT_YET = set(
     """
-    c11:mixed cancel:after_handlers cancel:async_spinners cancel:cleanup_blocks cancel:disabled_for_a_while
-    cancel:main_cancelled cancel:waits_files cancel:waits_stdio cancel:waits_threads life:sched_of_running
-    local:key_limit mutex:robust_not_repaired mutex:robust_several mutex:robust_waiters process:cpu_clock_begins
-    process:cpu_clocks process:directory_of_thread process:fsuid_of_thread process:spawn_in_threads
-    signal:handlers_block signal:interrupt_the_right_one signal:jumps_in_threads signal:kill_each
-    signal:kill_errors signal:mask_not_left_behind signal:not_interrupted signal:pending_own signal:queue_order
-    signal:restarted signal:sigsuspend_thread signal:sigwait_thread signal:timer_to_thread stress:random_lives_1
-    stress:random_lives_2 stress:random_lives_3 unwind:frames wait:cond_owner_dies wait:sem_from_handler
+    c11:mixed cancel:cleanup_blocks cancel:disabled_for_a_while cancel:main_cancelled cancel:waits_files
+    cancel:waits_stdio cancel:waits_threads life:sched_of_running local:key_limit mutex:robust_not_repaired
+    mutex:robust_several mutex:robust_waiters process:cpu_clock_begins process:cpu_clocks
+    process:directory_of_thread process:fsuid_of_thread process:spawn_in_threads unwind:frames
+    wait:cond_owner_dies
 """.split()
 )
 
