@@ -420,7 +420,9 @@ static bool breaks(struct kill *k, uint64_t blocked) {
 }
 
 /* The calling thread G is to end here and now. */
-static bool cancels(struct thread *t) { return atomic_load_explicit(&thread_kill_of(t)->cancel, memory_order_relaxed) && thread_cancels_now(t); }
+static bool cancels(struct thread *t) {
+  return atomic_load_explicit(&thread_kill_of(t)->cancel, memory_order_relaxed) && thread_cancels_now(t);
+}
 
 static void cancelled_here(const struct m *m, const ucontext_t *uc) {
   uint64_t mask;

@@ -526,7 +526,9 @@ struct ration_context *thread_cancel_context(struct thread *t) {
 
 /* --- signals --- */
 
-struct kill *thread_kill_of(struct thread *t) { return &t->kill; }
+struct kill *thread_kill_of(struct thread *t) {
+  return &t->kill;
+}
 
 uint64_t thread_blocked(const struct thread *t) { return t->mask; }
 
