@@ -210,9 +210,19 @@ static void leave_wired(struct carrier *c) {
 
 /* --- lent threads --- */
 
+/* c gives its pq away: false: it has none any more.  In a wrapped call it is for everyone to take, as in carrier_retake. */
+static bool give_up_pq(struct carrier *c) {
+  struct pq *pq = c->pq;
+  uint32_t in = PQ_CALL_OF(c);
+  c->pq = NULL;
+  if (is_owner(c, pq)) return true;
+  /* acquire: pairs with the release in carrier_gate_enter */
+  return pq && atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed);
+}
+
 /*
  * A thread G needs a thread of the kernel's for good (free/wire.c): it gets this one.  The carrier is no carrier meanwhile: the M is a thread like
- * others, whose wired G runs what the thread G was.  Null: it can't be had.
+ * others, whose wired G runs what the thread G was.  Also in the SIGURG handler, inside of a wrapped call or out of it.  Null: it can't be had.
  */
 struct carrier *carrier_lend(void) {
   struct carrier *c = carrier_now();
@@ -220,13 +230,13 @@ struct carrier *carrier_lend(void) {
   carrier_hold(c);
   struct m *m = c->m;
   struct pq *pq = c->pq;
-  c->pq = NULL;
   c->alone = false;
+  if (GLANCE(c->interrupt.state) != INTERRUPT_OFF) interrupt_disarm(c);
+  if (!give_up_pq(c)) pq = NULL;
   count_wired();
   c->g->lockedm = NULL;
   c->g->locked = 0;
   m->carrier = NULL;
-  m->lent = true;
   SLOT_STORE(m->slot->carrier, 0);
   carrier_self = NULL;
   if (pq) carrier_handoff(pq);
@@ -242,7 +252,6 @@ void carrier_take_back(struct carrier *c) {
   sys_sigmask(carrier_sigmask());
   raw_syscall2(SYS_sigaltstack, (long)&ss, 0);
   m->carrier = c;
-  m->lent = false;
   SLOT_STORE(m->slot->carrier, 1);
   carrier_self = c;
   c->alone = true; /* what the M has used is that G's */
@@ -253,7 +262,6 @@ void carrier_take_back(struct carrier *c) {
 }
 
 void carrier_gone(struct carrier *c, struct g *g) {
-  c->m->lent = false;
   m_exit(c->m);
   light_take();
   light.nwired--;
@@ -825,6 +833,7 @@ static void *carrier_main(void *arg) {
   c->tp = tp_get();
   c->m = m_self ? m_self : &c->no_m;
   c->m->carrier = c;
+  c->m->carries = true;
   if (m_self) SLOT_STORE(m_self->slot->carrier, 1);
   carrier_self = c;
   report_altstack();

@@ -57,6 +57,7 @@ struct fair {
 };
 
 struct m;
+struct note;
 struct ration_context;
 /* kind: a light G runs with its carrier's thread identity, a thread G with its own, a wired one is the G of a thread */
 struct g {
@@ -100,6 +101,9 @@ struct g {
   _Atomic uint32_t select_done;  /* of select: 0 armed, 1 someone has won */
   struct ration_context *io_ctx; /* [own] ends its waits for descriptors; a reference.  Null: none */
   struct fiber fiber;            /* what sanitizers know it by */
+  _Atomic uintptr_t stop;        /* of a wait that others may end: sync/stop.h */
+  _Atomic uint32_t notice;       /* of a thread G: there is something for it to see to (free/kill.c) */
+  struct note *note;             /* [own] that it waits for, or did when a handler left it; only whether there is one is looked at */
   char name[24];
 };
 

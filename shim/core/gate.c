@@ -22,12 +22,12 @@
 
 /*
  * Asynchronous cancellation is a signal of glibc's that nobody can put off, and would unwind out of here with the lock.  So the type is deferred
- * meanwhile; if the thread was cancelled, setting it back is where it ends.  Not so of thread Gs: no signal of glibc's comes for them, and ours
- * stays out of here (free/cancel.c).
+ * meanwhile; if the thread was cancelled, setting it back is where it ends.  Not on carriers: nobody sends it there, and a thread G that has been marked would end
+ * in the middle of being switched.
  */
 static void rt_enter(struct m *m) {
   int type = PTHREAD_CANCEL_DEFERRED;
-  if (!m->carrier && !m->lent) pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+  if (!m->carries) pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
   m_hold(m);
   m->cancel_type = type;
   lock_take(&sched.lock);
@@ -296,6 +296,9 @@ bool gate_yield(void) {
 
 bool (*gate_timer_hook)(const siginfo_t *si);
 
+/* shim/free's: a thread G that m runs may have been sent a signal, or been cancelled.  Weak: core stands without it. */
+void free_sigurg(struct m *m, void *uctx) __attribute__((weak));
+
 static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   if (si->si_code == SI_TIMER && gate_timer_hook && gate_timer_hook(si)) return true;
   bool ours = preempt_sent(si);
@@ -308,9 +311,10 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   if (!ours) return false;
   atomic_fetch_add_explicit(&m->urg_seq, 1, memory_order_relaxed); /* read by this thread only, in gate_urg_seq */
   if (m->carrier && m->locks == 0 && SLOT_LOAD(m->slot->state) == M_SYSCALL) carrier_interrupted(m->carrier, uctx);
+  if (free_sigurg) free_sigurg(m, uctx);
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
   if (world_stopping()) world_stop_here(m, uctx);
-  if (m->carrier) carrier_preempted(m, uctx);
+  if (m->carrier && carrier_preempted(m, uctx) && free_sigurg) free_sigurg(m, uctx); /* what has come meanwhile */
   if (!m_has_news(m->slot) || m_is_borrowed(m)) return true;
   /*
    * While the thread is parked here, signals come through as they would have where it was interrupted; and what their handlers

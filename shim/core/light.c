@@ -354,6 +354,8 @@ static void prepare(struct g *g, void *top, ration_fn *fn, void *arg, const char
   g->readied = G_READIED_NONE;
   g->waiting_on = NULL;
   g->wait = NULL;
+  atomic_store_explicit(&g->stop, 0, memory_order_relaxed);
+  g->note = NULL;
   atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);
   g->created_by = self->kind != G_WIRED ? self->id : 0;
   g->name[0] = 0;

@@ -31,13 +31,13 @@ struct m {
   struct p *p;             /* [lock] the P it holds; null with has_p set: the gate is open */
   struct g *g;             /* [own, lock] the wired G of this thread */
   struct carrier *carrier; /* [own] runs light Gs; null: a thread like others */
-  bool lent;               /* [own] a carrier's that runs a thread G for good (carrier_lend) */
   struct g g0;             /* the wired G of this thread */
   uint32_t id;
   uint32_t tid;
   uint32_t slot_index;      /* [lock] in the M map; UINT32_MAX: own_slot */
   uint32_t locks;           /* [own] > 0: in scheduler code; handlers and nested wrappers stay out */
   int cancel_type;          /* [own] what it was before rt_enter (gate.c) */
+  bool carries;             /* [own] it is or was a carrier: glibc cancels nothing that it runs */
   int deferred;             /* [own] a signal of the program that came meanwhile; 0: none */
   _Atomic uint32_t park;    /* futex: 1 a P was granted, 0 not; pairs park_m with grant_p */
   _Atomic uint32_t sent;    /* 1: a SIGURG of ours is under way; the handler clears it */

@@ -7,6 +7,7 @@
  *   the same while Gs wait for descriptors and nobody polls            the same: who takes its pq looks (netpoll_overdue)
  *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
  *   a call whose G's context is over                                   interrupted (sync/interrupt.c)
+ *   a thread G that was sent a signal and has not seen to it           told again (free/kill.c)
  *   idle stacks                                                        trimmed, about once in five seconds
  *   how many Gs there are, for `ration ps`                             told ten times a second, and before it sleeps for good
  *
@@ -196,14 +197,18 @@ static uint64_t look_pqs(uint64_t now) {
   return soon ? now + poll_ns : next;
 }
 
-/* shim/free's: thread Gs that are to be cancelled.  Weak: core stands without it. */
+/* shim/free's: thread Gs that are to be cancelled, and that are sent signals; when to look again.  Weak: core stands without it. */
 uint64_t free_cancel_look(uint64_t now) __attribute__((weak));
+uint64_t free_kill_look(uint64_t now) __attribute__((weak));
+
+static uint64_t sooner(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t look(uint64_t now) {
-  uint64_t next = look_pqs(now), calls = interrupt_look ? interrupt_look(now) : UINT64_MAX;
-  uint64_t cancels = free_cancel_look ? free_cancel_look(now) : UINT64_MAX;
-  if (calls < next) next = calls;
-  return cancels < next ? cancels : next;
+  uint64_t next = look_pqs(now);
+  if (interrupt_look) next = sooner(next, interrupt_look(now));
+  if (free_cancel_look) next = sooner(next, free_cancel_look(now));
+  if (free_kill_look) next = sooner(next, free_kill_look(now));
+  return next;
 }
 
 static void monitor_main(void) {

@@ -27,6 +27,7 @@
 #include "core/carrier.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "free/where.h"
 #include "ration/context.h"
 
 #define FIRST_NS 1000000u
@@ -114,8 +115,6 @@ __asm__(".text\n.p2align 4\nnop\n.hidden cancel_returns\n.globl cancel_returns\n
 
 /* The frame of a signal, as the kernel would have laid it below sp (up to what unwinders read). */
 #if defined(__x86_64__)
-static uintptr_t pc_of(const mcontext_t *mc) { return (uintptr_t)mc->gregs[REG_RIP]; }
-
 struct frame {
   const void *returns;
   char uc[offsetof(ucontext_t, uc_sigmask) + 8];
@@ -132,8 +131,6 @@ static void divert(ucontext_t *uc) {
   r[REG_EFL] &= ~(greg_t)0x400; /* DF */
 }
 #elif defined(__aarch64__)
-static uintptr_t pc_of(const mcontext_t *mc) { return (uintptr_t)mc->pc; }
-
 #define FPSIMD_BYTES 528u /* the first record of the floating-point state */
 struct frame {
   siginfo_t info;
@@ -156,17 +153,20 @@ static void divert(ucontext_t *uc) {
 }
 #endif
 
-/* Ration's own code, from its first byte to its last. */
-static bool is_ours(uintptr_t pc) {
-  extern const char __ehdr_start[] __attribute__((visibility("hidden"))), etext[] __attribute__((visibility("hidden")));
-  return pc - (uintptr_t)__ehdr_start < (uintptr_t)etext - (uintptr_t)__ehdr_start;
+/*
+ * Ration's own code is let alone, but for the system calls that a wired G makes there, as glibc does (bracketed_wired in preload/lightio.c): those are
+ * cancellation points, and what unwinds from there puts the gate in order.
+ */
+static bool may_end_at(const struct m *m, uintptr_t pc) {
+  if (!where_ours(pc)) return true;
+  return !m->carrier && SLOT_LOAD(m->slot->state) == M_SYSCALL && where_at_call(pc);
 }
 
 void free_cancel_here(struct m *m, void *uctx) {
   ucontext_t *uc = uctx;
   if (m->locks || m_is_borrowed(m)) return;
   struct thread *t = thread_self();
-  if (!t || !due(thread_identity(t)) || thread_in_libcall(t) || is_ours(pc_of(&uc->uc_mcontext))) return;
+  if (!t || !due(thread_identity(t)) || thread_in_libcall(t) || !may_end_at(m, where_pc(uc))) return;
   divert(uc);
 }
 

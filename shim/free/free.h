@@ -33,8 +33,27 @@ enum free_wire { WIRED_LIST(FREE_WIRE) FREE_WIRE_REASONS };
 void free_wire(enum free_wire why);
 /* The same for what changes the kernel's thread: no other G gets it after the caller. */
 void free_wire_alone(void);
+struct ucontext_t;
+/* The same in a handler, for the code that it returns to. */
+void free_wire_in_handler(enum free_wire why, struct ucontext_t *uc);
 /* How often each, since the process began. */
 uint32_t free_wired(enum free_wire why);
+
+/*
+ * Whether a wait is to end with EINTR.  The mark: before it.  Then, when its queues know of it no more: sees to the signals that have come, and says whether since the mark
+ * there was a handler without SA_RESTART (always: any).
+ */
+struct free_mark {
+  uint32_t runs, breaks;
+};
+struct free_mark free_mark(void);
+bool free_interrupted(const struct free_mark *since, bool always);
+
+/* Something waits for the calling thread G: it sees to that (kill.c).  Nothing that is the carrier's may be kept over this. */
+void free_notice(void);
+/* A handler of the program is about to run on a thread that is no carrier, and has returned. */
+void free_handler_begins(int sig);
+void free_handler_ends(void);
 
 /* pthread_testcancel: does not return if the caller is to end. */
 void free_testcancel(void);

@@ -37,9 +37,8 @@
 #include "free/robust.h"
 
 #define PAGE 4096u
-#define TID_FIRST (1u << 29)
 #define TID_PLACE_BITS 20u
-#define TID_LIVES (TID_FIRST >> TID_PLACE_BITS)
+#define TID_LIVES (THREAD_ID_FIRST >> TID_PLACE_BITS)
 #define ARENA_STACKS 32u
 #define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
 #ifndef HWCAP2_FSGSBASE
@@ -140,8 +139,8 @@ static char *find_place(size_t bytes) {
 
 /* Who comes after the first million keeps its own: from 2^30 on. */
 static uint32_t number(uint32_t place, uint32_t life) {
-  if (place >> TID_PLACE_BITS) return 2 * TID_FIRST + place;
-  return TID_FIRST + (life % TID_LIVES << TID_PLACE_BITS) + place;
+  if (place >> TID_PLACE_BITS) return 2 * THREAD_ID_FIRST + place;
+  return THREAD_ID_FIRST + (life % TID_LIVES << TID_PLACE_BITS) + place;
 }
 
 void identity_renumber(struct identity *id) {

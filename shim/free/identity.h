@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 struct robust_list_head;
+#define THREAD_ID_FIRST (1u << 29) /* tids from here on are ours */
+
 struct identity {
   void *tp; /* its thread pointer */
   pthread_t self;

@@ -13,7 +13,7 @@
  *   queued ------------------------------> woken ------------------------------------> returns
  *     |  \                                                                                ^
  *     |   '-- signal, the mutex is locked --> queued at the mutex -- unlock, as others --'
- *     '-- time over, cancelled --> locks the mutex --> ETIMEDOUT; the cancellation
+ *     '-- time over, cancelled, a signal --> locks the mutex --> ETIMEDOUT; the cancellation; 0
  *
  * So a broadcast wakes one at most: the others go on from unlock to unlock.  Who is out of the condition's queue has been signalled, and neither
  * time nor cancellation ends its wait any more: no signal is lost with a waiter that gave up.  Nobody touches the condition after that, it may be
@@ -31,6 +31,7 @@
 #include "free/plimit.h"
 #include "free/plock.h"
 #include "free/pmutex.h"
+#include "sync/stop.h"
 
 #define COND_WORD(c) ((_Atomic uint32_t *)&(c)->__data.__wseq)
 #define MOMENT_NS 1000000u
@@ -114,13 +115,15 @@ static int wait(pthread_cond_t *c, pthread_mutex_t *m, const struct limit *lim) 
   if (err) return err;
   free_testcancel();
   if (!kernels && !pmutex_stays(m)) me.moves_to = PMUTEX_WORD(m);
+  me.w.interruptible = true;
   enqueue(c, &me.w);
   err = unlock(m);
   if (err) return withdraw(c, &me.w, err);
   int r = lot_wait(&me.w, lim->ctx || lim->until != UINT64_MAX ? lim : NULL, WAIT_COND);
+  if (r == -EINTR) stop_notice(); /* the handler; then it is a wake-up for no reason, as POSIX has it */
   err = relock(m, &me, r);
   if (r == -ETIMEDOUT) return err ? err : ETIMEDOUT;
-  if (r) free_testcancel(); /* or else it is a wake-up for no reason */
+  if (r) free_testcancel(); /* or else it is for no reason, too */
   return err;
 }
 

@@ -25,12 +25,16 @@
  *
  * An unlock that wakes takes the lock of the lot before it lets go of the mutex: letting go is the last touch of the word, the next owner may free it.
  *
+ * A signal takes a waiter out of the queue, for its handler to run; then it comes again, as first.
+ *
  * Model: tests/model/plock.pml.
  *
  * Locks: the lot's, a leaf.
  */
 #include "free/plock.h"
+#include <errno.h>
 #include "free/pspin.h"
+#include "sync/stop.h"
 
 #define LOCKED PLOCK_LOCKED
 #define WAITERS 2u
@@ -99,13 +103,16 @@ static int lock_slow(_Atomic uint32_t *word, const struct limit *lim, struct loc
     }
     if (spin(old, l)) continue;
     struct waiter w = WAITER_INIT(word);
+    w.interruptible = true;
     if (!queue(word, &w, l)) continue;
     if (!l->since) l->since = sys_now();
     int r = lot_wait(&w, lim, WAIT_MUTEX);
-    if (r) {
-      queue_left(word);
-      return r;
+    if (r) queue_left(word);
+    if (r == -EINTR) {
+      stop_notice();
+      continue;
     }
+    if (r) return r;
     if (woken(word, &w, l)) return 0;
   }
 }

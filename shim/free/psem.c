@@ -13,6 +13,8 @@
  * A post changes the word under the lock of the lot, or by its one compare-and-swap: its last touch, as the one that it wakes may free the semaphore.
  * sem_post is for signal handlers as well: lots are (run_lock).
  *
+ * A signal takes a waiter out of the queue; whether it waits again is for its handler's SA_RESTART to say.
+ *
  * Locks: the lot's, a leaf.
  */
 #include "free/psync.h"
@@ -63,14 +65,15 @@ static void queue_left(sem_t *s) {
 
 /* 0, or why it gave up. */
 static __attribute__((noinline)) int wait_slow(sem_t *s, const struct limit *lim) {
+  bool timed = lim->until != UINT64_MAX; /* as the kernel's futexes: a wait that has a time is never restarted */
+  struct free_mark mark = free_mark();
   for (bool waited = false; !try(s);) {
     struct waiter w = WAITER_INIT(s);
+    w.interruptible = true;
     if (!queue(s, &w, waited)) continue;
     int r = lot_wait(&w, lim->ctx || lim->until != UINT64_MAX ? lim : NULL, WAIT_SEMA);
-    if (r) {
-      queue_left(s);
-      return r;
-    }
+    if (r) queue_left(s);
+    if (r && (r != -EINTR || free_interrupted(&mark, timed))) return r;
     waited = true;
   }
   return 0;

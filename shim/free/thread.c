@@ -28,6 +28,7 @@
 #include "core/carrier.h"
 #include "free/cancel.h"
 #include "free/free.h"
+#include "free/kill.h"
 #include "free/pspin.h"
 #include "free/robust.h"
 #include "ration/context.h"
@@ -54,6 +55,7 @@ struct thread {
   struct cancel at_once;                    /* it is cancelled where it can't look itself */
   bool changed;                             /* [own] that kernel thread is nobody's after it */
   _Atomic int policy;                       /* set from outside, for when it is wired; -1: none */
+  struct kill kill;                         /* the signals that it is sent */
   struct carrier *lent;                     /* [own] whose thread it has; null: it is a G like others */
 };
 
@@ -91,6 +93,7 @@ static int born_policy; /* the process's */
 bool thread_g_init(identity_create_fn *create) {
   self_offset = (char *)&self_thread - (char *)pthread_self();
   born_policy = (int)raw_syscall1(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK;
+  kill_init();
   return identity_init(create);
 }
 
@@ -312,7 +315,12 @@ static void apply_policy(struct thread *t) {
   raw_syscall3(SYS_sched_setscheduler, 0, policy, (long)&none);
 }
 
-bool thread_wire(struct thread *t) {
+/* preload/signal.c's: the program thinks that the caller blocks SIGURG. */
+void signal_shadow(bool blocked) __attribute__((weak));
+
+#define URG_BIT ((uint64_t)1 << (SIGURG - 1))
+
+bool thread_wire(struct thread *t, ucontext_t *uc) {
   static const stack_t none = {.ss_flags = SS_DISABLE};
   if (t->lent || !(t->lent = carrier_lend())) return false;
   atomic_fetch_add_explicit(&nlent, 1, memory_order_relaxed);
@@ -321,14 +329,28 @@ bool thread_wire(struct thread *t) {
   robust_set_list(t->id.robust);
   apply_policy(t);
   thread_cancel_state(t);
-  raw_syscall2(SYS_sigaltstack, (long)&none, 0);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)t->name);
-  sys_sigmask(t->mask & ~((uint64_t)1 << (SIGURG - 1)));
+  kill_drop_private();
+  if (signal_shadow) signal_shadow(t->mask & URG_BIT);
+  kill_wired(&t->kill, t->lent->m);
+  uint64_t mask = t->mask & ~URG_BIT;
+  if (uc) {
+    uc->uc_stack = none;
+    memcpy(&uc->uc_sigmask, &mask, sizeof mask);
+    return true;
+  }
+  raw_syscall2(SYS_sigaltstack, (long)&none, 0);
+  sys_sigmask(mask); /* what is pending runs its handler here */
   return true;
 }
 
+/* All signals blocked, from here on nobody sends it any. */
 static void unwire(struct thread *t) {
+  if (t->lent) sys_sigmask(carrier_sigmask());
+  kill_over(&t->kill);
   if (!t->lent) return;
+  kill_drop_private();
+  if (signal_shadow) signal_shadow(false);
   robust_end(t->id.robust);
   robust_set_list(t->carriers_robust);
   carrier_take_back(t->lent);
@@ -361,6 +383,7 @@ void free_thread_left(struct g *g);
  */
 static _Noreturn void end_alone(struct thread *t) {
   sys_sigmask(SYS_SIGSET_ALL);
+  kill_over(&t->kill);
   robust_end(t->id.robust);
   robust_set_list(NULL);
   identity_real_tid(&t->id, false);
@@ -380,6 +403,7 @@ static void thread_main(void *arg) {
   t->g.io_ctx = t->cancel;
   t->g.fn = (void (*)(void *))(t->fn ? (void (*)(void))t->fn : (void (*)(void))t->cfn); /* for dumps: whose it is */
   memcpy(t->g.name, t->name, sizeof t->name);
+  kill_opens(&t->kill);
   body(t);
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
   t->g.io_ctx = NULL;
@@ -467,6 +491,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   take_name(t);
   take_mask(t, a);
   t->lent = NULL;
+  kill_born(&t->kill, &t->g);
   t->changed = false;
   atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
   t->at_once.g = &t->g;
@@ -583,12 +608,15 @@ void thread_get_name(struct thread *t, char *name) {
 
 /* --- cancellation --- */
 
-/* Its waits end with its context only while it may be cancelled; which it may have been meanwhile. */
+/*
+ * Its waits end with its context only while it may be cancelled.  Who cancelled it before has left the context alone: either that one saw it enabled, or
+ * it sees the mark here.
+ */
 void thread_cancel_state(struct thread *self) {
   struct ration_context *ctx = thread_cancel_context(self);
-  /* seq_cst: either this sees the mark, or thread_cancel sees that it is enabled */
-  if (ctx && (atomic_load_explicit(identity_cancel_word(&self->id), memory_order_seq_cst) & IDENTITY_CANCELED)) ration_context_cancel(ctx);
   self->g.io_ctx = self->lent ? NULL : ctx;
+  uint32_t word = atomic_load_explicit(identity_cancel_word(&self->id), memory_order_seq_cst); /* pairs with thread_cancel */
+  if (ctx && (word & IDENTITY_CANCELED)) ration_context_cancel(ctx);
 }
 
 /* The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal of its own then (cancel.c). */
@@ -609,9 +637,42 @@ struct ration_context *thread_cancel_context(struct thread *t) {
   return word & (IDENTITY_CANCEL_OFF | IDENTITY_EXITING) ? NULL : t->cancel;
 }
 
+/* --- signals --- */
+
+struct kill *thread_kill_of(struct thread *t) {
+  return &t->kill;
+}
+
+uint64_t thread_blocked(const struct thread *t) { return t->mask; }
+
+struct thread *thread_by_id(uint32_t id) {
+  struct thread *t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); /* pairs with record */
+  while (t && t->id.tid != id) t = t->all;
+  return t;
+}
+
+int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
+  siginfo_t own;
+  if (t->life == LIFE_ENDED) return 0; /* as glibc's, whatever the signal */
+  if (sig < 0 || sig > 64) return EINVAL;
+  if (sig == 0) return 0;
+  if (sig == SIGKILL || sig == SIGSTOP) return (int)-raw_syscall2(SYS_kill, sys_getpid(), sig); /* of all threads */
+  if (!si) {
+    memset(&own, 0, sizeof own);
+    own.si_signo = sig;
+    own.si_code = SI_TKILL;
+    own.si_pid = (pid_t)sys_getpid();
+    own.si_uid = (uid_t)raw_syscall0(SYS_getuid);
+    si = &own;
+  }
+  return kill_send(&t->kill, sig, si);
+}
+
 /* --- the child of a fork --- */
 
 void thread_g_fork_child(void) {
+  struct thread *self = thread_self();
+  kill_fork_child(self ? &self->kill : NULL);
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);
   threads = NULL;                                         /* the other Gs are the parent's */
   nsizes = 0;                                             /* glibc has forgotten those identities */

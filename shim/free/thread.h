@@ -3,13 +3,16 @@
 #define RATION_FREE_THREAD_H
 /* Thread Gs: what the program's pthread_create makes in free mode.  thread.c draws their life. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <ucontext.h>
 #include "free/identity.h"
 
 struct thread;
 struct limit;
+struct kill;
 
 /* The thread G that t is; null: a thread of the kernel's, as all are out of free mode. */
 struct thread *thread_of(pthread_t t);
@@ -26,8 +29,6 @@ uint32_t thread_count(void);
 bool thread_is_g(const struct thread *t);
 /* What pthread_cancel of the calling thread ends its waits by; null: cancellation is disabled. */
 struct ration_context *thread_cancel_context(struct thread *t);
-/* The calling thread G gets its carrier's thread for good (wire.c).  False: it has one, or none is to be had. */
-bool thread_wire(struct thread *t);
 /* t changes what its kernel thread, which it has or is about to get, has of its own: that one is nobody's after it. */
 void thread_changes_its_own(struct thread *t);
 /* As pthread_setschedparam and pthread_getschedparam of a thread G that is not wired: noted, until it is.  policy < 0: as it is. */
@@ -36,6 +37,19 @@ void thread_get_sched(const struct thread *t, int *policy, int *priority);
 /* As the system call of that name, of the calling thread G, also of one that is wired: the kernel must not clear what is its carrier's. */
 int thread_set_tid_address(struct thread *self, int *at);
 int *thread_tid_address(const struct thread *self);
+/*
+ * The calling thread G gets its carrier's thread for good (wire.c).  False: it has one, or none is to be had.  uc: null, or of the handler that it is in: the mask and the
+ * stack for handlers are those of the code that it returns to.
+ */
+bool thread_wire(struct thread *t, ucontext_t *uc);
+/* Its signals: kill.c. */
+struct kill *thread_kill_of(struct thread *t);
+/* What it blocks; the calling one's. */
+uint64_t thread_blocked(const struct thread *t);
+/* By the tid that thread_id gives; null: none. */
+struct thread *thread_by_id(uint32_t id);
+/* As pthread_kill and pthread_sigqueue of another thread: sig is none of glibc's own.  si null: pthread_kill. */
+int thread_signal(struct thread *t, int sig, const siginfo_t *si);
 /* As pthread_sigmask, for a thread G that is not wired. A word for a mask: the kernel's 64 signals. */
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old);
 /* Before main has made any thread; create: glibc's pthread_create.  False: no thread Gs with this glibc. */

@@ -15,12 +15,14 @@
 
 static _Atomic uint32_t wired[FREE_WIRE_REASONS]; /* a forked child goes on with its parent's */
 
-void free_wire(enum free_wire why) {
+void free_wire_in_handler(enum free_wire why, ucontext_t *uc) {
   struct thread *t = thread_self();
   if (t && why == FREE_WIRE_SCHED) thread_changes_its_own(t);
   if (!t || !carrier_now()) return;
-  if (thread_wire(t)) atomic_fetch_add_explicit(&wired[why], 1, memory_order_relaxed);
+  if (thread_wire(t, uc)) atomic_fetch_add_explicit(&wired[why], 1, memory_order_relaxed);
 }
+
+void free_wire(enum free_wire why) { free_wire_in_handler(why, NULL); }
 
 void free_wire_alone(void) {
   struct thread *t = thread_self();

@@ -19,6 +19,8 @@
 #include "preload/lightio.h"
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stddef.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,11 +29,13 @@
 #include "core/netpoll.h"
 #include "core/sys.h"
 #include "free/free.h"
+#include "free/thread.h"
 #include "preload/call.h"
 #include "preload/lightdisk.h"
 #include "ration/g.h"
 #include "sync/context.h"
 #include "sync/lot.h"
+#include "sync/stop.h"
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
@@ -49,11 +53,43 @@ static __attribute__((noinline)) long or_over(long r) {
   return over ? over : r;
 }
 
+/* The caller is a thread G that got a thread of the kernel's for a signal, maybe in the middle of its call.  Then the call is to be a cancellation point by itself. */
+static bool is_wired(void) { return __builtin_expect(free_mode, 0) && !carrier_now() && thread_self(); }
+
+static __attribute__((noinline)) long bracketed_once(long nr, const long *a, struct signal_mark *mark, bool *again) {
+  CALL_UNWINDS;
+  int type;
+  gate_enter();
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+  long r = raw_syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+  pthread_setcanceltype(type, NULL);
+  *again = r == -EINTR && call_only_ours(mark);
+  gate_exit();
+  return r;
+}
+
+static __attribute__((noinline)) long bracketed_wired(long nr, const long *a) {
+  struct signal_mark mark = signal_mark();
+  bool again;
+  long r;
+  do r = bracketed_once(nr, a, &mark, &again);
+  while (again);
+  return r;
+}
+
+/* The call was ended only so that it be made again, now that the caller is wired. */
+static __attribute__((noinline)) bool wired_meanwhile(long r, const struct free_mark *mark) {
+  return r == -EINTR && is_wired() && !free_interrupted(mark, false);
+}
+
 __attribute__((noinline)) long bracketed(long nr, long a0, long a1, long a2, long a3, long a4, long a5) {
+  long a[] = {a0, a1, a2, a3, a4, a5};
+  if (is_wired()) return bracketed_wired(nr, a);
+  struct free_mark mark = free_mark();
   gate_enter();
   long r = raw_syscall6(nr, a0, a1, a2, a3, a4, a5);
   gate_exit();
-  return or_over(r);
+  return wired_meanwhile(r, &mark) ? bracketed_wired(nr, a) : or_over(r);
 }
 
 void libcall_begin(enum wait_reason why) {
@@ -109,6 +145,7 @@ struct bound {
   struct netpoll_call call;
   struct context_hook hook;
   _Atomic uint32_t left; /* 1: bound_ended has not finished */
+  struct stop stop;      /* for signals to a thread G */
 };
 
 static void bound_ended(struct context_hook *h, int err) {
@@ -118,32 +155,48 @@ static void bound_ended(struct context_hook *h, int err) {
   atomic_store_explicit(&b->left, 0, memory_order_release); /* pairs with park_bound: b may go after this */
 }
 
+static void bound_stopped(struct stop *s) { netpoll_stop(&((struct bound *)((char *)s - offsetof(struct bound, stop)))->call); }
+
 /* dir < 0: any of n; else want is one descriptor in this direction. */
-static __attribute__((noinline)) int park_bound(const struct netpoll_want *want, size_t n, int dir, uint64_t until) {
-  struct bound b = {.hook = {.fn = bound_ended}, .left = 1};
+static __attribute__((noinline)) int park_bound(struct g *g, const struct netpoll_want *want, size_t n, int dir, uint64_t until) {
+  struct bound b = {.hook = {.fn = bound_ended}, .left = 1, .stop = {bound_stopped}};
   b.hook.arg = &b;
-  if (context_hook_add(g_self()->io_ctx, &b.hook)) return -ECANCELED;
+  if (context_hook_add(g->io_ctx, &b.hook)) return -ECANCELED;
+  if (!stop_arm(g, &b.stop)) netpoll_stop(&b.call);
   int r =
       dir < 0 ? netpoll_wait_any(want, n, until, &b.call) : netpoll_wait(want->fd, (enum netpoll_dir)dir, want->seen[dir], until, &b.call);
+  stop_disarm(g, &b.stop);
   if (!context_hook_remove(&b.hook))
     while (atomic_load_explicit(&b.left, memory_order_acquire)) g_yield(); /* pairs with bound_ended */
-  return r;
+  return r == -ECANCELED && atomic_load_explicit(&g->notice, memory_order_relaxed) ? -EINTR : r;
 }
 
+/* Others may end its waits. */
+static bool is_bound(const struct g *g) { return g->io_ctx || g->kind == G_THREAD; }
+
 int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until) {
-  if (__builtin_expect(!carrier_now()->g->io_ctx, 1)) return netpoll_wait(fd, dir, seen, until, NULL);
+  struct g *g = g_self();
+  if (g->kind == G_WIRED) return -EPERM;
+  if (__builtin_expect(!is_bound(g), 1)) return netpoll_wait(fd, dir, seen, until, NULL);
   struct netpoll_want want = {.fd = fd};
   want.seen[dir] = seen;
-  return park_bound(&want, 1, (int)dir, until);
+  return park_bound(g, &want, 1, (int)dir, until);
 }
 
 int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until) {
-  return carrier_now()->g->io_ctx ? park_bound(want, n, -1, until) : netpoll_wait_any(want, n, until, NULL);
+  struct g *g = g_self();
+  if (g->kind == G_WIRED) return -EPERM;
+  return is_bound(g) ? park_bound(g, want, n, -1, until) : netpoll_wait_any(want, n, until, NULL);
+}
+
+int lightio_signalled(bool always) {
+  struct free_mark mark = free_mark();
+  return free_interrupted(&mark, always) ? -EINTR : carrier_now() ? 0 : -EPERM;
 }
 
 /* A thread G's is over because it was cancelled: it ends here, unless it has disabled that meanwhile. */
 int lightio_over(void) {
-  struct g *g = carrier_now()->g;
+  struct g *g = g_self(); /* wired meanwhile: one without a context */
   int over = context_err(g->io_ctx);
   if (__builtin_expect(over != 0, 0) && g->kind == G_THREAD) {
     g->io_ctx = NULL; /* what its handlers do is not cancelled */
@@ -154,15 +207,16 @@ int lightio_over(void) {
 }
 
 int lightio_sleep(uint64_t at) {
-  for (;;) {
-    struct ration_context *ctx = g_self()->io_ctx;
-    if (!ctx) break;
-    if (context_sleep_until(ctx, at) == 0) return 0;
-    int over = lightio_over();
-    if (over) return -over;
+  struct g *g = g_self();
+  if (!is_bound(g)) {
+    g_sleep_until(at);
+    return 0;
   }
-  g_sleep_until(at);
-  return 0;
+  int r = context_sleep_until(g->io_ctx, at);
+  if (r == 0 || g->kind == G_LIGHT) return -r;
+  if (r == -EINTR) return lightio_signalled(true) == -EINTR ? EINTR : EAGAIN;
+  (void)lightio_over(); /* where it ends */
+  return EAGAIN;
 }
 
 __attribute__((noinline)) void lightio_point_slow(void) {
@@ -191,7 +245,8 @@ static bool is_file(int fd) {
 
 /* Before each try.  0, or the error of the G's context, which is over. */
 static inline int op_look(struct op *op) {
-  if (__builtin_expect(carrier_now()->g->io_ctx != NULL, 0)) {
+  const struct carrier *c = carrier_now();
+  if (c && __builtin_expect(c->g->io_ctx != NULL, 0)) {
     int err = lightio_over();
     if (err && !is_file(op->fd)) return err;
   }
@@ -213,6 +268,7 @@ static bool op_may_wait(struct op *op) {
 static int op_wait(struct op *op) {
   if (!op_may_wait(op)) return -EAGAIN;
   int r = lightio_park(op->fd, op->dir, op->seen, op->deadline);
+  if (r == -EINTR) return lightio_signalled(false);
   return r == -ETIMEDOUT ? -EAGAIN : r == -ECANCELED ? lightio_over() : r == 0 ? 0 : -EPERM;
 }
 
@@ -514,6 +570,7 @@ static bool accept_enter(struct accepting *me, struct waiter *w) {
     s->first = me;
   } else if (w) {
     *w = (struct waiter)WAITER_INIT(me->key);
+    w->interruptible = true;
     lot_push(l, w, false);
   }
   lot_unlock(l);
@@ -537,7 +594,10 @@ static int accept_turn(struct op *op, struct accepting *me) {
   while (!accept_enter(me, NULL)) {
     if (!op_may_wait(op)) return 0; /* nor does the call */
     if (accept_enter(me, &w)) return 0;
-    if (lot_wait(&w, &(struct limit){op->deadline, g_self()->io_ctx}, WAIT_IO) == 0) continue;
+    struct free_mark mark = free_mark();
+    int r = lot_wait(&w, &(struct limit){op->deadline, g_self()->io_ctx}, WAIT_IO);
+    if (r == -EINTR && free_interrupted(&mark, false)) return r;
+    if (r == 0 || r == -EINTR) continue;
     int over = lightio_over();
     return over ? over : -EAGAIN;
   }
@@ -590,6 +650,7 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
  */
 static __attribute__((noinline)) long begin_connect(int fd, const struct sockaddr *to, socklen_t len, bool *begun) {
   int on = 1, off = 0;
+  struct free_mark mark = free_mark();
   gate_enter(); /* before the lending: it may have to wait for a P, and so long nobody is to wait for the flags */
   *begun = netpoll_lend(fd);
   if (*begun) raw_syscall3(SYS_ioctl, fd, FIONBIO, (long)&on);
@@ -599,6 +660,10 @@ static __attribute__((noinline)) long begin_connect(int fd, const struct sockadd
     netpoll_give_back(fd);
   }
   gate_exit();
+  if (wired_meanwhile(r, &mark)) {
+    *begun = false;
+    return bracketed(SYS_connect, fd, (long)to, (long)len, 0, 0, 0);
+  }
   return or_over(r);
 }
 

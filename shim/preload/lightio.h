@@ -29,12 +29,15 @@ void libcall_begin(enum wait_reason why);
 void libcall_end(void);
 
 /*
- * netpoll_wait and netpoll_wait_any for the calling G, whose context ends them too: -ECANCELED; then lightio_over says how.
+ * netpoll_wait and netpoll_wait_any for the calling G, whose context ends them too: -ECANCELED; then lightio_over says how.  A signal: -EINTR; then lightio_signalled.
+ * -EPERM also where it is no G any more: it was wired.
  */
 int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until);
 int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
 /* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
 int lightio_over(void);
+/* After -EINTR of a park: what the call is to do.  -EINTR; 0: try again; -EPERM: call it as it is.  always: the call ends by every handler. */
+int lightio_signalled(bool always);
 
 /* Where a call of a G that may park begins, and neither waits nor is made by libc: a cancellation point of thread Gs. */
 void lightio_point_slow(void);
@@ -42,7 +45,10 @@ static inline void lightio_point(void) {
   if (__builtin_expect(carrier_now()->g->io_ctx != NULL, 0)) lightio_point_slow();
 }
 
-/* Until `at`, or until the calling G's context ends: then its error, as a positive number. */
+/*
+ * Until `at`, or until the calling G's context ends: then its error, as a positive number.  Of a thread G also EINTR, by a handler; EAGAIN: it is no G
+ * any more, and is to sleep on as what it is.
+ */
 int lightio_sleep(uint64_t at);
 
 /* The file under f is about to be closed by libc. */

@@ -71,6 +71,8 @@ static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, l
     if (r == -EINTR) continue; /* ours, as in poll_one */
     if (r != 0 || is_over(until)) return r;
     int w = park_for(want, n, until);
+    if (w == -EINTR) w = lightio_signalled(true);
+    if (w == -EINTR) return w;
     if (w == -EBADF && !closed)
       closed = true; /* just now: the look says it better; but select does not see numbers above the table's end */
     else if (w != 0 && w != -ETIMEDOUT && w != -ECANCELED)

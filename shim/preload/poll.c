@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include "free/free.h"
 #include "preload/lightio.h"
 
 #define REAL_POLL(X)                                                                                \
@@ -49,6 +50,8 @@ static bool is_none(const struct timespec *ts) { return ts && ts->tv_sec == 0 &&
  */
 static bool parks(const sigset_t *mask, const struct timespec *timeout) {
   uint64_t w = 0;
+  if (__builtin_expect(free_mode, 0) && mask)
+    free_wire(FREE_WIRE_SIGNALS); /* a thread G: what is sent to it is to be let in, or kept out */
   if (!light_running() || is_none(timeout) || (timeout && !call_valid(timeout))) return false;
   if (mask) memcpy(&w, mask, sizeof w);
   return !mask || (light_mask() & ~w) == 0;

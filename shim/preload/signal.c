@@ -62,6 +62,7 @@
   X(int, sigsuspend, (const sigset_t *))                                         \
   X(int, sigtimedwait, (const sigset_t *, siginfo_t *, const struct timespec *)) \
   X(int, pause, (void))                                                          \
+  X(int, sigpending, (sigset_t *))                                               \
   X(int, signalfd, (int, const sigset_t *, int))
 REAL_DEFINE(REAL_SIGNAL)
 
@@ -129,6 +130,10 @@ static bool *shadow(void) {
   return &t->child_blocked;
 }
 
+/* free/thread.c knows it by name. */
+void signal_shadow(bool blocked);
+void signal_shadow(bool blocked) { signal_tls.blocked = blocked && installed(); }
+
 /* In an owned process: what the shadow said becomes real. */
 static void settle_owned(void) {
   if (!signal_tls.blocked && signal_tls.child == 0) return;
@@ -158,6 +163,7 @@ static void count(uint32_t *n) { __atomic_fetch_add(n, 1, __ATOMIC_RELAXED); }
  */
 static void run_handler(handler_fn *fn, int sig, siginfo_t *si, void *ctx) {
   ucontext_t *uc = ctx;
+  if (__builtin_expect(free_mode, 0)) free_handler_begins(sig);
   struct m *m = m_self;
   bool inside = m && m->locks == 0 && SLOT_LOAD(m->slot->state) == M_SYSCALL;
   bool held = inside && m->carrier, real = has_urg(&uc->uc_sigmask);
@@ -167,6 +173,7 @@ static void run_handler(handler_fn *fn, int sig, siginfo_t *si, void *ctx) {
   fn(sig, si, uc);
   if (held) ration_unlock_os_thread();
   if (inside) gate_enter();
+  if (__builtin_expect(free_mode, 0)) free_handler_ends();
   if (real || !sharing()) return; /* owned meanwhile: what the mask says now is what it shall be */
   bool after = has_urg(&uc->uc_sigmask);
   if (after) put_urg(&uc->uc_sigmask, false);
@@ -387,7 +394,10 @@ static int change_paper_mask(struct thread *t, int how, const sigset_t *set, sig
 
 /* pthread_sigmask: an error number. */
 static CALL_APART int change_mask(int how, const sigset_t *set, sigset_t *old) {
-  if (__builtin_expect(free_mode, 0) && thread_self() && carrier_now()) return change_paper_mask(thread_self(), how, set, old);
+  if (__builtin_expect(free_mode, 0)) {
+    free_notice(); /* which makes it a wired one */
+    if (thread_self() && carrier_now()) return change_paper_mask(thread_self(), how, set, old);
+  }
   if (__builtin_expect(!installed(), 0)) return REAL(pthread_sigmask)(how, set, old);
   if (owned()) {
     settle_owned();
@@ -578,7 +588,13 @@ static int suspend_on(const sigset_t *mask, struct signal_mark *mark) {
   return r;
 }
 
+/* Who waits for signals holds a thread of the kernel's, and is to have what is sent to itself as well: a thread G gets that for good. */
+static void wire_to_wait(void) {
+  if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_SIGNALS);
+}
+
 EXPORT int sigsuspend(const sigset_t *mask) {
+  wire_to_wait();
   struct signal_mark mark = signal_mark();
   bool again;
   int r = CALL_TRY(int, call_enter_blocking(WAIT_SIGNAL), suspend_once(mask), &mark, again);
@@ -587,6 +603,7 @@ EXPORT int sigsuspend(const sigset_t *mask) {
 int __sigsuspend(const sigset_t *) CALL_ALIAS(sigsuspend);
 
 EXPORT int pause(void) {
+  wire_to_wait();
   struct signal_mark mark = signal_mark();
   bool again;
   int r = CALL_TRY(int, call_enter_blocking(WAIT_SIGNAL), REAL(pause)(), &mark, again);
@@ -628,6 +645,7 @@ static CALL_APART int wait_once(const sigset_t *set, siginfo_t *si, const struct
 
 /* sigtimedwait; no timeout: for ever. */
 static int wait_for(const sigset_t *set, siginfo_t *si, const struct timespec *timeout) {
+  wire_to_wait();
   struct signal_mark mark = signal_mark();
   bool at_once = timeout && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
   bool bounded = timeout && !at_once && call_valid(timeout);
@@ -658,6 +676,18 @@ EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig) {
   else
     *sig = si.si_signo, r = 0;
   call_set_errno(saved);
+  return r;
+}
+
+/* A carrier blocks more than its G. */
+EXPORT int sigpending(sigset_t *set) {
+  if (__builtin_expect(free_mode, 0)) free_notice();
+  int r = REAL(sigpending)(set);
+  if (__builtin_expect(!free_mode, 1) || r < 0 || !thread_self() || !carrier_now()) return r;
+  uint64_t pending = set_word(set), blocked;
+  thread_mask(thread_self(), SIG_BLOCK, NULL, &blocked);
+  pending &= blocked;
+  memcpy(set, &pending, sizeof pending);
   return r;
 }
 

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <threads.h>
 #include <unistd.h>
+#include "free/free.h"
 #include "preload/lightio.h"
 
 #define REAL_SLEEP(X)                                                                   \
@@ -62,6 +63,18 @@ static inline int sleep_once(clockid_t clock, int flags, const struct timespec *
   return r;
 }
 
+/* Until `end`, of a sleep that began before; of a relative one what is left goes to *rem. */
+static int sleep_rest(clockid_t clock, const struct timespec *end, bool absolute, struct timespec *rem, struct signal_mark *mark) {
+  clockid_t base = !absolute && clock == CLOCK_REALTIME ? CLOCK_MONOTONIC : clock;
+  int r, saved = call_errno();
+  bool again;
+  do r = sleep_once(base, TIMER_ABSTIME, end, NULL, mark, &again);
+  while (again);
+  if (r == EINTR && !absolute && rem) left_of(base, end, rem);
+  int over = r == EINTR ? sleep_over(saved) : 0;
+  return over ? over : r;
+}
+
 /* clock_nanosleep: an error number. The real one saves errno, and so do we. */
 static int sleep_on(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {
   CALL_UNWINDS;
@@ -71,29 +84,26 @@ static int sleep_on(clockid_t clock, int flags, const struct timespec *req, stru
   clockid_t base = clock == CLOCK_REALTIME ? CLOCK_MONOTONIC : clock;
   struct timespec end;
   int saved = errno;
-  bool known = absolute || clock_end(base, req, &end);
+  bool again, known = absolute || clock_end(base, req, &end);
   errno = saved;
   if (light_running() && known && (absolute ? clock : base) == CLOCK_MONOTONIC) {
     const struct timespec *at = absolute ? req : &end;
     int over = lightio_sleep((uint64_t)at->tv_sec * CALL_NS + (uint64_t)at->tv_nsec);
-    if (over && !absolute && rem) left_of(base, &end, rem);
-    return over;
+    if (over != EAGAIN) {
+      if (over && !absolute && rem) left_of(base, &end, rem);
+      return over;
+    }
+  } else {
+    struct timespec left;
+    int r = sleep_once(clock, flags, req, &left, &mark, &again);
+    if (r != EINTR) return r;
+    int over = sleep_over(saved);
+    if (over || !known || !again) {
+      if (!absolute && rem) *rem = left;
+      return over ? over : r;
+    }
   }
-  struct timespec left;
-  bool again;
-  int r = sleep_once(clock, flags, req, &left, &mark, &again);
-  if (r != EINTR) return r;
-  int over = sleep_over(saved);
-  if (over || !known || !again) {
-    if (!absolute && rem) *rem = left;
-    return over ? over : r;
-  }
-  if (absolute) base = clock, end = *req;
-  do r = sleep_once(base, TIMER_ABSTIME, &end, NULL, &mark, &again);
-  while (again);
-  if (r == EINTR && !absolute && rem) left_of(base, &end, rem);
-  over = r == EINTR ? sleep_over(saved) : 0;
-  return over ? over : r;
+  return sleep_rest(clock, absolute ? req : &end, absolute, rem, &mark);
 }
 
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {

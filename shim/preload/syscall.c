@@ -30,6 +30,7 @@
 #include "preload/lightio.h"
 #include "preload/ownthread.h"
 #include "preload/process.h"
+#include "preload/wire.h"
 
 #define REAL_SYSCALL(X) X(long, syscall, (long, ...))
 REAL_DEFINE(REAL_SYSCALL)
@@ -201,6 +202,8 @@ static long special(long nr, const struct args *x) {
   if (nr == SYS_gettid) return gettid();
   if (nr == SYS_prctl) return prctl((int)x->a[0], x->a[1], x->a[2], x->a[3], x->a[4]);
   if (tid_address(nr, x, &r)) return r;
+  long killed;
+  if ((nr == SYS_tgkill || nr == SYS_tkill || nr == SYS_rt_tgsigqueueinfo) && wire_raw_kill(nr, x->a, &killed)) return killed;
   if (nr == SYS_sched_yield) return gate_yield() ? 0 : PASS(nr, x);
   if (is_fork(nr, x)) return fork_by(nr, x);
   before(nr, x);

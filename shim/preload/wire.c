@@ -7,17 +7,26 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
+#include "core/carrier.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "preload/wire.h"
 
 #define REAL_WIRE(X)                                                          \
   X(pid_t, gettid, (void))                                                    \
   X(int, raise, (int))                                                        \
   X(int, pthread_kill, (pthread_t, int))                                      \
   X(int, pthread_sigqueue, (pthread_t, int, const union sigval))              \
+  X(int, tgkill, (pid_t, pid_t, int))                                         \
+  X(void, siglongjmp, (struct __jmp_buf_tag *, int))                          \
+  X(void, __longjmp_chk, (struct __jmp_buf_tag *, int))                       \
+  X(int, timer_create, (clockid_t, struct sigevent *, timer_t *))             \
   X(int, sigaltstack, (const stack_t *, stack_t *))                           \
   X(int, pthread_setschedparam, (pthread_t, int, const struct sched_param *)) \
   X(int, pthread_getschedparam, (pthread_t, int *, struct sched_param *))     \
@@ -44,16 +53,101 @@ EXPORT int raise(int sig) {
   return REAL(raise)(sig);
 }
 
+/* glibc's own: not for the program. */
+static bool is_internal(int sig) { return sig == 32 || sig == 33; }
+
 EXPORT int pthread_kill(pthread_t t, int sig) {
   struct thread *th = thread_of(t);
   if (th && sig == 0) return 0;
-  if (is_self(t)) free_wire(FREE_WIRE_SIGNALS);
+  if (th && !is_self(t)) return is_internal(sig) ? EINVAL : thread_signal(th, sig, NULL);
+  free_wire(FREE_WIRE_SIGNALS);
   return REAL(pthread_kill)(t, sig);
 }
 
 EXPORT int pthread_sigqueue(pthread_t t, int sig, const union sigval value) {
-  if (is_self(t)) free_wire(FREE_WIRE_SIGNALS);
+  struct thread *th = thread_of(t);
+  if (th && !is_self(t)) {
+    siginfo_t si;
+    memset(&si, 0, sizeof si);
+    si.si_signo = sig;
+    si.si_code = SI_QUEUE;
+    si.si_pid = getpid();
+    si.si_uid = getuid();
+    si.si_value = value;
+    return is_internal(sig) ? EINVAL : thread_signal(th, sig, &si);
+  }
+  free_wire(FREE_WIRE_SIGNALS);
   return REAL(pthread_sigqueue)(t, sig, value);
+}
+
+/* The thread G whose tid is one of ours; it may have a thread of the kernel's by now. */
+static struct thread *by_tid(pid_t tid) { return free_mode && tid >= (pid_t)THREAD_ID_FIRST ? thread_by_id((uint32_t)tid) : NULL; }
+
+/* One of ours for this process: its errno, 0.  -1: not one of ours. */
+static int send_to_tid(pid_t tid, int sig, const siginfo_t *si) {
+  struct thread *th = by_tid(tid);
+  if (!th) return -1;
+  if (th != thread_self()) return thread_signal(th, sig, si);
+  free_wire(FREE_WIRE_SIGNALS);
+  long r = si ? raw_syscall4(SYS_rt_tgsigqueueinfo, getpid(), sys_gettid(), sig, (long)si)
+              : raw_syscall3(SYS_tgkill, getpid(), sys_gettid(), sig);
+  return r < 0 ? (int)-r : 0;
+}
+
+bool wire_raw_kill(long nr, const long *a, long *r) {
+  bool group = nr != SYS_tkill, info = nr == SYS_rt_tgsigqueueinfo;
+  if (!free_mode || (group && a[0] != getpid())) return false;
+  int err = send_to_tid((pid_t)a[group], (int)a[group + 1], info ? (const siginfo_t *)a[3] : NULL);
+  if (err > 0) errno = err;
+  *r = err > 0 ? -1 : 0;
+  return err >= 0;
+}
+
+EXPORT int tgkill(pid_t pid, pid_t tid, int sig) {
+  long r, a[] = {pid, tid, sig};
+  return wire_raw_kill(SYS_tgkill, a, &r) ? (int)r : REAL(tgkill)(pid, tid, sig);
+}
+
+/*
+ * sigsetjmp saves the mask that the thread of the kernel's has: of a thread G its carrier's.  Who has been wired since jumps to what it had blocked then, as far as we know:
+ * the mask that it was wired with.
+ */
+static void own_mask(struct __jmp_buf_tag *env) {
+  struct thread *self = free_mode ? thread_self() : NULL;
+  uint64_t saved, kernels = carrier_sigmask() & ~((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1));
+  if (!self || thread_is_g(self) || !env->__mask_was_saved) return;
+  memcpy(&saved, &env->__saved_mask, sizeof saved);
+  if (saved != kernels) return;
+  saved = thread_blocked(self) & ~((uint64_t)1 << (SIGURG - 1));
+  memcpy(&env->__saved_mask, &saved, sizeof saved);
+}
+
+EXPORT void siglongjmp(sigjmp_buf env, int value) {
+  own_mask(env);
+  REAL(siglongjmp)(env, value);
+  __builtin_unreachable();
+}
+EXPORT void longjmp(jmp_buf env, int value) { siglongjmp(env, value); }
+EXPORT void _longjmp(jmp_buf env, int value) { siglongjmp(env, value); }
+
+/* Of programs that were built with _FORTIFY_SOURCE; it ends those that jump to a frame that is gone. */
+void __longjmp_chk(sigjmp_buf env, int value) __attribute__((noreturn));
+EXPORT void __longjmp_chk(sigjmp_buf env, int value) {
+  own_mask(env);
+  REAL(__longjmp_chk)(env, value);
+  __builtin_unreachable();
+}
+
+/* Timers that are for one thread. */
+EXPORT int timer_create(clockid_t clock, struct sigevent *restrict ev, timer_t *restrict timer) {
+  struct thread *self = thread_self();
+  if (self && ev && ev->sigev_notify == SIGEV_THREAD_ID && by_tid(ev->_sigev_un._tid) == self) {
+    struct sigevent real = *ev;
+    free_wire(FREE_WIRE_SIGNALS);
+    real._sigev_un._tid = (pid_t)sys_gettid();
+    return REAL(timer_create)(clock, &real, timer);
+  }
+  return REAL(timer_create)(clock, ev, timer);
 }
 
 EXPORT int sigaltstack(const stack_t *restrict ss, stack_t *restrict old) {

@@ -336,8 +336,9 @@ void *ration_context_value(const struct ration_context *ctx, const void *key) {
 }
 
 /* A waiter that nobody takes out but its limit. */
-static int wait_out(const struct limit *lim, enum wait_reason why) {
+static int wait_out(const struct limit *lim, enum wait_reason why, bool interruptible) {
   struct waiter w = WAITER_INIT(&w);
+  w.interruptible = interruptible;
   struct lot *lot = lot_lock(w.key);
   lot_push(lot, &w, false);
   lot_unlock(lot);
@@ -346,16 +347,18 @@ static int wait_out(const struct limit *lim, enum wait_reason why) {
 
 int ration_context_wait(struct ration_context *ctx) {
   struct limit lim = {UINT64_MAX, ctx};
-  return wait_out(&lim, WAIT_CONTEXT);
+  return wait_out(&lim, WAIT_CONTEXT, false);
 }
 
-int context_sleep_until(struct ration_context *ctx, uint64_t until) {
+static int sleep_until(struct ration_context *ctx, uint64_t until, bool interruptible) {
   int err = context_err(ctx);
   struct limit lim = {until, ctx};
-  int r = err ? err : wait_out(&lim, WAIT_SLEEP);
+  int r = err ? err : wait_out(&lim, WAIT_SLEEP, interruptible);
   return r == -ETIMEDOUT ? context_err(ctx) : r;
 }
 
+int context_sleep_until(struct ration_context *ctx, uint64_t until) { return sleep_until(ctx, until, true); }
+
 int ration_context_sleep(struct ration_context *ctx, ration_ns d) {
-  return d <= 0 ? context_err(ctx) : context_sleep_until(ctx, limit_after(d).until);
+  return d <= 0 ? context_err(ctx) : sleep_until(ctx, limit_after(d).until, false);
 }

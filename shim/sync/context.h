@@ -20,7 +20,7 @@ struct context_hook {
 int context_hook_add(struct ration_context *ctx, struct context_hook *h);
 /* True: fn has not been called and won't be.  False: it has been or is being. */
 bool context_hook_remove(struct context_hook *h);
-/* Parks until `until` (CLOCK_MONOTONIC ns).  0; the error of ctx, if it ends before or has ended. */
+/* Parks until `until` (CLOCK_MONOTONIC ns).  0; the error of ctx, if it ends before or has ended; -EINTR (sync/stop.h). */
 int context_sleep_until(struct ration_context *ctx, uint64_t until);
 struct g;
 /* g ends. */

@@ -23,6 +23,9 @@
  *
  * A waiter with a limit has a timer and a hook on its stack.  Where they can't be called off any more it waits for the end of their call (`over`).
  *
+ * In free mode a signal may end a wait as well (stop.h): a waiter that is interruptible takes itself out, others are poked: they see to the signal on their own
+ * stack, while they are queued.
+ *
  * Model: tests/model/waitgroup.pml.
  *
  * Locks: that of a lot is a leaf.  Timers, hooks and notes are dealt with without it.
@@ -36,6 +39,7 @@
 #include "ration/g.h"
 #include "sync/context.h"
 #include "sync/interrupt.h"
+#include "sync/stop.h"
 
 #define LOTS_LOG2 10
 #define LOT_SPINS 40
@@ -48,22 +52,51 @@ static inline const void *key_of(const struct waiter *w) { return atomic_load_ex
 
 /* --- notes --- */
 
+/* parked: the note says so still, though the G is awake: a handler that waited in between has woken it (stop.h), and the setter's wake-up is to come. */
+struct parking {
+  struct note *n;
+  bool parked;
+};
+
 static bool note_commit(struct g *g, void *arg) {
-  struct note *n = arg;
-  n->g = g;
-  uint32_t unset = 0;
+  struct parking *p = arg;
+  uint32_t was = 0;
+  p->n->g = g;
   /* release: the parked G, for the setter.  acquire: what the setter did before, if it was first.  Both pair with the exchange in note_set. */
-  return atomic_compare_exchange_strong_explicit(&n->state, &unset, NOTE_PARKED, memory_order_acq_rel, memory_order_acquire);
+  bool parks = atomic_compare_exchange_strong_explicit(&p->n->state, &was, NOTE_PARKED, memory_order_acq_rel, memory_order_acquire);
+  return parks || p->parked;
+}
+
+static __attribute__((noinline)) bool was_poked(struct note *n) {
+  uint32_t poked = NOTE_POKED;
+  /* acquire: the notice; pairs with note_poke */
+  return atomic_compare_exchange_strong_explicit(&n->state, &poked, 0, memory_order_acq_rel, memory_order_acquire);
 }
 
 void note_wait(struct note *n, const void *on, enum wait_reason why) {
-  if (atomic_load_explicit(&n->state, memory_order_acquire) == NOTE_SET) return; /* pairs with note_set */
-  struct g *g = g_self();
-  g->waiting_on = on;
-  g_park(note_commit, n, why);
-  g->waiting_on = NULL;
-  /* The G was readied after the exchange; the load is for the order of what came before it. */
-  (void)atomic_load_explicit(&n->state, memory_order_acquire);
+  struct parking p = {n, false};
+  /* acquire: pairs with note_set */
+  while (atomic_load_explicit(&n->state, memory_order_acquire) != NOTE_SET || p.parked) {
+    struct g *g = g_self();
+    struct note *outer = g->note;
+    g->note = n;
+    g->waiting_on = on;
+    g_park(note_commit, &p, why);
+    g->waiting_on = NULL;
+    g->note = outer;
+    /* A wired G that is awake and finds it parked has been woken for nothing.  One that was parked, and is not now, has had its wake-up. */
+    p.parked = atomic_load_explicit(&n->state, memory_order_acquire) == NOTE_PARKED;
+    if (was_poked(n)) stop_notice();
+  }
+}
+
+void note_poke(struct note *n) {
+  uint32_t was = atomic_load_explicit(&n->state, memory_order_relaxed);
+  do
+    if (was == NOTE_SET || was == NOTE_POKED) return;
+  /* release: pairs with was_poked; acquire: the parked G, with note_commit */
+  while (!atomic_compare_exchange_weak_explicit(&n->state, &was, NOTE_POKED, memory_order_acq_rel, memory_order_relaxed));
+  if (was == NOTE_PARKED) g_ready(n->g, false);
 }
 
 void note_set(struct note *n, bool next) {
@@ -225,10 +258,41 @@ static int lot_wait_limited(struct waiter *w, const struct limit *lim, enum wait
   return w->result;
 }
 
-int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why) {
+static int lot_wait_unarmed(struct waiter *w, const struct limit *lim, enum wait_reason why) {
   if (lim) return lot_wait_limited(w, lim, why);
   note_wait(&w->note, key_of(w), why);
   return w->result;
+}
+
+/* --- signals --- */
+
+struct stoppable {
+  struct stop stop;
+  struct waiter *w;
+};
+
+/* One that somebody has taken out, and moved (lot_move), stays: its note is poked. */
+static void stop_waiter(struct stop *s) {
+  struct waiter *w = ((struct stoppable *)s)->w;
+  if (w->interruptible && give_up(w, -EINTR))
+    note_set(&w->note, false);
+  else
+    note_poke(&w->note);
+}
+
+/* A wired G's handlers run in between anyway; only what they interrupt has to be armed. */
+static __attribute__((noinline)) int lot_wait_armed(struct waiter *w, const struct limit *lim, enum wait_reason why) {
+  struct stoppable s = {{stop_waiter}, w};
+  struct g *g = g_self();
+  if (g->kind == G_LIGHT || (g->kind == G_WIRED && !w->interruptible)) return lot_wait_unarmed(w, lim, why);
+  if (!stop_arm(g, &s.stop)) stop_waiter(&s.stop);
+  int r = lot_wait_unarmed(w, lim, why);
+  stop_disarm(g, &s.stop);
+  return r;
+}
+
+int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why) {
+  return __builtin_expect(stop_used, 0) ? lot_wait_armed(w, lim, why) : lot_wait_unarmed(w, lim, why);
 }
 
 uint32_t lot_generation(void) { return generation; }

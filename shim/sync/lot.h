@@ -16,8 +16,9 @@ struct ration_context;
 /*
  *   0 --note_wait's commit--> NOTE_PARKED --note_set--> NOTE_SET (the setter readies the G)
  *   0 --note_set--> NOTE_SET                            (the G does not park, or its commit says false)
+ *   0, NOTE_PARKED --note_poke--> NOTE_POKED --the G has seen to its notice--> 0; or --note_set--> NOTE_SET
  */
-enum { NOTE_PARKED = 1, NOTE_SET = 2 };
+enum { NOTE_PARKED = 1, NOTE_SET = 2, NOTE_POKED = 3 };
 struct note {
   struct g *g; /* [set by the one that waits, before NOTE_PARKED] */
   _Atomic uint32_t state;
@@ -26,6 +27,8 @@ struct note {
 void note_wait(struct note *n, const void *on, enum wait_reason why);
 /* Once.  The note may be gone when this returns.  next: see g_ready.  Nothing here blocks: also for timers and commit functions. */
 void note_set(struct note *n, bool next);
+/* If it is not set: the G wakes, sees to its notice (sync/stop.h), and waits on. */
+void note_poke(struct note *n);
 
 /* --- the lot --- */
 
@@ -36,6 +39,7 @@ struct waiter {
   struct waiter *next, *prev;       /* FIFO of those with its key; prev of the first is the last */
   struct waiter *chain, **chain_at; /* of the first: other keys of this lot; chain_at is null in the others */
   bool queued;
+  bool interruptible; /* [own] a signal takes it out: -EINTR.  Else its handler runs while it stays */
   /* between the one that takes it out, and the waiter once its note is set */
   bool handoff; /* of mutexes: the lock is the waiter's already */
   int result;   /* 0, or why it gave up */
@@ -81,7 +85,7 @@ int limit_passed(const struct limit *lim);
 
 /*
  * Not locked.  Waits until someone took w out and set its note: w->result, which is 0 if it was left alone.  Or until the limit has passed and w has taken itself
- * out: -ETIMEDOUT, or the error of the context.  Never both.  No one else knows of w when it returns.
+ * out: -ETIMEDOUT, -EINTR, or the error of the context.  Never both.  No one else knows of w when it returns.
  */
 int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why);
 

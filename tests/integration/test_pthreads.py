@@ -25,11 +25,7 @@ WAYS = {
 }
 FREE_NOT_YET = set(
     """
-    cancel:after_handlers local:key_limit process:cpu_clock_begins process:cpu_clocks signal:handlers_block
-    signal:interrupt_the_right_one signal:jumps_in_threads signal:kill_each signal:kill_errors
-    signal:mask_not_left_behind signal:not_interrupted signal:pending_own signal:queue_order signal:restarted
-    signal:sigsuspend_thread signal:sigwait_thread signal:timer_to_thread stress:random_lives_1
-    stress:random_lives_2 stress:random_lives_3 wait:sem_from_handler
+    local:key_limit process:cpu_clock_begins process:cpu_clocks
 """.split()
 )
 

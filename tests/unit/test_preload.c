@@ -101,6 +101,9 @@ void netpoll_changed(int fd) { (void)fd; }
 bool netpoll_hold_flags(int fd) { return (void)fd, false; }
 void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
 void free_wire(enum free_wire why) { (void)why, not_here(); }
+void free_notice(void) { not_here(); }
+void free_handler_begins(int sig) { (void)sig, not_here(); }
+void free_handler_ends(void) { not_here(); }
 struct thread *thread_self(void) {
   return NULL;
 }

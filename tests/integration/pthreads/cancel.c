@@ -664,7 +664,7 @@ static void cleanup_blocks(void) {
   open_pipe();
   pthread_t t = start(block_in_cleanup, NULL);
   UNTIL(reached >= 1); /* the handlers' threads count on */
-  pthread_cancel(t); /* in the midst of it: it is not cancelled again */
+  pthread_cancel(t);   /* in the midst of it: it is not cancelled again */
   say("%ld", (long)join_value(t));
 }
 

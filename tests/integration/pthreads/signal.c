@@ -485,6 +485,119 @@ static void not_interrupted(void) {
   say("handled some %d", handled > 0);
 }
 
+/* Threads that wait in all ways queue signals to each other: each is handled once, by whom it was for. */
+enum { MOB = 12, QUEUED_EACH = 60 };
+static pthread_t mob[MOB];
+static _Atomic int mob_from[MOB], mob_of[MOB];
+static _Atomic int mob_left, mob_strange;
+static void on_mob(int sig, siginfo_t *si, void *uc) {
+  (void)sig, (void)uc;
+  int from = si->si_value.sival_int / MOB, to = si->si_value.sival_int % MOB;
+  mob_strange += to != my_number || si->si_code != SI_QUEUE;
+  mob_from[from]++;
+  mob_of[to]++;
+  handled++;
+}
+static void mob_waits(int how) {
+  struct timespec at = in_ms(CLOCK_REALTIME, 1);
+  struct pollfd p = {.fd = fds[0], .events = POLLIN};
+  char c;
+  if (how == 0) {
+    pthread_mutex_lock(&lock);
+    sched_yield();
+    pthread_mutex_unlock(&lock);
+  } else if (how == 1) {
+    pthread_mutex_lock(&lock);
+    pthread_cond_timedwait(&cond, &lock, &at);
+    pthread_mutex_unlock(&lock);
+  } else if (how == 2) {
+    poll(&p, 1, 1);
+  } else if (how == 3) {
+    sem_timedwait(&sem, &at);
+  } else if (how == 4) {
+    (void)!read(fds[0], &c, 1);
+  } else {
+    for (volatile int i = 0; i < 100000; i++) {
+    }
+  }
+}
+static void *mob_thread(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  gate_pass(&gate);
+  for (int i = 0; i < QUEUED_EACH; i++) {
+    int to = (my_number + i) % MOB;
+    MUST(pthread_sigqueue(mob[to], SIGRTMIN + 4, (union sigval){.sival_int = my_number * MOB + to}) == 0);
+    mob_waits((my_number + i / 4) % 6);
+  }
+  mob_left--;
+  while (handled < MOB * QUEUED_EACH) {
+    mob_waits(my_number % 4);
+    (void)!write(fds[1], "x", 1);
+  }
+  return arg;
+}
+static void queued_to_each_other(void) {
+  struct sigaction a = {.sa_sigaction = on_mob, .sa_flags = SA_SIGINFO};
+  MUST(sigaction(SIGRTMIN + 4, &a, NULL) == 0 && pipe(fds) == 0 && fcntl(fds[1], F_SETFL, O_NONBLOCK) == 0);
+  sem_init(&sem, 0, 0);
+  my_number = -1;
+  mob_left = MOB;
+  for (intptr_t i = 0; i < MOB; i++) mob[i] = start(mob_thread, (void *)i);
+  gate_await(&gate, MOB);
+  gate_open(&gate);
+  while (mob_left) { /* for those that read */
+    (void)!write(fds[1], "x", 1);
+    nap(1);
+  }
+  for (int i = 0; i < MOB; i++) pthread_join(mob[i], NULL);
+  for (int i = 0; i < MOB; i++)
+    if (mob_from[i] != QUEUED_EACH || mob_of[i] != QUEUED_EACH) say("%d: sent %d, had %d", i, mob_from[i], mob_of[i]);
+  say("handled %d, strange %d", handled, mob_strange);
+}
+
+/* A wait with a time is never made again after a handler; one without is, with SA_RESTART. */
+static void *timed_sem(void *arg) {
+  struct timespec at = in_ms(CLOCK_REALTIME, 20000);
+  ready++;
+  SAY_CALL("sem_timedwait", sem_timedwait(&sem, &at));
+  returned++;
+  return arg;
+}
+static void timed_not_restarted(void) {
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  sem_init(&sem, 0, 0);
+  pthread_t t = start(timed_sem, NULL);
+  UNTIL(ready == 1);
+  for (int k = 0; returned == 0; k++) {
+    MUST(k < 5000);
+    pthread_kill(t, SIGUSR1);
+    nap(4);
+  }
+  pthread_join(t, NULL);
+}
+
+/* By the tid that gettid says, also with the system calls themselves. */
+static _Atomic int its_tid;
+static void *told_by_tid(void *arg) {
+  its_tid = (int)syscall(SYS_gettid);
+  while (handled < 4) nap(1);
+  return (void *)(intptr_t)(my_handled + 0 * (intptr_t)arg);
+}
+static void killed_by_tid(void) {
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_t t = start(told_by_tid, NULL);
+  UNTIL(its_tid != 0);
+  for (int i = 0; i < 4; i++) {
+    if (i % 2)
+      SAY_CALL("tgkill", tgkill(getpid(), its_tid, SIGUSR1));
+    else
+      SAY_CALL("syscall", (int)syscall(SYS_tgkill, getpid(), its_tid, SIGUSR1));
+    UNTIL(handled == i + 1);
+  }
+  say("in the thread %ld", (long)join_value(t));
+  SAY_CALL("65", tgkill(getpid(), getpid(), 65));
+}
+
 /* --- handlers --- */
 
 static void on_busy(int sig) {
@@ -732,6 +845,9 @@ const struct check signal_checks[] = {
     CHECK(interrupt_the_right_one),
     CHECK(restarted),
     CHECK(not_interrupted),
+    CHECK(queued_to_each_other),
+    CHECK(timed_not_restarted),
+    CHECK(killed_by_tid),
     CHECK(handlers_block),
     CHECK(alt_stacks),
     CHECK(jumps_in_threads),

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Signals to thread Gs (pthread_kill, pthread_sigqueue, tgkill).
+ *
+ *             kill_send: pending                    the G sees to it: free_wire              kill_send: the kernel's
+ *   NO NOTICE ------------------> NOTICE (g->notice) ----------------------> WIRED (k->m) <-------.
+ *                                   |       ^                                  |   '--------------'
+ *                                   '-------' kill_send: one more pending      '--its function ends--> OVER: 0, and dropped
+ *
+ * Only a thread of the kernel's has a signal mask, runs handlers with all that goes with them (sa_mask, SA_ONSTACK, SA_RESETHAND, nesting), keeps blocked signals pending, and is
+ * what sigwait and signalfd ask.  So a thread G that is sent a signal gets its carrier's thread for good (wire.c), sends itself what is pending, and only then opens its mask:
+ * the kernel does the rest.  Whatever it is: whether it blocks the signal, handles or ignores it need not be known here.  Only that thread pays.
+ *
+ * How it notices:
+ *
+ *   waits in the lot, for a descriptor, sleeps      its wait ends, or is interrupted (sync/stop.h); it is readied, and sees to it on its own stack (free_notice)
+ *   runs, or is blocked in the kernel               SIGURG: in its handler (free_sigurg) it gets its thread, the frame of the signal is given the new mask, and what is
+ *                                                   pending comes when that handler returns
+ *   is runnable, or in ration's own code            SIGURG again, after 1 ms, 2, 4, ... 16, by the monitor: until it has seen to it
+ *
+ * SIGURG's handler acts where the program's own code or libc was interrupted, with nothing held, and at the system call of a bracket: not in the rest of ration's, which may have
+ * noted its carrier.  A system call that was interrupted gives EINTR, if one of the handlers that are to run has no SA_RESTART: it says so before they run, as the
+ * kernel, which sees but SIGURG's, would make it again.
+ *
+ * A thread that is wired gets its signals from the kernel, by the tid of its thread, under k->lock: it does not end meanwhile, which would hit another.
+ *
+ * Rejected: to run handlers on Gs.  They would have to be a thread's in all that the kernel does for it: masks of nested handlers, alternative stacks, siglongjmp that
+ * sets a mask, signals that come while it is being switched.
+ *
+ * Locks: k->lock; pool.lock and notices.lock, which nothing is taken under but light.lock.  The monitor takes them without being an M.
+ */
+#include "free/kill.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include "core/carrier.h"
+#include "free/free.h"
+#include "free/thread.h"
+#include "free/where.h"
+#include "sync/stop.h"
+
+#define FIRST_NS 1000000u
+#define DOUBLINGS 4u
+#define POOL_CHUNK (64u << 10)
+#define POOL_MOST 512u /* chunks: some 240,000 signals */
+#define SIG_RT 32      /* the kernel's first that queues; glibc's two are among them */
+
+/* --- pending ones --- */
+
+struct pending {
+  struct pending *next;
+  siginfo_t si;
+};
+
+static struct {
+  struct lock lock;
+  struct pending *free;
+  uint32_t chunks;
+} pool;
+
+static void pool_grow(void) {
+  if (pool.chunks == POOL_MOST) return;
+  long at = raw_syscall6(SYS_mmap, 0, POOL_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at < 0 && at > -4096) return;
+  pool.chunks++;
+  struct pending *all = (struct pending *)at;
+  for (size_t i = 0; i < POOL_CHUNK / sizeof *all; i++) {
+    all[i].next = pool.free;
+    pool.free = &all[i];
+  }
+}
+
+static struct pending *pool_get(void) {
+  run_lock(&pool.lock);
+  if (!pool.free) pool_grow();
+  struct pending *p = pool.free;
+  if (p) pool.free = p->next;
+  run_unlock(&pool.lock);
+  return p;
+}
+
+static void pool_put(struct pending *list) {
+  while (list) {
+    struct pending *p = list;
+    list = p->next;
+    run_lock(&pool.lock);
+    p->next = pool.free;
+    pool.free = p;
+    run_unlock(&pool.lock);
+  }
+}
+
+static uint64_t bit_of(int sig) { return (uint64_t)1 << (sig - 1); }
+
+/* k->lock held.  As the kernel: of the old signals one is enough. */
+static int pend(struct kill *k, int sig, const siginfo_t *si) {
+  if (sig < SIG_RT && (k->set & bit_of(sig))) return 0;
+  struct pending *p = pool_get();
+  if (!p) return EAGAIN;
+  p->si = *si;
+  p->next = NULL;
+  *k->last = p;
+  k->last = &p->next;
+  k->set |= bit_of(sig);
+  return 0;
+}
+
+/* k->lock held. */
+static struct pending *take_all(struct kill *k) {
+  struct pending *list = k->first;
+  k->first = NULL;
+  k->last = &k->first;
+  k->set = 0;
+  return list;
+}
+
+/* --- notices --- */
+
+static struct {
+  struct lock lock;
+  struct kill *_Atomic first; /* read without the lock */
+} notices;
+
+static bool has_notice(const struct kill *k) {
+  return atomic_load_explicit(&k->g->notice, memory_order_acquire) != 0; /* pairs with kill_wired and kill_over: it has been seen to */
+}
+
+/* Whose M runs it, at a glance; null: nobody's. */
+static struct m *running_on(const struct kill *k) {
+  struct m *m = NULL;
+  light_take();
+  for (struct carrier *c = light.carriers; c && !m; c = c->all)
+    if (__atomic_load_n(&c->g, __ATOMIC_RELAXED) == k->g && c->m != &c->no_m) m = c->m;
+  light_drop();
+  return m;
+}
+
+/* One that has gone on meanwhile does not mind: EINTR repair (preload/signal.h). */
+static void send_urg(const struct kill *k) {
+  struct m *m = running_on(k);
+  uint32_t state = m ? SLOT_LOAD(m->slot->state) : M_IDLE;
+  if (state == M_RUN || state == M_SYSCALL) sched_hooks.signal(m);
+}
+
+static void list_notice(struct kill *k) {
+  run_lock(&notices.lock);
+  if (!k->listed) {
+    k->listed = true;
+    k->at = sys_now() + FIRST_NS;
+    k->sent = 0;
+    k->next = GLANCE(notices.first);
+    atomic_store_explicit(&notices.first, k, memory_order_relaxed);
+  }
+  run_unlock(&notices.lock);
+  monitor_look_now();
+}
+
+/* After g->notice was set. */
+static void notify(struct kill *k) {
+  stop_call(k->g);
+  if (!has_notice(k)) return;
+  send_urg(k);
+  list_notice(k);
+}
+
+/* The monitor's look; when to look again.  core/monitor.c knows it by name. */
+uint64_t free_kill_look(uint64_t now);
+uint64_t free_kill_look(uint64_t now) {
+  uint64_t next = UINT64_MAX;
+  if (!GLANCE(notices.first)) return next;
+  lock_take(&notices.lock);
+  struct kill *k = GLANCE(notices.first), *kept = NULL;
+  for (struct kill *after; k; k = after) {
+    after = k->next;
+    if (!has_notice(k)) {
+      k->listed = false;
+      continue;
+    }
+    if (k->at <= now) {
+      send_urg(k);
+      k->at = now + ((uint64_t)FIRST_NS << (k->sent < DOUBLINGS ? k->sent++ : DOUBLINGS));
+    }
+    if (k->at < next) next = k->at;
+    k->next = kept;
+    kept = k;
+  }
+  atomic_store_explicit(&notices.first, kept, memory_order_relaxed);
+  lock_drop(&notices.lock);
+  return next;
+}
+
+/* --- sending --- */
+
+static int send_real(const struct m *m, int sig, const siginfo_t *si) {
+  uint32_t pid = sys_getpid();
+  long r = si->si_code == SI_TKILL ? raw_syscall3(SYS_tgkill, pid, m->tid, sig)
+                                   : raw_syscall4(SYS_rt_tgsigqueueinfo, pid, m->tid, sig, (long)si);
+  return r < 0 ? (int)-r : 0;
+}
+
+int kill_send(struct kill *k, int sig, const siginfo_t *si) {
+  int r = 0;
+  run_lock(&k->lock);
+  bool pends = !k->over && !k->m;
+  if (pends) {
+    r = pend(k, sig, si);
+    atomic_store_explicit(&k->g->notice, 1, memory_order_seq_cst); /* pairs with stop_arm: then its wait is looked for */
+  } else if (!k->over) {
+    r = send_real(k->m, sig, si);
+  }
+  run_unlock(&k->lock);
+  if (pends) notify(k);
+  return r;
+}
+
+void kill_wired(struct kill *k, struct m *m) {
+  uint32_t pid = sys_getpid();
+  run_lock(&k->lock);
+  k->m = m;
+  struct pending *list = take_all(k);
+  atomic_store_explicit(&k->g->notice, 0, memory_order_release);
+  /* Before others send to the thread itself: the order stays.  A thread may give a sender's own words when it names itself. */
+  for (struct pending *p = list; p; p = p->next) raw_syscall4(SYS_rt_tgsigqueueinfo, pid, m->tid, p->si.si_signo, (long)&p->si);
+  run_unlock(&k->lock);
+  pool_put(list);
+}
+
+/* --- lives --- */
+
+void kill_born(struct kill *k, struct g *g) {
+  k->g = g;
+  k->m = NULL;
+  k->over = false;
+  (void)take_all(k);
+  atomic_store_explicit(&k->open, false, memory_order_relaxed);
+  atomic_store_explicit(&g->notice, 0, memory_order_relaxed);
+}
+
+void kill_opens(struct kill *k) {
+  atomic_store_explicit(&k->open, true, memory_order_relaxed);
+  free_notice();
+}
+
+void kill_over(struct kill *k) {
+  atomic_store_explicit(&k->open, false, memory_order_relaxed);
+  run_lock(&k->lock);
+  k->over = true;
+  k->m = NULL;
+  struct pending *list = take_all(k);
+  atomic_store_explicit(&k->g->notice, 0, memory_order_release);
+  run_unlock(&k->lock);
+  pool_put(list);
+}
+
+void kill_fork_child(struct kill *k) {
+  memset(&pool, 0, sizeof pool); /* somebody may have been at it */
+  memset(&notices, 0, sizeof notices);
+  if (!k) return;
+  atomic_store_explicit(&k->lock.word, 0, memory_order_relaxed);
+  (void)take_all(k); /* the child of a fork has nothing pending */
+  k->listed = false;
+  atomic_store_explicit(&k->g->notice, 0, memory_order_relaxed);
+}
+
+/* SigPnd of /proc/thread-self/status; 0: nothing, or it can't be known. */
+static uint64_t private_pending(void) {
+  char buf[2048];
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  long n = raw_syscall3(SYS_read, fd, (long)buf, sizeof buf - 1);
+  raw_syscall1(SYS_close, fd);
+  if (n <= 0) return 0;
+  buf[n] = 0;
+  const char *at = strstr(buf, "\nSigPnd:\t");
+  uint64_t set = 0;
+  for (at = at ? at + 9 : ""; *at && *at != '\n'; at++) set = set << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+  return set;
+}
+
+void kill_drop_private(void) {
+  uint64_t set = 0;
+  struct timespec none = {0, 0};
+  raw_syscall2(SYS_rt_sigpending, (long)&set, sizeof set);
+  if (!set) return; /* the rule */
+  while ((set = private_pending() & ~bit_of(SIGURG)))
+    for (int sig = 1; sig <= 64; sig++) {
+      uint64_t one = bit_of(sig);
+      /* The kernel takes a thread's own first. */
+      if ((set & one) && raw_syscall4(SYS_rt_sigtimedwait, (long)&one, 0, (long)&none, sizeof one) < 0) return;
+    }
+}
+
+/* --- the thread itself --- */
+
+/* What handlers the caller's thread has run.  By its own thread pointer, so it goes with a thread G. */
+static __thread struct free_mark handled __attribute__((tls_model("initial-exec")));
+
+__attribute__((noinline)) struct free_mark free_mark(void) {
+  return (struct free_mark){__atomic_load_n(&handled.runs, __ATOMIC_RELAXED), __atomic_load_n(&handled.breaks, __ATOMIC_RELAXED)};
+}
+
+bool free_interrupted(const struct free_mark *since, bool always) {
+  free_notice();
+  struct free_mark now = free_mark();
+  return now.breaks != since->breaks || (always && now.runs != since->runs);
+}
+
+/* As the kernel has it. */
+struct kernel_action {
+  void (*fn)(int);
+  unsigned long flags;
+  void (*restorer)(void);
+  uint64_t mask;
+};
+
+static bool is_handled(int sig, unsigned long *flags) {
+  struct kernel_action a = {.fn = SIG_DFL};
+  if (raw_syscall4(SYS_rt_sigaction, sig, 0, (long)&a, sizeof a.mask) < 0) return false;
+  *flags = a.flags;
+  return a.fn != SIG_DFL && a.fn != SIG_IGN;
+}
+
+void free_handler_begins(int sig) {
+  unsigned long flags = SA_RESTART;
+  if (carrier_now()) return; /* of a fault */
+  (void)is_handled(sig, &flags);
+  if (!(flags & SA_RESTART)) __atomic_fetch_add(&handled.breaks, 1, __ATOMIC_RELAXED);
+  __atomic_fetch_add(&handled.runs, 1, __ATOMIC_RELAXED);
+  stop_call(g_self()); /* the handler may leave by siglongjmp */
+}
+
+/* What it has waited for in between may have taken the wake-up of the wait that it interrupted. */
+void free_handler_ends(void) {
+  struct g *g = g_self();
+  if (!carrier_now() && g->note) atomic_store_explicit(&g->wake, 1, memory_order_release);
+}
+
+void free_notice(void) {
+  struct thread *t = thread_self();
+  if (!t || !carrier_now()) return;
+  struct kill *k = thread_kill_of(t);
+  if (!atomic_load_explicit(&k->g->notice, memory_order_acquire) || !atomic_load_explicit(&k->open, memory_order_relaxed)) return;
+  free_wire(FREE_WIRE_SIGNALS);
+  /* No thread to be had: they stay pending, but nothing waits for that. */
+  if (carrier_now()) atomic_store_explicit(&k->g->notice, 0, memory_order_relaxed);
+}
+
+/* --- in the handler of SIGURG --- */
+
+void kill_init(void) { stop_used = true; }
+
+static bool may_act(const struct m *m, uintptr_t pc) {
+  uint32_t state = SLOT_LOAD(m->slot->state);
+  if (state == M_RUN) return !where_ours(pc);
+  return state == M_SYSCALL && (!where_ours(pc) || where_at_call(pc));
+}
+
+/* One of the handlers that are to run has no SA_RESTART. */
+static bool breaks(struct kill *k, uint64_t blocked) {
+  run_lock(&k->lock);
+  uint64_t set = k->set & ~blocked;
+  run_unlock(&k->lock);
+  unsigned long flags;
+  for (int sig = 1; sig <= 64; sig++)
+    if ((set & bit_of(sig)) && is_handled(sig, &flags) && !(flags & SA_RESTART)) return true;
+  return false;
+}
+
+/* A system call in a bracket of ours is made again by who made it, as a wired thread's (preload/lightio.c). */
+static void wire_here(struct thread *t, struct carrier *c, ucontext_t *uc) {
+  struct kill *k = thread_kill_of(t);
+  if (where_ours(where_pc(uc)) || breaks(k, thread_blocked(t))) interrupt_here(c, uc);
+  free_wire_in_handler(FREE_WIRE_SIGNALS, uc);
+}
+
+/* core/gate.c knows it by name.  The SIGURG handler of m, which may be anywhere. */
+void free_sigurg(struct m *m, void *uctx);
+void free_sigurg(struct m *m, void *uctx) {
+  struct thread *t = thread_self();
+  struct carrier *c = m->carrier;
+  if (!t || m->locks || !c) return;
+  struct kill *k = thread_kill_of(t);
+  if (!atomic_load_explicit(&k->open, memory_order_relaxed) || !has_notice(k)) return;
+  if (c->g != k->g || k->g->status != G_RUNNING || k->g->in_libcall) return;
+  if (may_act(m, where_pc(uctx))) wire_here(t, c, uctx);
+}

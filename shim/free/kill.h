@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_FREE_KILL_H
+#define RATION_FREE_KILL_H
+/* Signals to thread Gs: kill.c tells how. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/lock.h"
+
+struct g;
+struct m;
+struct thread;
+struct pending;
+
+/* A thread G's. */
+struct kill {
+  struct g *g;
+  struct lock lock;
+  /* [lock] */
+  struct m *m;                   /* it has this M's thread of the kernel's; null: none */
+  bool over;                     /* it ends: whatever comes is dropped */
+  uint64_t set;                  /* what is pending */
+  struct pending *first, **last; /* in the order that it came */
+  _Atomic bool open;             /* [own to write] its function runs, or its destructors: handlers may */
+  /* [list lock] of those that have something to see to */
+  struct kill *next;
+  bool listed;
+  uint64_t at; /* of the next SIGURG */
+  uint32_t sent;
+};
+
+/* Once. */
+void kill_init(void);
+/* A life begins; nobody else knows of it yet. */
+void kill_born(struct kill *k, struct g *g);
+/* The calling thread G, on its own stack: from now on its handlers may run. */
+void kill_opens(struct kill *k);
+/* The calling one's ends. */
+void kill_over(struct kill *k);
+/* 0 or an errno.  sig: 1 to 64; si: what its handler is to be told. */
+int kill_send(struct kill *k, int sig, const siginfo_t *si);
+/* The caller has got m's thread, all signals blocked: what was pending becomes so for the kernel. */
+void kill_wired(struct kill *k, struct m *m);
+/* What the kernel has pending for the calling thread alone is dropped: it is somebody else's.  All signals are blocked. */
+void kill_drop_private(void);
+/* The child of a fork; k: the caller's, or null. */
+void kill_fork_child(struct kill *k);
+
+#endif

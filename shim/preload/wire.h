@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_PRELOAD_WIRE_H
+#define RATION_PRELOAD_WIRE_H
+#include <stdbool.h>
+
+/* tkill, tgkill, rt_tgsigqueueinfo: true: they are for a thread G, by the tid that gettid gives it; *r and errno are what the call returns. */
+bool wire_raw_kill(long nr, const long *a, long *r);
+
+#endif
