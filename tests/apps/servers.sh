@@ -3,14 +3,14 @@
 # shellcheck disable=SC2154  # lib.sh sets lib and n
 #
 # What the tests of servers share.  A server is started by hand, on a socket or port and in a directory of its own; gets the same load plain,
-# locked and free (on all CPUs, and on one P); and has to give the same answers, and to end by SIGTERM with the same status.
+# locked and free; and has to give the same answers, and to end by SIGTERM with the same status.
 #
 #   . lib.sh; . servers.sh
 #   begin() { launch PROGRAM ARGS...; }   # $dir is the test's directory, $way the way
 #   ready() { ...; }                      # true when it answers
 #   load() { ...; }                       # prints what is compared
 #   in_each_way NAME begin ready load
-WAYS=${WAYS:-plain locked free free1}
+WAYS=${WAYS:-plain locked free} # and free1: on one P
 dir=$(mktemp -d "${TMPDIR:-/tmp}/server.XXXXXX")
 chmod 755 "$dir"
 server=

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # Programs that hand blocks from thread to thread: pigz, pbzip2, xz and zstd with more threads than there are Ps, sort.
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # Children of a fork that work before they end: Python with its alternate stack for faults, and stress-ng, which verifies what it does.
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # A static Go binary does not see the shim; "ration run" sets GOMAXPROCS for it.
 # shellcheck disable=SC2154  # lib.sh sets lib, real and fewer

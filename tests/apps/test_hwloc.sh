@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # hwloc, which OpenMPI, oneTBB's binding and StarPU count with: it puts sysfs, cpuinfo and the affinity together.
 # shellcheck disable=SC2016

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # The JVM: configured and available processors, as it logs them, and the threads of its collector.
 # timeout: 240

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # A JVM with threads of its own and with two collectors: requests, queues, faults, interrupts; a thread dump, and its end by SIGTERM.
 # timeout: 300

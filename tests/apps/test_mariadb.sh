@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # MariaDB with a thread for each connection: sysbench's reads with 64 and 256 of them, its writes, clients that are killed,
 # what the tables hold in the end; and the clean shutdown.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # memcached with four workers, and clients that come and go: what was set is what is got.
 # shellcheck disable=SC2154

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # nginx with "worker_processes auto": as many workers as CPUs, and it answers.
 # shellcheck disable=SC2154  # lib.sh sets lib, real and fewer

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # nginx with a pool of threads that read its files, for many clients at once; the new configuration by SIGHUP.
 # shellcheck disable=SC2154

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # Node: os.cpus() (from /proc/stat and /proc/cpuinfo), availableParallelism (from the affinity), its thread pool and workers.
 . "$(dirname "$0")/lib.sh"

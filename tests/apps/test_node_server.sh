@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # A server in node: files, hashes and compression in libuv's pool of threads, and worker threads, for many clients at once.
 # timeout: 240

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # numpy with OpenBLAS: as many BLAS threads as CPUs, and the same product.
 . "$(dirname "$0")/lib.sh"

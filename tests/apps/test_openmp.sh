@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # OpenMP (libgomp, and LLVM's where it is) and std::thread: the size of a team, with and without pinning.
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # Python: os, multiprocessing, the default size of a thread pool; and threads, processes and subprocesses that work.
 . "$(dirname "$0")/lib.sh"

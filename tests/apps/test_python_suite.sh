@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # Python's own tests of threads, queues, sockets and pools (Debian's libpython3.11-testsuite).  The verdict of each is to be that of the plain run.  Left out:
 #   test_threadsignals          of main in a lock: signals end waits there only as far as docs/free.md says

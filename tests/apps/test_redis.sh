@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # redis with four threads for its clients' IO, and its background threads: benchmark, scripts, a save by a forked child.
 # timeout: 240

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # stunnel, a thread for each connection: what goes through it comes back.  The server behind it is the load's own.
 # shellcheck disable=SC2154

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # Threads inside of tools that one does not think of as threaded: git, ImageMagick, curl's resolver, make's jobs, sysbench, stress-ng.  Left out: figures and times
 # that they print, and stress-ng's futex, which test_fork.sh has.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # The small tools that scripts count CPUs with: nproc, getconf, lscpu, grep, ls, make, top, xz, zstd.
 # shellcheck disable=SC2016  # what is in single quotes runs in the inner shell

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # varnish before a backend of the load's own: pages that are cached and pages that are not, for many clients at once.
 # timeout: 240

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 240
 """Clients die at any moment; what they held is free again, and the others run on."""
 import os

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 240
 """The daemon dies or stops at any moment; the programs under the shim neither stop nor go wrong."""
 import os

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 120
 """The disk of the daemon's log is full: it serves on, and so do its clients."""
 import os

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 240
 """A process that is stopped while it holds a P keeps nobody waiting, and goes on when it is continued."""
 import signal

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 300
 """What listens on the socket is not the daemon that the shim expects: the program runs, and ends as it should."""
 import mmap

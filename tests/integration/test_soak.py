@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 300
 """tests/integration/soak under a rationd of its own, in a cgroup whose quota changes at random while it runs.
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 120
 """Free mode for long: a thread-per-connection echo server (tests/bench/techo.c, plain pthreads), and clients most of which vanish.
 
