@@ -27,6 +27,7 @@ launch() { # launch CMD...: the server in the background, as $way says; its pid 
   local how=(-u LD_PRELOAD)
   [ "$way" = plain ] || how=(RATION_STANDALONE=1 RATION_THREADS="${way%1}" LD_PRELOAD="$lib")
   [ "$way" = free1 ] && how+=(RATION_MAXPROCS=1)
+  : >"$dir/log" # now: nobody is to find what the last one wrote
   env "${how[@]}" "$@" >"$dir/log" 2>&1 &
   server=$!
 }
