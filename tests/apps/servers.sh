@@ -36,11 +36,10 @@ launch() { # launch CMD...: the server in the background, as $way says; its pid 
 runs() { grep -q '^State:.[^Z]' "/proc/$server/status" 2>/dev/null; }
 
 until_true() { # until_true SECONDS CMD...: false if it takes longer, or the server has ended
-  local left=$(($1 * 20))
+  local end=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
-    left=$((left - 1))
-    { [ $left -gt 0 ] && runs; } || return 1
+    { [ $SECONDS -lt $end ] && runs; } || return 1
     sleep 0.05
   done
 }

@@ -14,6 +14,7 @@ echo hello >"$dir/root/index.html"
 head -c 3000000 /dev/zero | tr '\0' x >"$dir/root/big"
 touch "$dir/root/list/a" "$dir/root/list/b"
 chmod -R a+rX "$dir"
+[ -z "${TMPDIR:-}" ] || chmod a+x "$TMPDIR" # its children are www-data
 user=$(id -un) group=$(id -gn)
 [ "$(id -u)" -eq 0 ] && user=www-data group=www-data
 
