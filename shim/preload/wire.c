@@ -38,10 +38,10 @@
   X(int, pthread_getcpuclockid, (pthread_t, clockid_t *))
 REAL_DEFINE(REAL_WIRE)
 
-/* A thread G has no tid of the kernel's; this one is always the same, and no thread's. */
+/* A thread G has no tid of the kernel's; this one is always the same, and no thread's.  In the child of its fork it has one. */
 EXPORT pid_t gettid(void) {
   struct thread *self = thread_self();
-  return self && thread_is_g(self) ? (pid_t)thread_id(self) : REAL(gettid)();
+  return self && thread_is_g(self) && carrier_now() ? (pid_t)thread_id(self) : REAL(gettid)();
 }
 
 /* --- what a thread G gets a thread of the kernel's for --- */

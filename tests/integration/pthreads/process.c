@@ -294,6 +294,7 @@ static void *fork_inside(void *arg) {
     for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
     for (int i = 0; i < 10; i++) sum += join_value(t[i]);
     say("child: sum %ld", (long)sum);
+    say("child: tid is pid %d, as a raw call %d", gettid() == getpid(), syscall(SYS_gettid) == getpid());
     if (way == 0) _exit(3);
     if (way == 1) exit(4);
     if (way == 2) pthread_exit(NULL);
