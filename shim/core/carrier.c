@@ -208,6 +208,15 @@ static void leave_wired(struct carrier *c) {
   if (pq) carrier_handoff(pq);
 }
 
+struct m *carrier_m_of(const struct g *g) {
+  struct m *m = NULL;
+  light_take();
+  for (struct carrier *c = light.carriers; c && !m; c = c->all)
+    if (__atomic_load_n(&c->g, __ATOMIC_RELAXED) == g && c->m != &c->no_m) m = c->m;
+  light_drop();
+  return m;
+}
+
 /* --- lent threads --- */
 
 /* c gives its pq away: false: it has none any more.  In a wrapped call it is for everyone to take, as in carrier_retake. */

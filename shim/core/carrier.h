@@ -242,6 +242,8 @@ bool carrier_work_for(struct pq *pq);
 bool carrier_wanted(struct pq *pq);
 /* pq, which c is about to lose or has lost, goes to another carrier if there is anything to do. Lock not held. */
 void carrier_handoff(struct pq *pq);
+/* The M that has g on, also for good, at a glance; null: none has. */
+struct m *carrier_m_of(const struct g *g);
 /* Is g one that computes, and would keep others waiting?  Then it goes on its own way: carrier_evict. */
 bool carrier_hog(const struct carrier *c, const struct g *g);
 /* c, held and alone, is about to leave its G. */

@@ -288,7 +288,7 @@ bool g_yield(void) {
     sched_yield();
     return true;
   }
-  if (c->alone) return gate_yield();
+  if (c->alone) return gate_yield() || raw_syscall0(SYS_sched_yield) == 0; /* as a thread of the kernel's */
   carrier_hold(c);
   struct g *g = c->g;
   if (!c->pq) {

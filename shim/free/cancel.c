@@ -60,11 +60,7 @@ void cancel_at_once(struct cancel *k) {
 
 /* To the thread that has g on, if one has.  Should that be over when the signal comes, its handler finds another G. */
 static void signal_carrier_of(const struct g *g) {
-  struct m *m = NULL;
-  light_take();
-  for (struct carrier *c = light.carriers; c && !m; c = c->all)
-    if (__atomic_load_n(&c->g, __ATOMIC_RELAXED) == g && c->m != &c->no_m) m = c->m;
-  light_drop();
+  struct m *m = carrier_m_of(g);
   if (m) sched_hooks.signal(m);
 }
 

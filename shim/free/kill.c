@@ -127,19 +127,9 @@ static bool has_notice(const struct kill *k) {
   return atomic_load_explicit(&k->g->notice, memory_order_acquire) != 0; /* pairs with kill_wired and kill_over: it has been seen to */
 }
 
-/* Whose M runs it, at a glance; null: nobody's. */
-static struct m *running_on(const struct kill *k) {
-  struct m *m = NULL;
-  light_take();
-  for (struct carrier *c = light.carriers; c && !m; c = c->all)
-    if (__atomic_load_n(&c->g, __ATOMIC_RELAXED) == k->g && c->m != &c->no_m) m = c->m;
-  light_drop();
-  return m;
-}
-
 /* One that has gone on meanwhile does not mind: EINTR repair (preload/signal.h). */
 static void send_urg(const struct kill *k) {
-  struct m *m = running_on(k);
+  struct m *m = carrier_m_of(k->g);
   uint32_t state = m ? SLOT_LOAD(m->slot->state) : M_IDLE;
   if (state == M_RUN || state == M_SYSCALL) sched_hooks.signal(m);
 }

@@ -47,7 +47,6 @@ void ownthread_before_prctl(int option) {
   }
 }
 
-/* By syscall() also what libc does for all threads at once is the caller's only. */
 void ownthread_before_syscall(long nr, const long *a) {
   switch (nr) {
     case SYS_setpriority:
@@ -61,13 +60,6 @@ void ownthread_before_syscall(long nr, const long *a) {
     case SYS_sched_setattr:
       if (a[0] == 0) ownthread_before();
       break;
-    case SYS_setuid:
-    case SYS_setgid:
-    case SYS_setreuid:
-    case SYS_setregid:
-    case SYS_setresuid:
-    case SYS_setresgid:
-    case SYS_setgroups:
     case SYS_setfsuid:
     case SYS_setfsgid:
     case SYS_capset:

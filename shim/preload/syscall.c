@@ -151,6 +151,7 @@ static bool tid_address(long nr, const struct args *x, long *r) {
 
 static void before(long nr, const struct args *x) {
   ownthread_before_syscall(nr, x->a);
+  if (sets_creds(nr)) ownthread_before();
   switch (nr) {
     case SYS_seccomp:
       process_before_seccomp((unsigned)x->a[0]);
