@@ -1814,6 +1814,7 @@ static void t_vfork_child_lives_on(void) {
     nap(60);
     if (vfork() == 0) {
       struct timespec ms = {0, 1000000};
+      if (write(fd[1], ".", 1) != 1) _exit(1);
       for (int i = 0; i < 150; i++) {
         close(-1);
         nanosleep(&ms, NULL);
@@ -1823,7 +1824,8 @@ static void t_vfork_child_lives_on(void) {
     _exit(0); /* not so far: it is killed */
   }
   close(fd[1]);
-  nap(150);
+  MUST(read(fd[0], text, 1) == 1); /* it has begun */
+  nap(50);
   kill(p, SIGKILL);
   say_wait("parent", p);
   MUST(read(fd[0], text, sizeof text - 1) >= 0);
