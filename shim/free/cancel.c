@@ -176,14 +176,17 @@ static struct ration_context **ctx_at(pthread_t t) {
   return (struct ration_context **)((char *)t + ((char *)&kernel_ctx - (char *)pthread_self()));
 }
 
-static void set_ctx(struct ration_context *ctx) {
+/* Not inline, as own_ctx: making a context may come back on another thread, and aarch64's compilers keep the thread pointer. */
+static __attribute__((noinline)) void set_ctx(struct ration_context *ctx) {
   run_lock(&kernel_lock);
   kernel_ctx = ctx;
   run_unlock(&kernel_lock);
 }
 
+static __attribute__((noinline)) struct ration_context *own_ctx(void) { return kernel_ctx; }
+
 void cancel_kernel_begins(void) {
-  if (!kernel_ctx && !carrier_now() && !thread_self()) set_ctx(ration_context_with_cancel(NULL));
+  if (!own_ctx() && !carrier_now() && !thread_self()) set_ctx(ration_context_with_cancel(NULL));
 }
 
 void cancel_kernel_ends(void) {

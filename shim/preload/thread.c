@@ -129,9 +129,7 @@ static int start_thrd(void *arg) {
   return b.cfn(b.arg);
 }
 
-static struct birth *birth_make(void) {
-  if (client_env_now.mode == RATION_MODE_OFF || !have_key) return NULL;
-  if (free_mode) cancel_kernel_begins(); /* the creator's, who may be main */
+static __attribute__((noinline)) struct birth *birth_new(void) {
   struct birth *b = birth_get();
   if (!b) return NULL;
   b->m = m_alloc();
@@ -150,6 +148,12 @@ static struct birth *birth_make(void) {
     sched_unlock();
   }
   return b;
+}
+
+static struct birth *birth_make(void) {
+  if (client_env_now.mode == RATION_MODE_OFF || !have_key) return NULL;
+  if (free_mode) cancel_kernel_begins(); /* the creator's, who may be main */
+  return birth_new();                    /* not inline: as set_ctx in free/cancel.c */
 }
 
 static void birth_undo(struct birth *b) {
