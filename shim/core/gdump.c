@@ -133,12 +133,17 @@ static const char *wired_state(const struct g *w, const struct m *m) {
   return w->status == G_RUNNING && SLOT_LOAD(m->slot->state) == M_SYSCALL ? "syscall" : gdump_state(w, false);
 }
 
+/* At a glance.  One without a pq has lost it in a call, or its G goes alone. */
+static bool in_call(const struct carrier *c) {
+  struct pq *pq = __atomic_load_n(&c->pq, __ATOMIC_RELAXED);
+  if (pq) return PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL;
+  return c->m == &c->no_m || SLOT_LOAD(c->m->slot->state) == M_SYSCALL;
+}
+
 static const char *state_of(const struct g *g, struct carrier *c) {
   const struct g *w = wired_as(c);
   if (w) return wired_state(w, c->m);
-  struct pq *pq = c ? __atomic_load_n(&c->pq, __ATOMIC_RELAXED) : NULL;
-  bool calls = c && (!pq || atomic_load_explicit(&pq->status, memory_order_relaxed) == PQ_SYSCALL);
-  return g->status == G_RUNNING && calls ? "syscall" : gdump_state(g, c != NULL);
+  return g->status == G_RUNNING && c && in_call(c) ? "syscall" : gdump_state(g, c != NULL);
 }
 
 static bool record_g(struct g *g, void *arg) {

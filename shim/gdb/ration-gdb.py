@@ -220,7 +220,10 @@ class G:
 
     def in_call(self):
         pq = self.carrier["pq"]
-        return pq == 0 or self.library.pq.at(pq)["status"] & 0xff == self.library.number("PQ_SYSCALL")
+        if pq == 0:  # lost in a call, or its G goes alone
+            m = self.library.m.at(self.carrier["m"])
+            return not m["slot"] or self.library.slot.at(m["slot"])["state"] == M_SYSCALL
+        return self.library.pq.at(pq)["status"] & 0xff == self.library.number("PQ_SYSCALL")
 
     def since(self, now):
         waits = self.wired or self.lent or self.library.status.get(self.record["status"]) == "G_WAITING"
