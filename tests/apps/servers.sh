@@ -75,6 +75,33 @@ has_carriers() {
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
+unix_clients() { # unix_clients REQUESTS: 16 at once on $dir/sock, each asks REQUESTS(r), a list of (path, headers) in Python, for r in 0 .. 19
+  timeout -s KILL 60 python3 - "$dir/sock" "$1" <<'END'
+import hashlib, http.client, socket, sys, threading
+class Connection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(sys.argv[1])
+requests = eval("lambda r: " + sys.argv[2])
+N = 16
+sums = [None] * N
+def client(i):
+    h = hashlib.sha256()
+    c = Connection("localhost")
+    for r in range(20):
+        for path, headers in requests(r):
+            c.request("GET", path, headers=headers)
+            answer = c.getresponse()
+            h.update(b"%d" % answer.status + answer.read())
+    sums[i] = h.hexdigest()
+threads = [threading.Thread(target=client, args=(i,)) for i in range(N)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(*set(sums), sep="\n")
+END
+}
+
 said() { # what it wrote, for a failure
   echo "  $way: $1" >&2
   tail -n 15 "$dir/log" | sed 's/^/    /' >&2

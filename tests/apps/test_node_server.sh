@@ -40,28 +40,6 @@ begin() {
 }
 ready() { python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"GET /hash?1 HTTP/1.0\r\n\r\n"); assert s.recv(99)' "$dir/sock"; }
 load() {
-  timeout -s KILL 60 python3 - "$dir/sock" <<'END'
-import hashlib, http.client, socket, sys, threading
-class Connection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(sys.argv[1])
-N = 16
-sums = [None] * N
-def client(i):
-    h = hashlib.sha256()
-    c = Connection("localhost")
-    for r in range(20):
-        for path in "/file", "/hash", "/gzip", "/work", "/name":
-            c.request("GET", "%s?%d" % (path, r))
-            answer = c.getresponse()
-            h.update(b"%d" % answer.status + answer.read())
-    sums[i] = h.hexdigest()
-threads = [threading.Thread(target=client, args=(i,)) for i in range(N)]
-for t in threads: t.start()
-for t in threads: t.join()
-print(*set(sums), sep="\n")
-END
+  unix_clients '[("%s?%d" % (path, r), {}) for path in ("/file", "/hash", "/gzip", "/work", "/name")]'
 }
 in_each_way node begin ready load
