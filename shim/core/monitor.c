@@ -7,7 +7,7 @@
  *   the same while Gs wait for descriptors and nobody polls            the same: who takes its pq looks (netpoll_overdue)
  *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
  *   a call whose G's context is over                                   interrupted (sync/interrupt.c)
- *   a thread G that was sent a signal and has not seen to it           told again (free/kill.c)
+ *   a thread G that was sent a signal and has not seen to it           told again (free/remind.c)
  *   idle stacks                                                        trimmed, about once in five seconds
  *   how many Gs there are, for `ration ps`                             told ten times a second, and before it sleeps for good
  *
@@ -197,17 +197,15 @@ static uint64_t look_pqs(uint64_t now) {
   return soon ? now + poll_ns : next;
 }
 
-/* shim/free's: thread Gs that are to be cancelled, and that are sent signals; when to look again.  Weak: core stands without it. */
-uint64_t free_cancel_look(uint64_t now) __attribute__((weak));
-uint64_t free_kill_look(uint64_t now) __attribute__((weak));
+/* shim/free's: thread Gs that are to be cancelled, or were sent signals; when to look again.  Weak: core stands without it. */
+uint64_t free_remind_look(uint64_t now) __attribute__((weak));
 
 static uint64_t sooner(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t look(uint64_t now) {
   uint64_t next = look_pqs(now);
   if (interrupt_look) next = sooner(next, interrupt_look(now));
-  if (free_cancel_look) next = sooner(next, free_cancel_look(now));
-  if (free_kill_look) next = sooner(next, free_kill_look(now));
+  if (free_remind_look) next = sooner(next, free_remind_look(now));
   return next;
 }
 

@@ -18,7 +18,7 @@
  *
  * Threads of the kernel's are cancelled by glibc.  But in free mode their waits for pthread objects are in the lot, where only a context ends them.
  *
- * Locks: cancels.lock, over light.lock; kernel_lock, a leaf.  The monitor is no M.
+ * The list is remind.c's.  Lock: kernel_lock, a leaf.
  */
 #include "free/cancel.h"
 #include <stddef.h>
@@ -30,14 +30,8 @@
 #include "free/where.h"
 #include "ration/context.h"
 
-#define FIRST_NS 1000000u
 #define DOUBLINGS 10u
 #define RED_ZONE 128u
-
-static struct {
-  struct lock lock;
-  _Atomic(struct cancel *) first; /* read without the lock */
-} cancels;
 
 /* --- who sends --- */
 
@@ -46,47 +40,26 @@ static bool due(const struct identity *id) {
   return (atomic_load_explicit(identity_cancel_word(id), memory_order_relaxed) & all) == (IDENTITY_CANCEL_ASYNC | IDENTITY_CANCELED);
 }
 
-void cancel_at_once(struct cancel *k) {
-  run_lock(&cancels.lock);
-  if (!k->listed) {
-    k->listed = true;
-    k->next = GLANCE(cancels.first);
-    atomic_store_explicit(&cancels.first, k, memory_order_relaxed);
-  }
-  k->at = k->sent = 0;
-  run_unlock(&cancels.lock);
-  monitor_look_now();
-}
+static const struct cancel *of(const struct reminder *r) { return (const struct cancel *)r; }
 
-/* To the thread that has g on, if one has.  Should that be over when the signal comes, its handler finds another G. */
-static void signal_carrier_of(const struct g *g) {
-  struct m *m = carrier_m_of(g);
+/* Else it has begun to end, or will see the mark by itself. */
+static bool is_due(const struct reminder *r) { return due(of(r)->id); }
+
+/* To the thread that has the G on, if one has.  Should that be over when the signal comes, its handler finds another G. */
+static void signal_carrier(const struct reminder *r) {
+  struct m *m = carrier_m_of(of(r)->g);
   if (m) sched_hooks.signal(m);
 }
 
-uint64_t free_cancel_look(uint64_t now) {
-  uint64_t next = UINT64_MAX;
-  if (!GLANCE(cancels.first)) return next;
-  lock_take(&cancels.lock);
-  struct cancel *list = GLANCE(cancels.first), *left = NULL;
-  for (struct cancel *k = list, *after; k; k = after) {
-    after = k->next;
-    if (!due(k->id)) { /* it has begun to end, or will see the mark by itself */
-      k->listed = false;
-      continue;
-    }
-    if (k->at <= now) {
-      signal_carrier_of(k->g);
-      k->at = now + ((uint64_t)FIRST_NS << (k->sent < DOUBLINGS ? k->sent++ : DOUBLINGS));
-    }
-    if (k->at < next) next = k->at;
-    k->next = left;
-    left = k;
-  }
-  atomic_store_explicit(&cancels.first, left, memory_order_relaxed);
-  lock_drop(&cancels.lock);
-  return next;
+static const struct reminder_kind kind = {is_due, signal_carrier, DOUBLINGS};
+
+void cancel_born(struct cancel *k, const struct g *g, const struct identity *id) {
+  k->reminder.kind = &kind;
+  k->g = g;
+  k->id = id;
 }
+
+void cancel_at_once(struct cancel *k) { remind(&k->reminder, 0, true); }
 
 /* --- where it comes --- */
 
@@ -214,7 +187,4 @@ struct ration_context *cancel_kernel_of(pthread_t t) {
   return ctx;
 }
 
-void cancel_fork_child(void) {
-  memset(&cancels, 0, sizeof cancels);
-  atomic_store_explicit(&kernel_lock.word, 0, memory_order_relaxed);
-}
+void cancel_fork_child(void) { atomic_store_explicit(&kernel_lock.word, 0, memory_order_relaxed); }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "free/identity.h"
+#include "free/remind.h"
 
 struct g;
 struct m;
@@ -12,14 +13,12 @@ struct ration_context;
 
 /* A thread G's. */
 struct cancel {
+  struct reminder reminder; /* first */
   const struct g *g;
   const struct identity *id;
-  /* [cancels.lock] */
-  struct cancel *next;
-  uint64_t at; /* of the next signal */
-  uint32_t sent;
-  bool listed;
 };
+/* A life begins. */
+void cancel_born(struct cancel *k, const struct g *g, const struct identity *id);
 /* It has been marked as cancelled while it could be at any instruction. */
 void cancel_at_once(struct cancel *k);
 
@@ -31,9 +30,8 @@ struct ration_context *cancel_kernel_context(void);
 /* Before t is cancelled: what is to be cancelled after it, a reference; or null. */
 struct ration_context *cancel_kernel_of(pthread_t t);
 
-/* gate.c and monitor.c know these by name: at the end of the SIGURG handler; and the monitor's look, which says when to look again. */
+/* At the end of the SIGURG handler; core/gate.c knows it by name. */
 void free_cancel_here(struct m *m, void *uctx);
-uint64_t free_cancel_look(uint64_t now);
 
 void cancel_fork_child(void);
 

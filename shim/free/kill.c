@@ -27,11 +27,12 @@
  * Rejected: to run handlers on Gs.  They would have to be a thread's in all that the kernel does for it: masks of nested handlers, alternative stacks, siglongjmp that
  * sets a mask, signals that come while it is being switched.
  *
- * Locks: k->lock; pool.lock and notices.lock, which nothing is taken under but light.lock.  The monitor takes them without being an M.
+ * Locks: k->lock, over pool.lock, a leaf.
  */
 #include "free/kill.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -41,7 +42,6 @@
 #include "free/where.h"
 #include "sync/stop.h"
 
-#define FIRST_NS 1000000u
 #define DOUBLINGS 4u
 #define POOL_CHUNK (64u << 10)
 #define POOL_MOST 512u /* chunks: some 240,000 signals */
@@ -118,11 +118,6 @@ static struct pending *take_all(struct kill *k) {
 
 /* --- notices --- */
 
-static struct {
-  struct lock lock;
-  struct kill *_Atomic first; /* read without the lock */
-} notices;
-
 static bool has_notice(const struct kill *k) {
   return atomic_load_explicit(&k->g->notice, memory_order_acquire) != 0; /* pairs with kill_wired and kill_over: it has been seen to */
 }
@@ -134,51 +129,17 @@ static void send_urg(const struct kill *k) {
   if (state == M_RUN || state == M_SYSCALL) sched_hooks.signal(m);
 }
 
-static void list_notice(struct kill *k) {
-  run_lock(&notices.lock);
-  if (!k->listed) {
-    k->listed = true;
-    k->at = sys_now() + FIRST_NS;
-    k->sent = 0;
-    k->next = GLANCE(notices.first);
-    atomic_store_explicit(&notices.first, k, memory_order_relaxed);
-  }
-  run_unlock(&notices.lock);
-  monitor_look_now();
-}
+static const struct kill *of(const struct reminder *r) { return (const struct kill *)((const char *)r - offsetof(struct kill, reminder)); }
+static bool is_open(const struct reminder *r) { return has_notice(of(r)); }
+static void tell(const struct reminder *r) { send_urg(of(r)); }
+static const struct reminder_kind kind = {is_open, tell, DOUBLINGS};
 
 /* After g->notice was set. */
 static void notify(struct kill *k) {
   stop_call(k->g);
   if (!has_notice(k)) return;
   send_urg(k);
-  list_notice(k);
-}
-
-/* The monitor's look; when to look again.  core/monitor.c knows it by name. */
-uint64_t free_kill_look(uint64_t now);
-uint64_t free_kill_look(uint64_t now) {
-  uint64_t next = UINT64_MAX;
-  if (!GLANCE(notices.first)) return next;
-  lock_take(&notices.lock);
-  struct kill *k = GLANCE(notices.first), *kept = NULL;
-  for (struct kill *after; k; k = after) {
-    after = k->next;
-    if (!has_notice(k)) {
-      k->listed = false;
-      continue;
-    }
-    if (k->at <= now) {
-      send_urg(k);
-      k->at = now + ((uint64_t)FIRST_NS << (k->sent < DOUBLINGS ? k->sent++ : DOUBLINGS));
-    }
-    if (k->at < next) next = k->at;
-    k->next = kept;
-    kept = k;
-  }
-  atomic_store_explicit(&notices.first, kept, memory_order_relaxed);
-  lock_drop(&notices.lock);
-  return next;
+  remind(&k->reminder, sys_now() + REMIND_FIRST_NS, false);
 }
 
 /* --- sending --- */
@@ -220,6 +181,7 @@ void kill_wired(struct kill *k, struct m *m) {
 /* --- lives --- */
 
 void kill_born(struct kill *k, struct g *g) {
+  k->reminder.kind = &kind;
   k->g = g;
   k->m = NULL;
   k->over = false;
@@ -246,11 +208,9 @@ void kill_over(struct kill *k) {
 
 void kill_fork_child(struct kill *k) {
   memset(&pool, 0, sizeof pool); /* somebody may have been at it */
-  memset(&notices, 0, sizeof notices);
   if (!k) return;
   atomic_store_explicit(&k->lock.word, 0, memory_order_relaxed);
   (void)take_all(k); /* the child of a fork has nothing pending */
-  k->listed = false;
   atomic_store_explicit(&k->g->notice, 0, memory_order_relaxed);
 }
 

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/lock.h"
+#include "free/remind.h"
 
 struct g;
 struct m;
@@ -23,11 +24,7 @@ struct kill {
   uint64_t set;                  /* what is pending */
   struct pending *first, **last; /* in the order that it came */
   _Atomic bool open;             /* [own to write] its function runs, or its destructors: handlers may */
-  /* [list lock] of those that have something to see to */
-  struct kill *next;
-  bool listed;
-  uint64_t at; /* of the next SIGURG */
-  uint32_t sent;
+  struct reminder reminder;      /* that there is a notice */
 };
 
 /* Once. */

@@ -494,8 +494,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   kill_born(&t->kill, &t->g);
   t->changed = false;
   atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
-  t->at_once.g = &t->g;
-  t->at_once.id = &t->id;
+  cancel_born(&t->at_once, &t->g, &t->id);
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
@@ -673,6 +672,7 @@ int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
 void thread_g_fork_child(void) {
   struct thread *self = thread_self();
   kill_fork_child(self ? &self->kill : NULL);
+  remind_fork_child(self ? (struct reminder *[]){&self->kill.reminder, &self->at_once.reminder} : NULL, self ? 2 : 0);
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);
   threads = NULL;                                         /* the other Gs are the parent's */
   nsizes = 0;                                             /* glibc has forgotten those identities */
