@@ -418,7 +418,8 @@ static void kick_poller(void) {
   for (unsigned t = (unsigned)poller.tid; t; t /= 10) digits[n++] = (char)('0' + t % 10);
   while (n) path[len++] = digits[--n];
   memcpy(path + len, "/fd/4", sizeof "/fd/4");
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0);
+  /* For reading too: if the poller ends in between, its pipe would have no reader, and the program a SIGPIPE. */
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return;
   raw_syscall3(SYS_write, fd, (long)"", 1);
   close_fd(fd);

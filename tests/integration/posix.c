@@ -2126,6 +2126,13 @@ static void t_credentials(void) {
   nap(5);
 }
 
+/* Each stops ration's own threads and starts them again; what one of them leaves may not end the program. */
+static void t_credentials_often(void) {
+  int wrong = 0;
+  for (int i = 0; i < 200; i++) wrong += setresuid((uid_t)-1, geteuid(), (uid_t)-1) != 0;
+  say("wrong %d", wrong);
+}
+
 static void t_sandboxes(void) {
   SAY_CALL("no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   SAY_CALL("get", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
@@ -2330,6 +2337,7 @@ static const struct check checks[] = {
     T(system_cancelled),
     T(thread_ends),
     T(credentials),
+    T(credentials_often),
     T(sandboxes),
     T(unshare_user),
     T(seccomp_strict),
