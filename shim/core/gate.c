@@ -106,7 +106,7 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front)
     return;
   }
   g->express = may_be_newcomer(g, g->stopped, now);
-  g->enough = g->stopped && !g->express;
+  g->enough = g->stopped && !g->express && sched_had_enough(m);
   g->stopped = g->front = false;
   if (g->status != G_DEAD) g->newborn = false; /* it has blocked of its own accord */
   struct p *p = sched_p_get(g, now);
@@ -155,7 +155,7 @@ static void settle(struct m *m, enum wait_reason why) {
   sched.stats.preempts++;
   struct p *p = sched_p_take(m, now);
   m->g->express = may_be_newcomer(m->g, true, now);
-  m->g->enough = !m->g->express;
+  m->g->enough = !m->g->express && sched_had_enough(m);
   sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, !slice_over);
   if (p) {
     if (!slice_over && sched.express.len == 0 && sched.paced && p->id >= lease_hog_slots())

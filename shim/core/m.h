@@ -48,6 +48,8 @@ struct m {
   uint64_t seen_at;         /* [lock] when systick was first seen at this value in M_SYSCALL */
   uint64_t cpu_last;        /* [lock] CPU time up to which the M was charged */
   uint64_t cpu_granted;     /* [lock] cpu_last when it got its P */
+  uint64_t cpu_called;      /* [lock] cpu_last at the begin of the stint in which it was last seen to have made a call (called_systick) */
+  uint32_t called_systick;  /* [lock] */
   uint64_t cpu_moved_at;    /* [lock] when that clock was last seen to have moved */
   uint64_t granted_at;      /* [lock] when it got its P */
   uint64_t preempt_at;      /* [lock] when it was last asked to yield; 0: not asked */

@@ -238,6 +238,15 @@ uint64_t sched_usage(const struct g *g, uint64_t now) {
   return gs > 1 ? usage / gs : usage;
 }
 
+/*
+ * m is stopped as a hog.  One that computes waits for its turn.  One that has called the kernel lately is only behind with its work, and goes on
+ * once its average is below the share (look_promote): else each request that comes meanwhile waits for a whole round of the hogs.
+ */
+bool sched_had_enough(struct m *m) {
+  if (m->systick != m->called_systick) m->called_systick = m->systick, m->cpu_called = m->cpu_granted;
+  return m->cpu_last - m->cpu_called >= SCHED_BEHIND_NS; /* also where the clock was changed for one that is behind */
+}
+
 /* Gone in a moment, as a rule; of a carrier it is the whole that is or is not. */
 static bool small(const struct g *g, uint64_t now) { return fair_usage(&g->fair, now) < FAIR_SMALL_NS; }
 

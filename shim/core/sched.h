@@ -13,16 +13,17 @@
 #include "m_slot.h"
 #include "pool_page.h"
 
-#define SCHED_SLICE_NS 10000000u          /* a G runs so long while others of its class wait */
-#define SCHED_MIN_RUN_NS 1000000u         /* and at least so long before a newcomer preempts it */
-#define SCHED_YIELD_NS 50000u             /* and so long before sched_yield is more than the kernel's */
-#define SCHED_AGE_NS 50000000u            /* a regular G that waited so long goes before newcomers at every 4th turn */
-#define SCHED_FRAME_NS 10000000u          /* of pacing; divides the usual periods of CFS quotas */
-#define SCHED_FRAME_MAX_NS 20000000u      /* where pauses are short */
-#define SCHED_PAUSE_NS 10000000u          /* so short */
-#define SCHED_PACE_LEAST_NS 100000u       /* less than this is not worth a look: it is left for the next frame */
-#define SCHED_DEBT_WAIT_NS 20000000u      /* a newcomer waits for an overdrawn bucket no longer */
-#define SCHED_RESERVE_NS 2500000u         /* of a period of the kernel's: not for newcomers that run for long */
+#define SCHED_SLICE_NS 10000000u     /* a G runs so long while others of its class wait */
+#define SCHED_MIN_RUN_NS 1000000u    /* and at least so long before a newcomer preempts it */
+#define SCHED_YIELD_NS 50000u        /* and so long before sched_yield is more than the kernel's */
+#define SCHED_AGE_NS 50000000u       /* a regular G that waited so long goes before newcomers at every 4th turn */
+#define SCHED_FRAME_NS 10000000u     /* of pacing; divides the usual periods of CFS quotas */
+#define SCHED_FRAME_MAX_NS 20000000u /* where pauses are short */
+#define SCHED_PAUSE_NS 10000000u     /* so short */
+#define SCHED_PACE_LEAST_NS 100000u  /* less than this is not worth a look: it is left for the next frame */
+#define SCHED_DEBT_WAIT_NS 20000000u /* a newcomer waits for an overdrawn bucket no longer */
+#define SCHED_BEHIND_NS 5000000u     /* who computed so long since its last call is not behind with its work, but has work without end */
+#define SCHED_RESERVE_NS 2500000u    /* of a period of the kernel's: not for newcomers that run for long */
 #define SCHED_SMALL_OVERDRAFT_NS 1000000u /* of the margin: for those that don't */
 #define SCHED_PAUSE_MAX_NS 100000000u     /* and a hog no longer, while its process holds no P */
 #define SCHED_STARVED_NS 1000000000u      /* Gs wait and none got a P for so long: something is wrong with the pool */
@@ -177,6 +178,7 @@ void sched_leave_page(uint64_t now);
 void sched_forget_all(void);
 uint32_t sched_nactive(void);
 uint64_t sched_usage(const struct g *g, uint64_t now);
+bool sched_had_enough(struct m *m);
 uint64_t sched_my_share(uint32_t more); /* the usage of a fair share among the active Gs and `more` */
 void sched_charge(struct m *m, uint64_t now);
 void sched_charge_pool(uint64_t now, uint64_t cpu); /* CPU time that no G used: our own threads' */

@@ -306,6 +306,27 @@ START_TEST(a_hog_that_waits_long_after_a_block_is_a_newcomer_again) {
 }
 END_TEST
 
+/* A thread with short requests that has got behind: it has used more than its share, but has called the kernel lately. */
+START_TEST(who_is_only_behind_has_not_had_enough) {
+  setup(1, 0, 980000);
+  struct m *m = &ms[0];
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  m->systick++;
+  run_for(2 * MS, 0);
+  sched_charge(m, clock_now);
+  ck_assert(!sched_had_enough(m));
+  for (int i = 0; i < 2; i++) { /* it goes on, with pauses, and makes no call: then it has work without end */
+    sched_grant(sched_p_take(m, clock_now), m->g, clock_now, true);
+    run_for(2 * MS, 0);
+    sched_charge(m, clock_now);
+    ck_assert_int_eq(sched_had_enough(m), i == 1);
+  }
+  m->systick++;
+  ck_assert(!sched_had_enough(m)); /* and the next call begins anew */
+}
+END_TEST
+
 START_TEST(one_and_a_half_cpus_keep_one_slot_running) {
   setup(2, 0, 1470000);
   usage(0, HOG);
@@ -886,7 +907,7 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
-          a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
+          who_is_only_behind_has_not_had_enough, a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
           a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
           one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, newcomers_leave_the_next_period_alone,
           a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent, a_full_bucket_lets_the_kernel_schedule,
