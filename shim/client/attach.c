@@ -450,7 +450,10 @@ static void start_sysmon(void) {
   atomic_store_explicit(&sysmon_stop, false, memory_order_relaxed);
   sysmon_starved = starved;
   sysmon_phase = phase_look;
-  service_start(&sysmon, "ration-sysmon", sysmon_main, &fd, fd >= 0);
+  bool runs = service_start(&sysmon, "ration-sysmon", sysmon_main, &fd, fd >= 0) == 0;
+  sched_lock();
+  sysmon_runs = runs;
+  sched_unlock();
   close_fd(fd);
 }
 
@@ -477,6 +480,7 @@ static void stop_services(void) {
   sched_lock();
   sched_leave_page(sched_hooks.now());
   atomic_store_explicit(&sysmon_stop, true, memory_order_relaxed);
+  sysmon_runs = false;
   atomic_store_explicit(&poller_stop, true, memory_order_relaxed);
   atomic_store_explicit(&sched.bpf, false, memory_order_relaxed);
   atomic_fetch_add_explicit(sched.bell, 1, memory_order_release); /* pairs with sysmon_main */
@@ -509,6 +513,7 @@ void client_reattach(void) {
   if (aside || (!sysmon.tid && !poller.tid)) return; /* a forked child that has not attached yet */
   stop_services();
   client_attach();
+  monitor_lost_host();
 }
 
 /*
@@ -540,6 +545,7 @@ static bool attach_timer_rang(const siginfo_t *si) {
 
 void client_fork_child(void) {
   sysmon = poller = (struct service){.tid = 0};
+  sysmon_runs = false;
   sysmon_owner_tick = NULL;
   phase_forget();
   sched_forget_all();
@@ -558,5 +564,7 @@ void client_fork_child(void) {
 void client_step_aside(void) {
   if (aside) return;
   aside = true;
-  if (sysmon.tid || poller.tid) stop_services();
+  if (!sysmon.tid && !poller.tid) return;
+  stop_services();
+  monitor_lost_host();
 }

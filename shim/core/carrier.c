@@ -15,6 +15,8 @@
  * for a G and sees fewer makes one (nborn: one is on its way).  Those that a spare was woken for go through that place as well.  Two: who makes one
  * may have to wait for a lock of a G that is to run yet, and its pq goes to the other.
  *
+ * More than these, asleep for CARRIER_IDLE_NS, end: a program that once had many blocked calls at a time does not keep their threads.
+ *
  * light.lock guards the idle lists and the global queue.  Taken with the M held (no preemption, no handlers); nothing is taken under it.
  */
 #include "core/carrier.h"
@@ -36,6 +38,7 @@
 #define CARRIER_STACK (256u << 10)
 #define SPIN_ROUNDS 20
 #define SPARES 2u
+#define CARRIER_IDLE_NS 5000000000u
 #define LATER_LOW 16u
 
 /* --- pqs --- */
@@ -119,13 +122,17 @@ static void rouse(struct carrier *c, bool polls) {
     sys_futex_wake(&c->wake, 1, false);
 }
 
-/* Until c has been given a pq.  `wake` may be left over from a wake-up that was not needed any more (the poller came back by itself). */
-static void sleep_on(struct carrier *c) {
+/* Until c has been given a pq; false: it has not by then.  `wake` may be left over from a wake-up that was not needed any more (the poller came back by itself). */
+static bool sleep_until(struct carrier *c, uint64_t until) {
+  int r = 0;
   while (!__atomic_load_n(&c->pq, __ATOMIC_ACQUIRE)) { /* pairs with pq_give */
-    if (!atomic_exchange_explicit(&c->wake, 0, memory_order_acquire))
-      sys_futex_wait(&c->wake, 0, SYS_FOREVER, false); /* pairs with rouse */
+    if (r == -ETIMEDOUT) return false;
+    if (!atomic_exchange_explicit(&c->wake, 0, memory_order_acquire)) r = sys_futex_wait(&c->wake, 0, until, false); /* pairs with rouse */
   }
+  return true;
 }
+
+static void sleep_on(struct carrier *c) { sleep_until(c, SYS_FOREVER); }
 
 void carrier_wakep(void) {
   uint32_t none = 0;
@@ -270,22 +277,36 @@ void carrier_take_back(struct carrier *c) {
   m_release(m);
 }
 
-void carrier_gone(struct carrier *c, struct g *g) {
-  m_exit(c->m);
-  light_take();
-  light.nwired--;
+/* Lock held. */
+static void unlist(struct carrier *c) {
   light.ncarriers--;
   struct carrier **at = &light.carriers;
   while (*at && *at != c) at = &(*at)->all;
   if (*at) *at = c->all;
-  light_drop();
+}
+
+/* Its thread is about to end.  c itself stays one, for others may be looking at it, and serves the next thread. */
+static void lay_aside(struct carrier *c) {
   c->g = NULL;
-  c->m = &c->no_m; /* c itself stays: others may be looking at it */
+  c->m = &c->no_m;
+  if (c->altstack) raw_syscall2(SYS_munmap, (long)c->altstack, (long)c->altstack_bytes);
+  c->altstack = NULL;
+  light_take();
+  c->next = light.former;
+  light.former = c;
+  light_drop();
+}
+
+void carrier_gone(struct carrier *c, struct g *g) {
+  m_exit(c->m);
+  light_take();
+  light.nwired--;
+  unlist(c);
+  light_drop();
+  lay_aside(c);
   g->status = G_DEAD;
   g->lockedm = NULL;
   atomic_fetch_sub_explicit(&light.ngs_outside, 1, memory_order_relaxed);
-  if (c->altstack) raw_syscall2(SYS_munmap, (long)c->altstack, (long)c->altstack_bytes);
-  c->altstack = NULL;
 }
 
 /* --- Gs that compute --- */
@@ -782,21 +803,52 @@ static void poll_and_come_back(struct carrier *c) {
   monitor_kick();
 }
 
-/* Without a pq.  Returns when it may have one. */
-static void idle_wait(struct carrier *c) {
+/* c, asleep on the idle list, is one too many: it is off all lists. */
+static bool one_too_many(struct carrier *c) {
+  light_take();
+  bool is = !c->pq && light.nidle > SPARES;
+  if (is) {
+    idle_list_remove(c);
+    unlist(c);
+  }
+  light_drop();
+  return is;
+}
+
+/* The thread ends, and is no carrier any more. */
+static void retire(struct carrier *c) {
+  stack_t none = {.ss_flags = SS_DISABLE};
+  sys_sigmask(SYS_SIGSET_ALL);
+  raw_syscall2(SYS_sigaltstack, (long)&none, 0);
+  if (m_self) {
+    SLOT_STORE(m_self->slot->carrier, 0);
+    m_self->carrier = NULL;
+  }
+  carrier_self = NULL;
+  lay_aside(c);
+}
+
+/* Without a pq.  Returns when it may have one; false: it has retired. */
+static bool idle_wait(struct carrier *c) {
   enum bed bed = lie_down(c);
-  if (bed == BED_NONE) return;
+  if (bed == BED_NONE) return true;
   carrier_release(c);
   if (m_self) m_enteridle(m_self, WAIT_WORKER);
   if (bed == BED_NETPOLL) {
     poll_and_come_back(c);
-  } else {
-    sleep_on(c);
-    gate_exit();
-    carrier_hold(c);
+    return true;
   }
+  if (!sleep_until(c, sys_now() + CARRIER_IDLE_NS) && !fiber_used && one_too_many(c)) {
+    retire(c);
+    return false;
+  }
+  sleep_on(c);
+  gate_exit();
+  carrier_hold(c);
+  return true;
 }
 
+/* What c is to run; null: it has retired. */
 static struct g *find(struct carrier *c) {
   for (;;) {
     if (c->wired_g) {
@@ -806,7 +858,7 @@ static struct g *find(struct carrier *c) {
       return g;
     }
     if (!c->pq) {
-      idle_wait(c);
+      if (!idle_wait(c)) return NULL;
       continue;
     }
     if (GLANCE(light.nidle) < SPARES && make_spare(c)) continue;
@@ -852,6 +904,7 @@ static void *carrier_main(void *arg) {
   carrier_born();
   for (;;) {
     struct g *g = find(c);
+    if (!g) return NULL;
     c->g = g;
     if (__builtin_expect(fiber_used, 0)) fiber_switch(&c->fiber, &g->fiber, false);
     light_count_run(c->pq, g);
@@ -863,15 +916,28 @@ static void *carrier_main(void *arg) {
     else
       light_finish_left(c);
   }
-  return NULL;
 }
 
 int (*light_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = pthread_create;
 
+static struct carrier *carrier_record(void) {
+  light_take();
+  struct carrier *c = light.former;
+  if (c) light.former = c->next;
+  light_drop();
+  if (c) {
+    c->alone = c->spinning = false;
+    atomic_store_explicit(&c->preempt, 0, memory_order_relaxed);
+    atomic_store_explicit(&c->lost, 0, memory_order_relaxed);
+    return c;
+  }
+  long at = raw_syscall6(SYS_mmap, 0, sizeof *c, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return at < 0 && at > -4096 ? NULL : (struct carrier *)at;
+}
+
 static int make_carrier(void) {
-  long at = raw_syscall6(SYS_mmap, 0, sizeof(struct carrier), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (at < 0 && at > -4096) return (int)at;
-  struct carrier *c = (struct carrier *)at;
+  struct carrier *c = carrier_record();
+  if (!c) return -ENOMEM;
   pthread_attr_t attr;
   pthread_t t;
   pthread_attr_init(&attr);
@@ -889,10 +955,9 @@ static int make_carrier(void) {
   pthread_attr_destroy(&attr);
   if (r == 0) return 0;
   light_take();
-  light.ncarriers--;
-  if (light.carriers == c) light.carriers = c->all;
+  unlist(c);
   light_drop();
-  raw_syscall2(SYS_munmap, at, sizeof *c);
+  lay_aside(c);
   return -r;
 }
 

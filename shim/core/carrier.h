@@ -106,6 +106,7 @@ struct light {
   uint32_t nborn;                   /* carriers that have been made and not yet looked around */
   _Atomic(struct carrier *) poller; /* [the same] asleep in netpoll, or null */
   struct carrier *carriers;
+  struct carrier *former; /* their threads have ended */
   uint32_t ncarriers, last_carrier;
   _Atomic uint64_t next_id;
   _Atomic int64_t ngs_outside; /* born outside of any P, minus died there */
@@ -261,6 +262,19 @@ uint64_t timers_first_of_all(void);
 
 /* --- monitor.c --- */
 int monitor_start(void);
+/* What a thread sleeps on: until `until`, or `bell` is no more what it was. */
+struct watch {
+  _Atomic uint32_t *bell;
+  uint32_t rung;
+  uint64_t until;
+};
+/* sysmon's: it does the monitor's part, a turn each time when w says so; and tells it when it has slept. */
+bool monitor_is_guest(void);
+void monitor_turn(struct watch *w);
+void monitor_awake(void);
+/* sysmon may have ended for good. */
+void monitor_lost_host(void);
+void monitor_fork_child(void);
 void monitor_blocked(void);
 void monitor_kick(void);
 /* Something is there for it to look at. */

@@ -592,6 +592,7 @@ void light_fork_child(struct m *m) {
   uint64_t id = GLANCE(light.next_id);
   memset(&light, 0, sizeof light);
   atomic_store_explicit(&light.next_id, id, memory_order_relaxed);
+  monitor_fork_child();
   netpoll_fork_child();
   stack_fork_child();
   if (sync_fork_child) sync_fork_child();

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The monitor: sysmon's part for light Gs, on a service thread of its own (without TCB: no libc function that uses TLS).
+ * The monitor: sysmon's part for light Gs (without TCB: no libc function that uses TLS).
+ *
+ *   NOT STARTED --monitor_start--> GUEST: sysmon's thread does it --sysmon is ended and not started again--> OWN: a thread of its own
+ *                    '--no sysmon, or a kernel that can't wait for two bells--------------------------------^
  *
  *   a pq whose carrier is in a wrapped call for long while Gs wait     retaken (BPF tells sooner, where it is: monitor_blocked)
  *   a G that has run for LIGHT_SLICE_NS while others wait              stopped by SIGURG; its thread keeps it (carrier_preempted)
@@ -17,6 +20,7 @@
 #include <pthread.h>
 #include "core/carrier.h"
 #include "core/gate.h"
+#include "core/fiber.h"
 #include "core/preempt.h"
 #include "core/service.h"
 
@@ -29,6 +33,7 @@
 
 static _Atomic uint32_t bell;
 static _Atomic uint32_t asleep; /* 1: for good, 2: till the next tick */
+static _Atomic bool guest;      /* [sched.lock] sysmon does it */
 static struct service service;
 static uint64_t poll_ns = MONITOR_SYSCALL_NS;
 
@@ -209,29 +214,40 @@ static uint64_t look(uint64_t now) {
   return next;
 }
 
-static void monitor_main(void) {
-  uint64_t trimmed = 0, told = 0;
-  for (;;) {
-    uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire); /* pairs with ring: before the look, so none is lost */
+void monitor_turn(struct watch *w) {
+  static uint64_t trimmed, told; /* of whoever does the monitor's part: one at a time */
+  bool quiet;
+  w->bell = &bell;
+  do {
+    w->rung = atomic_load_explicit(&bell, memory_order_acquire); /* pairs with ring: before the look, so none is lost */
     uint64_t now = sys_now();
     atomic_store_explicit(&light.now, now, memory_order_relaxed);
     look_window(now);
-    uint64_t until = look(now);
+    w->until = look(now);
     if (now - trimmed > MONITOR_TRIM_NS) {
       trimmed = now;
       stack_trim();
     }
-    if (until == UINT64_MAX || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
+    quiet = w->until == UINT64_MAX;
+    if (quiet || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
       told = now;
       sched_lock();
       sysmon_tell_gs();
       sched_unlock();
     }
-    atomic_store_explicit(&asleep, until == UINT64_MAX ? 1 : 2, memory_order_seq_cst);
+    atomic_store_explicit(&asleep, quiet ? 1 : 2, memory_order_seq_cst);
     /* Who takes a pq after our look sees `asleep` and rings (both sides store, then load). */
-    if (until == UINT64_MAX && look(now) != UINT64_MAX) continue;
-    sys_futex_wait(&bell, rung, until, false);
-    atomic_store_explicit(&asleep, 0, memory_order_relaxed);
+  } while (quiet && look(sys_now()) != UINT64_MAX);
+}
+
+void monitor_awake(void) { atomic_store_explicit(&asleep, 0, memory_order_relaxed); }
+
+static void monitor_main(void) {
+  struct watch w;
+  for (;;) {
+    monitor_turn(&w);
+    sys_futex_wait(w.bell, w.rung, w.until, false);
+    monitor_awake();
   }
 }
 
@@ -240,8 +256,23 @@ static void *monitor_thread(void *arg) {
   return arg;
 }
 
+bool monitor_is_guest(void) { return atomic_load_explicit(&guest, memory_order_relaxed); } /* the bell tells sysmon */
+
+static bool be_guest(void) {
+  if (fiber_used || valgrind_here() || !sys_has_futex_wait2()) return false;
+  sched_lock();
+  bool may = sysmon_runs;
+  if (may) {
+    atomic_store_explicit(&guest, true, memory_order_relaxed);
+    atomic_fetch_add_explicit(sched.bell, 1, memory_order_release); /* pairs with own_turn in sysmon.c */
+    sched_hooks.wake(sched.bell, true);
+  }
+  sched_unlock();
+  return may;
+}
+
 /* A sanitizer wants to know every thread, and an emulator may refuse the clone: then it is one of glibc's. */
-int monitor_start(void) {
+static int start_own(void) {
   pthread_t t;
   if (!fiber_used && service_start(&service, "ration-monitor", monitor_main, NULL, 0) == 0) {
     atomic_store_explicit(&sched.monitor_tid, service.tid, memory_order_relaxed);
@@ -250,4 +281,19 @@ int monitor_start(void) {
   int r = light_pthread_create(&t, NULL, monitor_thread, NULL);
   if (r == 0) pthread_detach(t);
   return -r;
+}
+
+int monitor_start(void) { return be_guest() ? 0 : start_own(); }
+
+void monitor_lost_host(void) {
+  sched_lock();
+  bool lost = GLANCE(guest) && !sysmon_runs;
+  if (lost) atomic_store_explicit(&guest, false, memory_order_relaxed);
+  sched_unlock();
+  if (lost) start_own();
+}
+
+void monitor_fork_child(void) {
+  atomic_store_explicit(&guest, false, memory_order_relaxed);
+  atomic_store_explicit(&asleep, 0, memory_order_relaxed);
 }

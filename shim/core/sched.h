@@ -249,6 +249,7 @@ uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf);
 void sysmon_main(void);
 /* Tells the pool page how many Gs and Ms there are, for display: whoever makes or ends some may be the last to run for long. Lock held. */
 void sysmon_tell_gs(void);
+extern bool sysmon_runs;         /* [lock] it has been started, and not been told to stop */
 extern _Atomic bool sysmon_stop; /* ring the bell after setting it */
 /* Called by sysmon about every tick while Ps are leased; standalone mode corrects the bucket there. */
 extern void (*sysmon_owner_tick)(uint64_t now);

@@ -51,6 +51,20 @@ static inline void sys_futex_wake(_Atomic uint32_t *w, int n, bool shared) {
   raw_syscall6(SYS_futex, (long)w, FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG), n, 0, 0, 0);
 }
 
+/*
+ * The same for two words at once (Linux >= 5.16): of w[0], shared between processes, and w[1], private.  Returns 0 or 1, the one that was woken,
+ * -EAGAIN if one has another value, -EINTR, -ETIMEDOUT.
+ */
+static inline int sys_futex_wait2(_Atomic uint32_t *const w[2], const uint32_t val[2], uint64_t until) {
+  struct futex_waitv v[2] = {{.val = val[0], .uaddr = (uintptr_t)w[0], .flags = FUTEX_32},
+                             {.val = val[1], .uaddr = (uintptr_t)w[1], .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG}};
+  struct timespec ts = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+  return (int)raw_syscall5(SYS_futex_waitv, (long)v, 2, 0, until == SYS_FOREVER ? 0 : (long)&ts, CLOCK_MONOTONIC);
+}
+
+/* An emulator or a sandbox may refuse it. */
+static inline bool sys_has_futex_wait2(void) { return raw_syscall5(SYS_futex_waitv, 0, 0, 0, 0, 0) == -EINVAL; }
+
 /* A file, or the disk itself: *st. */
 static inline bool sys_is_file(int fd, struct stat *st) {
   return raw_syscall2(SYS_fstat, fd, (long)st) == 0 && (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode));

@@ -6,6 +6,8 @@
  * page, which is rung by sched_kick(), by other processes of the pool and by the page's owner.
  * While nothing is leased it sleeps for good: an idle process makes no wake-ups.
  *
+ * Where the kernel can wait for two words at once, it does the monitor's part as well (monitor.c), which saves a thread.
+ *
  * It runs without a TCB of glibc's (service.c): no libc function that uses TLS here.
  */
 #include "core/carrier.h"
@@ -16,6 +18,7 @@
 
 void (*sysmon_owner_tick)(uint64_t now);
 _Atomic bool sysmon_stop;
+bool sysmon_runs;
 void (*sysmon_starved)(void);
 uint64_t (*sysmon_phase)(uint64_t now);
 
@@ -103,29 +106,62 @@ static void look(uint64_t now, uint64_t *until) {
   publish_stats(now);
 }
 
-void sysmon_main(void) {
-  uint64_t slept_until = 0;
-  for (;;) {
-    lock_take(&sched.lock);
-    _Atomic uint32_t *bell = sched.bell;
-    uint32_t rung =
-        atomic_load_explicit(bell, memory_order_acquire); /* pairs with sched_kick and lease_ring: before the look, so none is lost */
-    if (atomic_load_explicit(&sysmon_stop, memory_order_relaxed)) { /* set under the lock, then the bell is rung */
-      lock_drop(&sched.lock);
-      return;
-    }
-    uint64_t until, now = sched_hooks.now();
-    sched.overslept = slept_until && now > slept_until ? now - slept_until : 0;
-    look(now, &until);
-    uint64_t trace = trace_deadline();
-    if (trace < until) until = trace;
-    atomic_store_explicit(&sched.sysmon_until, until, memory_order_relaxed); /* read by sched_kick under the lock */
-    bool hungry = starved(now);
+/* One look.  False: it is to end. */
+static bool own_turn(struct watch *w, uint64_t overslept) {
+  atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed); /* we look anyway: sched_kick need not ring */
+  lock_take(&sched.lock);
+  w->bell = sched.bell;
+  w->rung =
+      atomic_load_explicit(w->bell, memory_order_acquire); /* pairs with sched_kick and lease_ring: before the look, so none is lost */
+  if (atomic_load_explicit(&sysmon_stop, memory_order_relaxed)) { /* set under the lock, then the bell is rung */
     lock_drop(&sched.lock);
-    if (hungry && sysmon_starved) sysmon_starved();
-    trace_tick(now);
-    int woke = sys_futex_wait(bell, rung, until, true);
-    slept_until = woke == -ETIMEDOUT ? until : 0;
-    atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);
+    return false;
+  }
+  uint64_t now = sched_hooks.now();
+  sched.overslept = overslept;
+  look(now, &w->until);
+  uint64_t trace = trace_deadline();
+  if (trace < w->until) w->until = trace;
+  atomic_store_explicit(&sched.sysmon_until, w->until, memory_order_relaxed); /* read by sched_kick under the lock */
+  bool hungry = starved(now);
+  lock_drop(&sched.lock);
+  if (hungry && sysmon_starved) sysmon_starved();
+  trace_tick(now);
+  return true;
+}
+
+/* Until there is something to do: whether for us (*due), for the monitor (*guest_due), or both.  By how much it was late. */
+static uint64_t sleep_both(const struct watch *own, bool *due, const struct watch *guest, bool *guest_due) {
+  _Atomic uint32_t *const bells[2] = {own->bell, guest->bell};
+  uint64_t until = own->until < guest->until ? own->until : guest->until;
+  int woke = sys_futex_wait2(bells, (const uint32_t[2]){own->rung, guest->rung}, until);
+  uint64_t now = sched_hooks.now();
+  /* Not by looking at the bells: the page of our own may be gone.  Who of them was not woken though it was rung is told by -EAGAIN the next time. */
+  *due = woke != 1 && (woke != -ETIMEDOUT || now >= own->until);
+  *guest_due = woke != 0 && (woke != -ETIMEDOUT || now >= guest->until);
+  if (*guest_due) monitor_awake(); /* else who has something for it rings still */
+  return woke == -ETIMEDOUT && now > until ? now - until : 0;
+}
+
+/* The same for us alone. */
+static uint64_t sleep_own(const struct watch *own) {
+  int woke = sys_futex_wait(own->bell, own->rung, own->until, true);
+  uint64_t now = woke == -ETIMEDOUT ? sched_hooks.now() : 0;
+  return now > own->until ? now - own->until : 0;
+}
+
+void sysmon_main(void) {
+  struct watch own = {0}, guest = {0};
+  bool due = true, guest_due = true;
+  uint64_t overslept = 0;
+  for (;;) {
+    if (due && !own_turn(&own, overslept)) return;
+    if (monitor_is_guest()) {
+      if (guest_due) monitor_turn(&guest);
+      overslept = sleep_both(&own, &due, &guest, &guest_due);
+    } else {
+      overslept = sleep_own(&own);
+      due = guest_due = true;
+    }
   }
 }

@@ -2,12 +2,13 @@
 /*
  * parked: many threads, all of them waiting on one condition variable; then all are woken and joined.
  *
- *   parked [--threads N] [--stack KIB]      100,000 threads with stacks of 64 KiB
+ *   parked [--threads N] [--stack KIB] [--rest SECONDS]      100,000 threads with stacks of 64 KiB, woken after 0 s
  *
  * Prints "figure value":
  *   created    threads that there are; fewer than N: pthread_create failed, or the machine was about to run out of thread ids
  *   error      what pthread_create gave; -1: it was stopped before ids ran out
- *   kernel     kernel threads of the process while all wait
+ *   kernel     kernel threads of the process when all wait
+ *   resting    the same after --rest SECONDS (not in end_ns, nor seconds)
  *   bytes      memory of a thread while all wait: resident pages, page tables, kernel stacks
  *   create_ns  from the first pthread_create until all wait, per thread
  *   end_ns     from the broadcast until all are joined, per thread
@@ -17,6 +18,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <unistd.h>
 
 #define KERNEL_STACK 16384 /* of a thread, on x86-64 and aarch64 */
 #define SPARE_IDS 2000     /* left to other programs: whoever takes the last id keeps them all from starting anything */
@@ -56,14 +58,15 @@ static long ids_left(void) {
 static double held_bytes(void) { return resident_bytes() + (double)KERNEL_STACK * (double)proc_kb("/proc/self/status", "Threads"); }
 
 int main(int argc, char **argv) {
-  static const struct option longopts[] = {{"threads", 1, NULL, 't'}, {"stack", 1, NULL, 's'}, {NULL, 0, NULL, 0}};
-  long n = 100000, stack = 64, created = 0;
+  static const struct option longopts[] = {{"threads", 1, NULL, 't'}, {"stack", 1, NULL, 's'}, {"rest", 1, NULL, 'r'}, {NULL, 0, NULL, 0}};
+  long n = 100000, stack = 64, rest = 0, created = 0;
   pthread_attr_t attr;
   int o, error = 0;
   while ((o = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
     if (o == 't') n = atol(optarg);
     if (o == 's') stack = atol(optarg);
-    if (o == '?' || n <= 0 || stack <= 0) return 2;
+    if (o == 'r') rest = atol(optarg);
+    if (o == '?' || n <= 0 || stack <= 0 || rest < 0) return 2;
   }
   must(pthread_attr_init(&attr), "parked: pthread_attr_init");
   must(pthread_attr_setstacksize(&attr, (size_t)stack << 10), "parked: --stack");
@@ -84,6 +87,8 @@ int main(int argc, char **argv) {
 
   long kernel = proc_kb("/proc/self/status", "Threads");
   double bytes = held_bytes() - before;
+  sleep((unsigned)rest);
+  long resting = proc_kb("/proc/self/status", "Threads");
 
   int64_t waking = now_ns();
   pthread_mutex_lock(&mu);
@@ -102,6 +107,7 @@ int main(int argc, char **argv) {
   figure("created", (double)created);
   figure("error", error);
   figure("kernel", (double)kernel);
+  figure("resting", (double)resting);
   figure("bytes", bytes / each);
   figure("create_ns", (double)(all - began) / each);
   figure("end_ns", (double)(end - waking) / each);
