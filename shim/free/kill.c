@@ -38,6 +38,7 @@
 #include <ucontext.h>
 #include "core/carrier.h"
 #include "free/free.h"
+#include "free/shared.h"
 #include "free/thread.h"
 #include "free/where.h"
 #include "sync/stop.h"
@@ -166,6 +167,24 @@ int kill_send(struct kill *k, int sig, const siginfo_t *si) {
   return r;
 }
 
+/* k->lock held. */
+static bool is_g(const struct kill *k) { return k->g && !k->over && !k->m; }
+
+bool kill_may_ask(struct kill *k) {
+  run_lock(&k->lock);
+  bool may = is_g(k) && !has_notice(k);
+  run_unlock(&k->lock);
+  return may;
+}
+
+void kill_ask(struct kill *k) {
+  run_lock(&k->lock);
+  bool may = is_g(k);
+  if (may) atomic_store_explicit(&k->g->notice, 1, memory_order_seq_cst); /* as in kill_send */
+  run_unlock(&k->lock);
+  if (may) notify(k);
+}
+
 void kill_wired(struct kill *k, struct m *m) {
   uint32_t pid = sys_getpid();
   run_lock(&k->lock);
@@ -181,6 +200,7 @@ void kill_wired(struct kill *k, struct m *m) {
 /* --- lives --- */
 
 void kill_born(struct kill *k, struct g *g) {
+  run_lock(&k->lock); /* the monitor looks at all there are (kill_ask) */
   k->reminder.kind = &kind;
   k->g = g;
   k->m = NULL;
@@ -188,6 +208,7 @@ void kill_born(struct kill *k, struct g *g) {
   (void)take_all(k);
   atomic_store_explicit(&k->open, false, memory_order_relaxed);
   atomic_store_explicit(&g->notice, 0, memory_order_relaxed);
+  run_unlock(&k->lock);
 }
 
 void kill_opens(struct kill *k) {
@@ -214,20 +235,22 @@ void kill_fork_child(struct kill *k) {
   atomic_store_explicit(&k->g->notice, 0, memory_order_relaxed);
 }
 
-/* SigPnd of /proc/thread-self/status; 0: nothing, or it can't be known. */
-static uint64_t private_pending(void) {
+uint64_t kill_status(const char *path, const char *field, uint64_t unknown) {
   char buf[2048];
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0);
-  if (fd < 0) return 0;
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return unknown;
   long n = raw_syscall3(SYS_read, fd, (long)buf, sizeof buf - 1);
   raw_syscall1(SYS_close, fd);
-  if (n <= 0) return 0;
+  if (n <= 0) return unknown;
   buf[n] = 0;
-  const char *at = strstr(buf, "\nSigPnd:\t");
+  const char *at = strstr(buf, field);
+  if (!at) return unknown;
   uint64_t set = 0;
-  for (at = at ? at + 9 : ""; *at && *at != '\n'; at++) set = set << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+  for (at += strlen(field); *at && *at != '\n'; at++) set = set << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
   return set;
 }
+
+static uint64_t private_pending(void) { return kill_status("/proc/thread-self/status", "\nSigPnd:\t", 0); }
 
 void kill_drop_private(void) {
   uint64_t set = 0;
@@ -272,9 +295,16 @@ static bool is_handled(int sig, unsigned long *flags) {
   return a.fn != SIG_DFL && a.fn != SIG_IGN;
 }
 
+bool kill_ignores(int sig) {
+  struct kernel_action a = {.fn = SIG_DFL};
+  if (raw_syscall4(SYS_rt_sigaction, sig, 0, (long)&a, sizeof a.mask) < 0) return false;
+  return a.fn == SIG_IGN || (a.fn == SIG_DFL && (sig == SIGCHLD || sig == SIGCONT || sig == SIGWINCH || sig == SIGURG));
+}
+
 void free_handler_begins(int sig) {
   unsigned long flags = SA_RESTART;
-  if (carrier_now()) return; /* of a fault */
+  if (carrier_now()) return;   /* of a fault */
+  shared_blocks(~(uint64_t)0); /* sa_mask meanwhile, or for good, if the handler leaves by longjmp */
   (void)is_handled(sig, &flags);
   if (!(flags & SA_RESTART)) __atomic_fetch_add(&handled.breaks, 1, __ATOMIC_RELAXED);
   __atomic_fetch_add(&handled.runs, 1, __ATOMIC_RELAXED);
@@ -309,8 +339,10 @@ static bool may_act(const struct m *m, uintptr_t pc) {
 
 /* One of the handlers that are to run has no SA_RESTART. */
 static bool breaks(struct kill *k, uint64_t blocked) {
+  uint64_t shared = 0; /* it may have been asked to take what the process is sent */
+  raw_syscall2(SYS_rt_sigpending, (long)&shared, sizeof shared);
   run_lock(&k->lock);
-  uint64_t set = k->set & ~blocked;
+  uint64_t set = (k->set | shared) & ~blocked;
   run_unlock(&k->lock);
   unsigned long flags;
   for (int sig = 1; sig <= 64; sig++)

@@ -829,12 +829,280 @@ static void cpu_timers(void) {
   }
 }
 
+/* --- to the process, while main blocks it --- */
+
+static void *doing_or_blocked(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  if (my_number == DOINGS) block(SIG_BLOCK, SIGUSR1, SIGALRM);
+  ready++;
+  do_until_stopped(my_number == DOINGS ? NAP : (enum doing)my_number);
+  return (void *)(intptr_t)my_handled;
+}
+static void doing_starts(pthread_t *t, enum doing what) {
+  MUST(pipe(fds) == 0);
+  sem_init(&sem, 0, 0);
+  my_number = 15;
+  t[0] = start(doing_or_blocked, (void *)(intptr_t)what);
+  t[1] = start(doing_or_blocked, (void *)(intptr_t)DOINGS);
+  UNTIL(ready == 2);
+  nap(5); /* until it is inside */
+}
+static void doing_stops(pthread_t *t) {
+  stop = true;
+  MUST(write(fds[1], "x", 1) == 1);
+  sem_post(&sem);
+  pthread_mutex_lock(&lock);
+  pthread_cond_broadcast(&cond);
+  pthread_mutex_unlock(&lock);
+  say("handled %ld, the one that blocks %ld", (long)join_value(t[0]), (long)join_value(t[1]));
+  close(fds[0]);
+  close(fds[1]);
+}
+/* Each is handled by the one that has it open, whatever that does. */
+static void process_signal_main_blocks(void) {
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  for (int what = 0; what < DOINGS; what++) {
+    pthread_t t[2];
+    stop = false;
+    ready = handled = 0;
+    doing_starts(t, (enum doing)what);
+    block(SIG_BLOCK, SIGUSR1, 0);
+    for (int i = 0; i < 3; i++) {
+      kill(getpid(), SIGUSR1);
+      UNTIL(handled == i + 1);
+    }
+    block(SIG_UNBLOCK, SIGUSR1, 0); /* nothing has been left behind */
+    say("main %d", handled_by[15]);
+    doing_stops(t);
+  }
+}
+
+/* All wait at a gate: one of them has it, once. */
+static void process_signal_to_one(void) {
+  pthread_t t[8];
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  handle(SIGUSR2, on_mine, SA_RESTART);
+  my_number = 15;
+  for (int i = 0; i < 8; i++) t[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 8);
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  kill(getpid(), SIGUSR1);
+  kill(getpid(), SIGUSR2);
+  UNTIL(handled == 2);
+  nap(150);
+  gate_open(&gate);
+  for (int i = 0; i < 8; i++) pthread_join(t[i], NULL);
+  block(SIG_UNBLOCK, SIGUSR1, SIGUSR2);
+  say("handled %d, main %d", handled, handled_by[15]);
+}
+
+static void process_timer_main_blocks(void) {
+  pthread_t t[2];
+  struct itimerval in = {{0, 10000}, {0, 10000}}, none = {{0, 0}, {0, 0}};
+  handle(SIGALRM, on_mine, SA_RESTART);
+  doing_starts(t, COND);
+  block(SIG_BLOCK, SIGALRM, 0);
+  alarm(1);
+  UNTIL(handled == 1);
+  MUST(setitimer(ITIMER_REAL, &in, NULL) == 0);
+  UNTIL(handled >= 6);
+  MUST(setitimer(ITIMER_REAL, &none, NULL) == 0);
+  say("main %d", handled_by[15]);
+  stop = true;
+  MUST(write(fds[1], "x", 1) == 1);
+  pthread_mutex_lock(&lock);
+  pthread_cond_broadcast(&cond);
+  pthread_mutex_unlock(&lock);
+  say("all in the one that has it open %d, none %ld", join_value(t[0]) >= 6, (long)join_value(t[1]));
+}
+
+/* Signals that queue come in their order, with their values. */
+static _Atomic int values[16];
+static void on_value(int sig, siginfo_t *si, void *uc) {
+  (void)sig, (void)uc;
+  values[handled] = my_number * 100 + si->si_value.sival_int;
+  handled++;
+}
+static void process_queue_main_blocks(void) {
+  pthread_t t[2];
+  struct sigaction a = {.sa_sigaction = on_value, .sa_flags = SA_SIGINFO | SA_RESTART};
+  MUST(sigaction(SIGRTMIN + 3, &a, NULL) == 0);
+  sigset_t s = set_of(SIGRTMIN + 3, 0);
+  doing_starts(t, COND);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  stop = false;
+  for (int i = 1; i <= 8; i++) MUST(sigqueue(getpid(), SIGRTMIN + 3, (union sigval){.sival_int = i}) == 0);
+  UNTIL(handled == 8);
+  pthread_sigmask(SIG_UNBLOCK, &s, NULL);
+  int sum = 0, in_order = 1, by_main = 0, last[16] = {0};
+  for (int i = 0; i < 8; i++) {
+    int who = values[i] / 100, value = values[i] % 100;
+    by_main += who == 15;
+    in_order &= value > last[who];
+    last[who] = value;
+    sum += value;
+  }
+  say("sum %d, in order %d, main %d", sum, in_order, by_main);
+  doing_stops(t);
+}
+
+/* A call without SA_RESTART ends. */
+static void process_signal_interrupts(void) {
+  MUST(pipe(fds) == 0);
+  handle(SIGUSR1, on_mine, 0);
+  static void *(*const fns[])(void *) = {interrupted_read, interrupted_nap, interrupted_poll};
+  sigset_t s = set_of(SIGUSR1, 0);
+  for (int i = 0; i < 3; i++) {
+    pthread_t t = start(fns[i], fds);
+    nap(10);
+    pthread_sigmask(SIG_BLOCK, &s, NULL);
+    for (int k = 0; returned == i; k++) { /* until it is inside */
+      MUST(k < 5000);
+      kill(getpid(), SIGUSR1);
+      nap(4);
+    }
+    pthread_join(t, NULL);
+    while (sigtimedwait(&s, NULL, &(struct timespec){0, 0}) > 0) continue;
+    pthread_sigmask(SIG_UNBLOCK, &s, NULL);
+  }
+}
+
+/* Born with it open by their attributes; main blocks it all along. */
+static void process_signal_by_attribute(void) {
+  pthread_attr_t a;
+  pthread_t t[3];
+  sigset_t none, s = set_of(SIGUSR1, 0), pending;
+  sigemptyset(&none);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  my_number = 15;
+  block(SIG_BLOCK, SIGUSR1, 0);
+  kill(getpid(), SIGUSR1); /* is for the first that comes */
+  for (int i = 0; i < 2; i++) t[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 2);
+  nap(150);
+  sigpending(&pending);
+  say("pending %d, handled %d", sigismember(&pending, SIGUSR1), handled);
+  pthread_attr_init(&a);
+  MUST(pthread_attr_setsigmask_np(&a, &none) == 0);
+  MUST(pthread_create(&t[2], &a, wait_at_gate, NULL) == 0);
+  UNTIL(handled == 1);
+  gate_open(&gate);
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  say("main %d, still %d", handled_by[15], sigtimedwait(&s, NULL, &(struct timespec){0, 0}) > 0);
+}
+
+/* Ignored is what a thread ignores that has it open: main does not find it pending. */
+static void process_signal_ignored(void) {
+  sigset_t s = set_of(SIGUSR1, SIGWINCH), pending;
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  signal(SIGUSR1, SIG_IGN);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  kill(getpid(), SIGUSR1);
+  kill(getpid(), SIGWINCH);
+  do sigpending(&pending);
+  while (sigismember(&pending, SIGUSR1) || sigismember(&pending, SIGWINCH));
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  say("gone");
+}
+
+/* Main waits for it as well: it is first. */
+static void process_signal_main_waits(void) {
+  sigset_t s = set_of(SIGUSR1, 0);
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  for (int i = 0; i < 5; i++) {
+    struct itimerval in = {{0, 0}, {0, 100000}};
+    handle(SIGALRM, on_mine, SA_RESTART);
+    sigaddset(&s, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &s, NULL);
+    MUST(setitimer(ITIMER_REAL, &in, NULL) == 0);
+    say("got %d, handled %d", sigwaitinfo(&s, NULL) == SIGALRM, handled);
+  }
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
+/* Main has left: what comes is for those that are there still. */
+static void *kill_when_alone(void *arg) {
+  my_number = 1;
+  pthread_join(*(pthread_t *)arg, NULL);
+  kill(getpid(), SIGUSR1);
+  UNTIL(handled == 1);
+  say("handled by it %d", handled_by[1] + handled_by[0]);
+  kill(getpid(), SIGTERM); /* by default: the end */
+  for (;;) nap(1000);
+}
+static void process_signal_main_left(void) {
+  static pthread_t self;
+  self = pthread_self();
+  my_number = 15;
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  start(kill_when_alone, &self);
+  pthread_exit(NULL);
+}
+
+/* While a handler runs on main its signal is for others. */
+static _Atomic int main_inside;
+static void on_first(int sig) {
+  (void)sig;
+  if (my_number != 15) {
+    handled++;
+    return;
+  }
+  main_inside = 1;
+  kill(getpid(), SIGUSR1);
+  UNTIL(handled == 1);
+  main_inside = 2;
+}
+static void process_signal_main_in_handler(void) {
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  my_number = 15;
+  handle(SIGUSR1, on_first, SA_RESTART);
+  raise(SIGUSR1);
+  say("inside %d, handled %d", main_inside, handled);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
+/* Nothing that is pending is taken from who blocks it everywhere. */
+static void process_signal_kept(void) {
+  sigset_t s = set_of(SIGUSR1, SIGUSR2), usr1 = set_of(SIGUSR1, 0), pending;
+  pthread_t t[4];
+  pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+  for (int i = 0; i < 4; i++) t[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 4);
+  pthread_sigmask(SIG_BLOCK, &s, NULL); /* they have SIGUSR2 open */
+  kill(getpid(), SIGUSR1);
+  nap(200);
+  sigpending(&pending);
+  say("pending %d", sigismember(&pending, SIGUSR1));
+  gate_open(&gate);
+  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+  say("got %d", sigtimedwait(&s, NULL, &(struct timespec){0, 0}) == SIGUSR1);
+}
+
 const struct check signal_checks[] = {
     CHECK(kill_each),
     CHECK(kill_errors),
     CHECK(queue_order),
     CHECK(raised_in_itself),
     CHECK(process_signal_to_open_thread),
+    CHECK(process_signal_main_blocks),
+    CHECK(process_signal_to_one),
+    CHECK(process_timer_main_blocks),
+    CHECK(process_queue_main_blocks),
+    CHECK(process_signal_interrupts),
+    CHECK(process_signal_by_attribute),
+    CHECK(process_signal_ignored),
+    CHECK(process_signal_main_waits),
+    CHECK(process_signal_main_left),
+    CHECK(process_signal_main_in_handler),
+    CHECK(process_signal_kept),
     CHECK(mask_inherited),
     CHECK(mask_by_attribute),
     CHECK(mask_not_left_behind),
