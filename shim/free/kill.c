@@ -308,7 +308,10 @@ void free_handler_begins(int sig) {
   (void)is_handled(sig, &flags);
   if (!(flags & SA_RESTART)) __atomic_fetch_add(&handled.breaks, 1, __ATOMIC_RELAXED);
   __atomic_fetch_add(&handled.runs, 1, __ATOMIC_RELAXED);
-  stop_call(g_self()); /* the handler may leave by siglongjmp */
+  /* The handler may leave by siglongjmp.  Of a thread G that was wired in the middle of a wait that is its own, and not its thread's. */
+  stop_leave(g_self());
+  struct thread *t = thread_self();
+  if (t) stop_leave(thread_kill_of(t)->g);
 }
 
 /* What it has waited for in between may have taken the wake-up of the wait that it interrupted. */

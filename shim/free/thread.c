@@ -34,6 +34,7 @@
 #include "free/shared.h"
 #include "ration/context.h"
 #include "sync/lot.h"
+#include "sync/stop.h"
 
 enum life { LIFE_SPARE, LIFE_JOINABLE, LIFE_DETACHED, LIFE_ENDED };
 
@@ -49,7 +50,7 @@ struct thread {
   enum life life;                           /* [lot of its address] */
   struct thread *joins;                     /* [lot of the other's life] whom it waits for */
   int *clear_tid;                           /* [own] of set_tid_address; null: glibc's, which nobody waits for */
-  bool joined;                              /* [lot] somebody waits for it */
+  bool joined;                              /* [lot] somebody waits for it, or has been woken */
   char name[16];                            /* [spares_lock] */
   _Atomic uint64_t mask;                    /* [own to write] the signals that it blocks */
   uint64_t born_mask;                       /* [own] and did when it began */
@@ -534,7 +535,10 @@ void free_thread_left(struct g *g) {
   bool detached = t->life == LIFE_DETACHED;
   t->life = detached ? LIFE_SPARE : LIFE_ENDED;
   struct waiter *w = lot_first(lot, &t->life);
-  if (w) lot_remove(lot, w);
+  if (w)
+    lot_remove(lot, w);
+  else
+    t->joined = false; /* who has joined it is in a handler, or has left that by siglongjmp */
   lot_unlock(lot);
   if (w) note_set(&w->note, false);
   if (detached) spare_put(t);
@@ -573,22 +577,44 @@ static void watch_end(struct thread *t) {
   }
 }
 
+/* Lock of the lot held; dropped.  Who has left this by siglongjmp is not queued. */
+static int wait_for_end(struct thread *t, struct lot *lot, const struct limit *lim) {
+  for (;;) {
+    struct waiter w = WAITER_INIT(&t->life);
+    w.interruptible = true;
+    enum life life = t->life;
+    if (life == LIFE_JOINABLE) lot_push(lot, &w, false);
+    lot_unlock(lot);
+    if (life != LIFE_JOINABLE) return life == LIFE_ENDED ? 0 : -EINVAL;
+    int r = lot_wait(&w, lim, WAIT_JOIN);
+    if (r != -EINTR) return r;
+    stop_notice();
+    lot = lot_lock(&t->life);
+  }
+}
+
+static bool is_waited_for(struct thread *t) {
+  struct lot *lot = lot_lock(&t->life);
+  bool is = lot_first(lot, &t->life) != NULL;
+  lot_unlock(lot);
+  return is;
+}
+
 int thread_join(struct thread *t, void **result, const struct limit *lim) {
   struct thread *self = thread_self();
-  struct waiter w = WAITER_INIT(&t->life);
   if (t == self) return EDEADLK;
   watch_end(t);
+  bool waits_for_us = self && t->joins == self && is_waited_for(self);
   struct lot *lot = lot_lock(&t->life);
   if (t->life == LIFE_ENDED && !t->joined) return take_result(t, lot, result);
-  int r = t->life != LIFE_JOINABLE || t->joined ? EINVAL : self && t->joins == self ? EDEADLK : 0;
-  if (r == 0) {
-    t->joined = true;
-    if (self) self->joins = t;
-    lot_push(lot, &w, false);
+  int r = t->life != LIFE_JOINABLE || lot_first(lot, &t->life) ? EINVAL : waits_for_us ? EDEADLK : 0;
+  if (r != 0) {
+    lot_unlock(lot);
+    return r;
   }
-  lot_unlock(lot);
-  if (r != 0) return r;
-  r = lot_wait(&w, lim, WAIT_JOIN);
+  t->joined = true;
+  if (self) self->joins = t;
+  r = wait_for_end(t, lot, lim);
   lot = lot_lock(&t->life);
   t->joined = false;
   if (self) self->joins = NULL;

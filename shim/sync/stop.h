@@ -14,6 +14,8 @@
 
 struct stop {
   void (*fn)(struct stop *s); /* ends the wait, also before it has begun, or if it is over */
+  /* Null: as fn.  The same, by a handler on the thread that waits, which may leave by siglongjmp: nobody knows of the wait's stack any more after it */
+  void (*leave)(struct stop *s);
 };
 
 /* In this process waits are armed. */
@@ -23,8 +25,10 @@ extern bool stop_used;
 bool stop_arm(struct g *g, struct stop *s);
 /* It does not wait any more. */
 void stop_disarm(struct g *g, struct stop *s);
-/* Ends g's wait, if it is in one.  After a notice was given; or in a handler that has interrupted it. */
+/* Ends g's wait, if it is in one.  After a notice was given. */
 void stop_call(struct g *g);
+/* In a handler that has interrupted it. */
+void stop_leave(struct g *g);
 /* The calling G, which is in no queue: sees to its notice, if there is one (shim/free's free_notice). */
 void stop_notice(void);
 

@@ -731,6 +731,221 @@ static void jumps_in_threads(void) {
   }
 }
 
+/* --- jumps out of waits: harmless, if not defined; nobody writes to the stack that was left --- */
+
+enum wait_at {
+  MUTEX,
+  TIMED_MUTEX,
+  CONDITION,
+  TIMED_COND,
+  MOVED_COND,
+  SEMAPHORE,
+  TIMED_SEM,
+  READER,
+  TIMED_READER,
+  WRITER,
+  TIMED_WRITER,
+  BARRIER,
+  ONCE,
+  JOIN,
+  TIMED_JOIN,
+  WAITS
+};
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t cond;
+  sem_t sem;
+  pthread_rwlock_t rwlock;
+  pthread_barrier_t barrier;
+  pthread_once_t once;
+  struct gate gate;
+  pthread_t joined, once_runner;
+} on;
+static sigjmp_buf out_of_wait;
+static _Atomic int left, go_on;
+static pthread_t jumper;
+
+static void on_leave(int sig) {
+  handled++;
+  siglongjmp(out_of_wait, sig);
+}
+static void *pass_at_gate(void *arg) {
+  gate_pass(&on.gate);
+  return arg;
+}
+static void once_at_gate(void) { gate_pass(&on.gate); }
+static void *run_once(void *arg) {
+  pthread_once(&on.once, once_at_gate);
+  return arg;
+}
+
+static __attribute__((noinline)) void wait_at(enum wait_at what) {
+  struct timespec until = in_ms(CLOCK_REALTIME, 60); /* it is over when the stack is another's */
+  pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER;
+  if (what == MUTEX) pthread_mutex_lock(&on.mutex);
+  if (what == TIMED_MUTEX) pthread_mutex_timedlock(&on.mutex, &until);
+  if (what == CONDITION || what == TIMED_COND) pthread_mutex_lock(&own);
+  while (what == CONDITION) pthread_cond_wait(&on.cond, &own);
+  if (what == TIMED_COND) pthread_cond_timedwait(&on.cond, &own, &until);
+  if (what == MOVED_COND) pthread_mutex_lock(&on.mutex);
+  while (what == MOVED_COND) pthread_cond_wait(&on.cond, &on.mutex);
+  while (what == SEMAPHORE) sem_wait(&on.sem);
+  if (what == TIMED_SEM) sem_timedwait(&on.sem, &until);
+  if (what == READER) pthread_rwlock_rdlock(&on.rwlock);
+  if (what == TIMED_READER) pthread_rwlock_timedrdlock(&on.rwlock, &until);
+  if (what == WRITER) pthread_rwlock_wrlock(&on.rwlock);
+  if (what == TIMED_WRITER) pthread_rwlock_timedwrlock(&on.rwlock, &until);
+  if (what == BARRIER) pthread_barrier_wait(&on.barrier);
+  if (what == ONCE) pthread_once(&on.once, once_at_gate);
+  if (what == JOIN) pthread_join(on.joined, NULL);
+  if (what == TIMED_JOIN) pthread_timedjoin_np(on.joined, NULL, &until);
+}
+/* Where wait_at was. */
+static __attribute__((noinline)) int other_frames(void) {
+  volatile char mine[6000];
+  int bad = 0;
+  for (size_t i = 0; i < sizeof mine; i++) mine[i] = 0x5a;
+  left++;
+  while (!go_on) nap(2);
+  for (size_t i = 0; i < sizeof mine; i++) bad += mine[i] != 0x5a;
+  return bad;
+}
+static void leave_wait(enum wait_at what) {
+  if (sigsetjmp(out_of_wait, 1) == 0) {
+    ready++;
+    wait_at(what);
+    say("%d: it is over", what);
+  }
+  int bad = other_frames();
+  if (bad) say("%d: %d bytes written", what, bad);
+}
+
+static void before_wait(enum wait_at what) {
+  pthread_mutex_init(&on.mutex, NULL);
+  pthread_cond_init(&on.cond, NULL);
+  sem_init(&on.sem, 0, 0);
+  pthread_rwlock_init(&on.rwlock, NULL);
+  pthread_barrier_init(&on.barrier, NULL, 2);
+  on.once = (pthread_once_t)PTHREAD_ONCE_INIT;
+  on.gate = (struct gate)GATE_CLOSED;
+  left = go_on = ready = 0;
+  if (what == MUTEX || what == TIMED_MUTEX) pthread_mutex_lock(&on.mutex);
+  if (what == READER || what == TIMED_READER) pthread_rwlock_wrlock(&on.rwlock);
+  if (what == WRITER || what == TIMED_WRITER) pthread_rwlock_rdlock(&on.rwlock);
+  if (what == JOIN || what == TIMED_JOIN) on.joined = start(pass_at_gate, NULL);
+  if (what == ONCE) on.once_runner = start(run_once, NULL);
+  if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_await(&on.gate, 1);
+}
+static void after_wait(enum wait_at what) {
+  if (what == MUTEX || what == TIMED_MUTEX) pthread_mutex_unlock(&on.mutex);
+  if (what == CONDITION || what == TIMED_COND) pthread_cond_broadcast(&on.cond);
+  if (what == MOVED_COND) pthread_mutex_unlock(&on.mutex);
+  if (what == SEMAPHORE || what == TIMED_SEM) sem_post(&on.sem);
+  if (what == READER || what == TIMED_READER || what == WRITER || what == TIMED_WRITER) pthread_rwlock_unlock(&on.rwlock);
+  if (what == BARRIER) say("barrier %d", pthread_barrier_wait(&on.barrier) == PTHREAD_BARRIER_SERIAL_THREAD); /* it had come */
+  if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_open(&on.gate);
+  if (what == ONCE) pthread_join(on.once_runner, NULL);
+  nap(what >= TIMED_JOIN || what % 2 ? 70 : 10); /* also those with a time are over */
+  if (what == JOIN || what == TIMED_JOIN) SAY_ERR("joined by one that left", pthread_join(on.joined, NULL));
+  if (what == MUTEX || what == TIMED_MUTEX || what == MOVED_COND) SAY_ERR("trylock", pthread_mutex_trylock(&on.mutex));
+  if (what == SEMAPHORE) SAY_CALL("trywait", sem_trywait(&on.sem));
+}
+static void make_it_leave(enum wait_at what) {
+  UNTIL(ready == 1);
+  nap(10);
+  if (what == MOVED_COND) {
+    pthread_mutex_lock(&on.mutex);
+    pthread_cond_signal(&on.cond); /* now it waits for the mutex */
+    nap(3);
+  }
+  pthread_kill(jumper, SIGUSR1);
+  UNTIL(left == 1);
+  after_wait(what);
+  go_on = 1;
+}
+
+/* Twice in the same thread: after its first signal free mode knows it otherwise. */
+static sem_t next_round;
+static void *leave_waits(void *arg) {
+  for (int i = 0; i < 2; i++) {
+    while (sem_wait(&next_round) != 0) continue;
+    leave_wait((enum wait_at)(intptr_t)arg);
+    returned++;
+  }
+  return arg;
+}
+static void jumps_out_of_waits(void) {
+  handle(SIGUSR1, on_leave, 0);
+  sem_init(&next_round, 0, 0);
+  for (int what = 0; what < WAITS; what++) {
+    jumper = start(leave_waits, (void *)(intptr_t)what);
+    for (int i = 0; i < 2; i++) {
+      before_wait((enum wait_at)what);
+      returned = 0;
+      sem_post(&next_round);
+      make_it_leave((enum wait_at)what);
+      UNTIL(returned == 1);
+    }
+    pthread_join(jumper, NULL);
+  }
+  say("handled %d", handled);
+}
+
+/* The same in main. */
+static _Atomic int prepared;
+static void *make_main_leave(void *arg) {
+  before_wait((enum wait_at)(intptr_t)arg);
+  prepared = 1;
+  make_it_leave((enum wait_at)(intptr_t)arg);
+  return arg;
+}
+static void jumps_out_of_waits_in_main(void) {
+  jumper = pthread_self();
+  handle(SIGUSR1, on_leave, 0);
+  for (int what = 0; what < WAITS; what++) {
+    prepared = 0;
+    pthread_t t = start(make_main_leave, (void *)(intptr_t)what);
+    UNTIL(prepared);
+    leave_wait((enum wait_at)what);
+    pthread_join(t, NULL);
+  }
+  say("handled %d", handled);
+}
+
+/* Handlers that come back: each object is had in the end, once. */
+static _Atomic int had;
+static void *wait_through_signals(void *arg) {
+  ready++;
+  wait_at((enum wait_at)(intptr_t)arg);
+  had++;
+  return arg;
+}
+static void waits_through_signals(void) {
+  static const enum wait_at which[] = {MUTEX, READER, WRITER, BARRIER, ONCE, JOIN};
+  handle(SIGUSR1, on_mine, 0);
+  for (int i = 0; i < 6; i++) {
+    had = handled = 0;
+    before_wait(which[i]);
+    pthread_t t = start(wait_through_signals, (void *)(intptr_t)which[i]);
+    UNTIL(ready == 1);
+    for (int k = 1; k <= 10; k++) {
+      pthread_kill(t, SIGUSR1);
+      UNTIL(handled == k);
+      if (k % 3 == 0) nap(3);
+    }
+    say("%d: had %d", which[i], had);
+    if (which[i] == MUTEX) pthread_mutex_unlock(&on.mutex);
+    if (which[i] == READER || which[i] == WRITER) pthread_rwlock_unlock(&on.rwlock);
+    if (which[i] == BARRIER) pthread_barrier_wait(&on.barrier);
+    if (which[i] == ONCE || which[i] == JOIN) gate_open(&on.gate);
+    if (which[i] == ONCE) pthread_join(on.once_runner, NULL);
+    pthread_join(t, NULL);
+    say("%d: had %d", which[i], had);
+    if (which[i] == WRITER) SAY_ERR("tryrdlock", pthread_rwlock_tryrdlock(&on.rwlock));
+    if (which[i] == BARRIER) SAY_ERR("destroy", pthread_barrier_destroy(&on.barrier));
+  }
+}
+
 /* A program's own coroutines, inside of a thread. */
 static __thread ucontext_t outside, inside;
 static __thread int switches;
@@ -1119,6 +1334,9 @@ const struct check signal_checks[] = {
     CHECK(handlers_block),
     CHECK(alt_stacks),
     CHECK(jumps_in_threads),
+    CHECK(jumps_out_of_waits),
+    CHECK(jumps_out_of_waits_in_main),
+    CHECK(waits_through_signals),
     CHECK(contexts),
     CHECK(timer_threads),
     CHECK(timer_to_thread),
