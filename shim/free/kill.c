@@ -37,6 +37,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 #include "core/carrier.h"
+#include "free/cancel.h"
 #include "free/free.h"
 #include "free/shared.h"
 #include "free/thread.h"
@@ -120,7 +121,15 @@ static struct pending *take_all(struct kill *k) {
 /* --- notices --- */
 
 static bool has_notice(const struct kill *k) {
-  return atomic_load_explicit(&k->g->notice, memory_order_acquire) != 0; /* pairs with kill_wired and kill_over: it has been seen to */
+  return atomic_load_explicit(&k->g->notice, memory_order_acquire) & NOTICE_SIGNAL; /* pairs with seen_to */
+}
+
+static void give_notice(struct g *g, uint32_t what) {
+  atomic_fetch_or_explicit(&g->notice, what, memory_order_seq_cst); /* pairs with stop_arm: then its wait is looked for */
+}
+
+static void seen_to(struct g *g) {
+  atomic_fetch_and_explicit(&g->notice, ~(uint32_t)NOTICE_SIGNAL, memory_order_release); /* pairs with has_notice */
 }
 
 /* One that has gone on meanwhile does not mind: EINTR repair (preload/signal.h). */
@@ -158,7 +167,7 @@ int kill_send(struct kill *k, int sig, const siginfo_t *si) {
   bool pends = !k->over && !k->m;
   if (pends) {
     r = pend(k, sig, si);
-    atomic_store_explicit(&k->g->notice, 1, memory_order_seq_cst); /* pairs with stop_arm: then its wait is looked for */
+    give_notice(k->g, NOTICE_SIGNAL);
   } else if (!k->over) {
     r = send_real(k->m, sig, si);
   }
@@ -180,7 +189,7 @@ bool kill_may_ask(struct kill *k) {
 void kill_ask(struct kill *k) {
   run_lock(&k->lock);
   bool may = is_g(k);
-  if (may) atomic_store_explicit(&k->g->notice, 1, memory_order_seq_cst); /* as in kill_send */
+  if (may) give_notice(k->g, NOTICE_SIGNAL);
   run_unlock(&k->lock);
   if (may) notify(k);
 }
@@ -190,7 +199,8 @@ void kill_wired(struct kill *k, struct m *m) {
   run_lock(&k->lock);
   k->m = m;
   struct pending *list = take_all(k);
-  atomic_store_explicit(&k->g->notice, 0, memory_order_release);
+  seen_to(k->g);
+  if (atomic_load_explicit(&k->g->notice, memory_order_relaxed)) give_notice(m->g, NOTICE_CANCEL); /* its waits are that one's now */
   /* Before others send to the thread itself: the order stays.  A thread may give a sender's own words when it names itself. */
   for (struct pending *p = list; p; p = p->next) raw_syscall4(SYS_rt_tgsigqueueinfo, pid, m->tid, p->si.si_signo, (long)&p->si);
   run_unlock(&k->lock);
@@ -216,13 +226,21 @@ void kill_opens(struct kill *k) {
   free_notice();
 }
 
+void kill_stop(struct kill *k) {
+  run_lock(&k->lock);
+  struct g *g = k->over ? NULL : k->m ? k->m->g : k->g;
+  if (g) give_notice(g, NOTICE_CANCEL);
+  run_unlock(&k->lock);
+  if (g) stop_call(g);
+}
+
 void kill_over(struct kill *k) {
   atomic_store_explicit(&k->open, false, memory_order_relaxed);
   run_lock(&k->lock);
   k->over = true;
   k->m = NULL;
   struct pending *list = take_all(k);
-  atomic_store_explicit(&k->g->notice, 0, memory_order_release);
+  seen_to(k->g);
   run_unlock(&k->lock);
   pool_put(list);
 }
@@ -320,14 +338,22 @@ void free_handler_ends(void) {
   if (!carrier_now() && g->note) atomic_store_explicit(&g->wake, 1, memory_order_release);
 }
 
+/* It may have been for another, which had this thread before. */
+static void see_to_cancel(struct g *g, struct thread *t) {
+  if (!(atomic_load_explicit(&g->notice, memory_order_relaxed) & NOTICE_CANCEL)) return;
+  atomic_fetch_and_explicit(&g->notice, ~(uint32_t)NOTICE_CANCEL, memory_order_seq_cst); /* before the look at what it is for */
+  if (t) cancel_if_due(t);
+}
+
 void free_notice(void) {
   struct thread *t = thread_self();
+  see_to_cancel(g_self(), t);
   if (!t || !carrier_now()) return;
   struct kill *k = thread_kill_of(t);
-  if (!atomic_load_explicit(&k->g->notice, memory_order_acquire) || !atomic_load_explicit(&k->open, memory_order_relaxed)) return;
+  if (!has_notice(k) || !atomic_load_explicit(&k->open, memory_order_relaxed)) return;
   free_wire(FREE_WIRE_SIGNALS);
   /* No thread to be had: they stay pending, but nothing waits for that. */
-  if (carrier_now()) atomic_store_explicit(&k->g->notice, 0, memory_order_relaxed);
+  if (carrier_now()) seen_to(k->g);
 }
 
 /* --- in the handler of SIGURG --- */

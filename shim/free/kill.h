@@ -41,6 +41,8 @@ int kill_send(struct kill *k, int sig, const siginfo_t *si);
 void kill_wired(struct kill *k, struct m *m);
 /* It is a G, and has no notice yet. */
 bool kill_may_ask(struct kill *k);
+/* Its wait ends, if it is in one: it sees to its cancellation (cancel_if_due). */
+void kill_stop(struct kill *k);
 /* A signal to the process pends that k's G has open, and no thread: it gets one.  The monitor's. */
 void kill_ask(struct kill *k);
 /* The program ignores this signal. */

@@ -676,7 +676,10 @@ int thread_cancel(struct thread *t) {
   if (was & IDENTITY_CANCEL_OFF) return 0;
   if (t == thread_self() && (was & IDENTITY_CANCEL_ASYNC)) free_testcancel();
   ration_context_cancel(t->cancel);
-  if (was & IDENTITY_CANCEL_ASYNC) cancel_at_once(&t->at_once);
+  if (was & IDENTITY_CANCEL_ASYNC) {
+    kill_stop(&t->kill);
+    cancel_at_once(&t->at_once);
+  }
   return 0;
 }
 

@@ -2,15 +2,18 @@
 #ifndef RATION_SYNC_STOP_H
 #define RATION_SYNC_STOP_H
 /*
- * Waits that others end because there is something for the G that waits: a signal (free/kill.c).
+ * Waits that others end because there is something for the G that waits: a signal (free/kill.c), or that it is cancelled wherever it is (free/cancel.c).
  *
- *   the G    stop_arm: g->stop = s; then g->notice       stop_call   g->notice = 1; then g->stop
+ *   the G    stop_arm: g->stop = s; then g->notice       stop_call   g->notice |= what; then g->stop
  *
  * Both in one total order (seq_cst): either the G sees the notice and does not wait, or who gave it sees the wait and ends it.  While somebody ends it, stop is marked
  * CLAIMED; stop_disarm waits for the end of that, so s and what it leads to may be on the G's stack.
  */
 #include <stdbool.h>
 #include "core/g.h"
+
+/* g->notice */
+enum { NOTICE_SIGNAL = 1, NOTICE_CANCEL = 2 };
 
 struct stop {
   void (*fn)(struct stop *s); /* ends the wait, also before it has begun, or if it is over */
