@@ -102,7 +102,7 @@ struct g {
   struct ration_context *io_ctx; /* [own] ends its waits for descriptors; a reference.  Null: none */
   struct fiber fiber;            /* what sanitizers know it by */
   _Atomic uintptr_t stop;        /* of a wait that others may end: sync/stop.h */
-  _Atomic uint32_t notice;       /* of a thread G: there is something for it to see to (free/kill.c) */
+  _Atomic uint32_t notice;       /* of a thread G: there is something for it to see to (sync/stop.h) */
   struct note *note;             /* [own] that it waits for, or did when a handler left it; only whether there is one is looked at */
   char name[24];
 };

@@ -11,6 +11,7 @@
  *   a G in runnext whose readier runs on instead of parking            an idle carrier is woken for it
  *   a call whose G's context is over                                   interrupted (sync/interrupt.c)
  *   a thread G that was sent a signal and has not seen to it           told again (free/remind.c)
+ *   a signal to the process that only thread Gs have open              given to one of them (free/shared.c)
  *   idle stacks                                                        trimmed, about once in five seconds
  *   how many Gs there are, for `ration ps`                             told ten times a second, and before it sleeps for good
  *
@@ -32,7 +33,7 @@
 #define MONITOR_TELL_NS 100000000u
 
 static _Atomic uint32_t bell;
-static _Atomic uint32_t asleep; /* 1: for good, 2: till the next tick */
+static _Atomic uint32_t asleep; /* 1: till a pq is in use, or one of the lists wants a look; 2: till the next tick */
 static _Atomic bool guest;      /* [sched.lock] sysmon does it */
 static struct service service;
 static uint64_t poll_ns = MONITOR_SYSCALL_NS;
@@ -204,40 +205,49 @@ static uint64_t look_pqs(uint64_t now) {
 
 /* shim/free's: thread Gs that are to be cancelled, or were sent signals; when to look again.  Weak: core stands without it. */
 uint64_t free_remind_look(uint64_t now) __attribute__((weak));
+/* The same: signals to the process that only thread Gs have open. */
+uint64_t free_shared_look(uint64_t now) __attribute__((weak));
 
 static uint64_t sooner(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-static uint64_t look(uint64_t now) {
-  uint64_t next = look_pqs(now);
+/* What does not depend on pqs. */
+static uint64_t look_lists(uint64_t now) {
+  uint64_t next = UINT64_MAX;
+  if (free_shared_look) next = free_shared_look(now); /* before those that it may remind */
   if (interrupt_look) next = sooner(next, interrupt_look(now));
   if (free_remind_look) next = sooner(next, free_remind_look(now));
   return next;
 }
 
+static bool looks_sooner(uint64_t until) {
+  uint64_t now = sys_now();
+  return look_pqs(now) != UINT64_MAX || look_lists(now) < until;
+}
+
 void monitor_turn(struct watch *w) {
   static uint64_t trimmed, told; /* of whoever does the monitor's part: one at a time */
-  bool quiet;
+  uint64_t pqs;
   w->bell = &bell;
   do {
     w->rung = atomic_load_explicit(&bell, memory_order_acquire); /* pairs with ring: before the look, so none is lost */
     uint64_t now = sys_now();
     atomic_store_explicit(&light.now, now, memory_order_relaxed);
     look_window(now);
-    w->until = look(now);
+    pqs = look_pqs(now);
+    w->until = sooner(pqs, look_lists(now));
     if (now - trimmed > MONITOR_TRIM_NS) {
       trimmed = now;
       stack_trim();
     }
-    quiet = w->until == UINT64_MAX;
-    if (quiet || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
+    if (pqs == UINT64_MAX || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
       told = now;
       sched_lock();
       sysmon_tell_gs();
       sched_unlock();
     }
-    atomic_store_explicit(&asleep, quiet ? 1 : 2, memory_order_seq_cst);
-    /* Who takes a pq after our look sees `asleep` and rings (both sides store, then load). */
-  } while (quiet && look(sys_now()) != UINT64_MAX);
+    atomic_store_explicit(&asleep, pqs == UINT64_MAX ? 1 : 2, memory_order_seq_cst);
+    /* Who takes a pq, or lists something, after our look sees `asleep` and rings (both sides store, then load). */
+  } while (pqs == UINT64_MAX && looks_sooner(w->until));
 }
 
 void monitor_awake(void) { atomic_store_explicit(&asleep, 0, memory_order_relaxed); }

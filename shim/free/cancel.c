@@ -12,7 +12,9 @@
  *
  * glibc's own signal is not for us: it hits a kernel thread, which may have put on another identity by then, and would end that.  Our handler knows
  * who it is.  It does not unwind by itself: it is on the carrier's stack for handlers, and cleanup handlers may park.  So cancelled() finds a copy of the
- * signal's frame above it, and for the unwinder it is a handler that runs there.
+ * signal's frame above it, and for the unwinder it is a handler that runs there.  A G that is wired, with no stack of its own for handlers, has that frame on its stack already.
+ *
+ * In a wait for a pthread object it can't be at any instruction: that ends (sync/stop.h), and it looks itself (cancel_if_due), once it is in no queue.
  *
  * Not where the G is in ration's own code, nor in a long call into libc (in_libcall): its next cancellation point is one of ours, and the monitor asks again.
  *
@@ -57,6 +59,10 @@ void cancel_born(struct cancel *k, const struct g *g, const struct identity *id)
   k->reminder.kind = &kind;
   k->g = g;
   k->id = id;
+}
+
+void cancel_if_due(struct thread *t) {
+  if (due(thread_identity(t)) && !thread_in_libcall(t)) free_testcancel();
 }
 
 void cancel_at_once(struct cancel *k) { remind(&k->reminder, 0, true); }
@@ -131,11 +137,23 @@ static bool may_end_at(const struct m *m, uintptr_t pc) {
   return !m->carrier && SLOT_LOAD(m->slot->state) == M_SYSCALL && where_at_call(pc);
 }
 
+/* The frame of the signal is where divert's would be. */
+static bool is_above(const struct identity *id, const ucontext_t *uc) {
+  uintptr_t at = (uintptr_t)uc;
+  return at >= (uintptr_t)id->map && at < (uintptr_t)id->top && at < where_sp(uc);
+}
+
 void free_cancel_here(struct m *m, void *uctx) {
   ucontext_t *uc = uctx;
   if (m->locks || m_is_borrowed(m)) return;
   struct thread *t = thread_self();
   if (!t || !due(thread_identity(t)) || thread_in_libcall(t) || !may_end_at(m, where_pc(uc))) return;
+  if (is_above(thread_identity(t), uc)) {
+    uint64_t mask;
+    memcpy(&mask, &uc->uc_sigmask, sizeof mask);
+    sys_sigmask(mask);
+    cancelled();
+  }
   divert(uc);
 }
 

@@ -22,6 +22,10 @@ void cancel_born(struct cancel *k, const struct g *g, const struct identity *id)
 /* It has been marked as cancelled while it could be at any instruction. */
 void cancel_at_once(struct cancel *k);
 
+struct thread;
+/* The calling thread G, in no queue, is to end here if it has been cancelled, and may be wherever it is. */
+void cancel_if_due(struct thread *t);
+
 /* Threads of the kernel's, in free mode: what ends their waits for pthread objects.  Made by the thread itself (at its birth; main: when it makes another), and gone at its end. */
 void cancel_kernel_begins(void);
 void cancel_kernel_ends(void);

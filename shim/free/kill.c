@@ -37,7 +37,9 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 #include "core/carrier.h"
+#include "free/cancel.h"
 #include "free/free.h"
+#include "free/shared.h"
 #include "free/thread.h"
 #include "free/where.h"
 #include "sync/stop.h"
@@ -119,7 +121,15 @@ static struct pending *take_all(struct kill *k) {
 /* --- notices --- */
 
 static bool has_notice(const struct kill *k) {
-  return atomic_load_explicit(&k->g->notice, memory_order_acquire) != 0; /* pairs with kill_wired and kill_over: it has been seen to */
+  return atomic_load_explicit(&k->g->notice, memory_order_acquire) & NOTICE_SIGNAL; /* pairs with seen_to */
+}
+
+static void give_notice(struct g *g, uint32_t what) {
+  atomic_fetch_or_explicit(&g->notice, what, memory_order_seq_cst); /* pairs with stop_arm: then its wait is looked for */
+}
+
+static void seen_to(struct g *g) {
+  atomic_fetch_and_explicit(&g->notice, ~(uint32_t)NOTICE_SIGNAL, memory_order_release); /* pairs with has_notice */
 }
 
 /* One that has gone on meanwhile does not mind: EINTR repair (preload/signal.h). */
@@ -157,7 +167,7 @@ int kill_send(struct kill *k, int sig, const siginfo_t *si) {
   bool pends = !k->over && !k->m;
   if (pends) {
     r = pend(k, sig, si);
-    atomic_store_explicit(&k->g->notice, 1, memory_order_seq_cst); /* pairs with stop_arm: then its wait is looked for */
+    give_notice(k->g, NOTICE_SIGNAL);
   } else if (!k->over) {
     r = send_real(k->m, sig, si);
   }
@@ -166,12 +176,31 @@ int kill_send(struct kill *k, int sig, const siginfo_t *si) {
   return r;
 }
 
+/* k->lock held. */
+static bool is_g(const struct kill *k) { return k->g && !k->over && !k->m; }
+
+bool kill_may_ask(struct kill *k) {
+  run_lock(&k->lock);
+  bool may = is_g(k) && !has_notice(k);
+  run_unlock(&k->lock);
+  return may;
+}
+
+void kill_ask(struct kill *k) {
+  run_lock(&k->lock);
+  bool may = is_g(k);
+  if (may) give_notice(k->g, NOTICE_SIGNAL);
+  run_unlock(&k->lock);
+  if (may) notify(k);
+}
+
 void kill_wired(struct kill *k, struct m *m) {
   uint32_t pid = sys_getpid();
   run_lock(&k->lock);
   k->m = m;
   struct pending *list = take_all(k);
-  atomic_store_explicit(&k->g->notice, 0, memory_order_release);
+  seen_to(k->g);
+  if (atomic_load_explicit(&k->g->notice, memory_order_relaxed)) give_notice(m->g, NOTICE_CANCEL); /* its waits are that one's now */
   /* Before others send to the thread itself: the order stays.  A thread may give a sender's own words when it names itself. */
   for (struct pending *p = list; p; p = p->next) raw_syscall4(SYS_rt_tgsigqueueinfo, pid, m->tid, p->si.si_signo, (long)&p->si);
   run_unlock(&k->lock);
@@ -181,6 +210,7 @@ void kill_wired(struct kill *k, struct m *m) {
 /* --- lives --- */
 
 void kill_born(struct kill *k, struct g *g) {
+  run_lock(&k->lock); /* the monitor looks at all there are (kill_ask) */
   k->reminder.kind = &kind;
   k->g = g;
   k->m = NULL;
@@ -188,11 +218,20 @@ void kill_born(struct kill *k, struct g *g) {
   (void)take_all(k);
   atomic_store_explicit(&k->open, false, memory_order_relaxed);
   atomic_store_explicit(&g->notice, 0, memory_order_relaxed);
+  run_unlock(&k->lock);
 }
 
 void kill_opens(struct kill *k) {
   atomic_store_explicit(&k->open, true, memory_order_relaxed);
   free_notice();
+}
+
+void kill_stop(struct kill *k) {
+  run_lock(&k->lock);
+  struct g *g = k->over ? NULL : k->m ? k->m->g : k->g;
+  if (g) give_notice(g, NOTICE_CANCEL);
+  run_unlock(&k->lock);
+  if (g) stop_call(g);
 }
 
 void kill_over(struct kill *k) {
@@ -201,7 +240,7 @@ void kill_over(struct kill *k) {
   k->over = true;
   k->m = NULL;
   struct pending *list = take_all(k);
-  atomic_store_explicit(&k->g->notice, 0, memory_order_release);
+  seen_to(k->g);
   run_unlock(&k->lock);
   pool_put(list);
 }
@@ -214,20 +253,22 @@ void kill_fork_child(struct kill *k) {
   atomic_store_explicit(&k->g->notice, 0, memory_order_relaxed);
 }
 
-/* SigPnd of /proc/thread-self/status; 0: nothing, or it can't be known. */
-static uint64_t private_pending(void) {
+uint64_t kill_status(const char *path, const char *field, uint64_t unknown) {
   char buf[2048];
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0);
-  if (fd < 0) return 0;
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return unknown;
   long n = raw_syscall3(SYS_read, fd, (long)buf, sizeof buf - 1);
   raw_syscall1(SYS_close, fd);
-  if (n <= 0) return 0;
+  if (n <= 0) return unknown;
   buf[n] = 0;
-  const char *at = strstr(buf, "\nSigPnd:\t");
+  const char *at = strstr(buf, field);
+  if (!at) return unknown;
   uint64_t set = 0;
-  for (at = at ? at + 9 : ""; *at && *at != '\n'; at++) set = set << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+  for (at += strlen(field); *at && *at != '\n'; at++) set = set << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
   return set;
 }
+
+static uint64_t private_pending(void) { return kill_status("/proc/thread-self/status", "\nSigPnd:\t", 0); }
 
 void kill_drop_private(void) {
   uint64_t set = 0;
@@ -272,13 +313,23 @@ static bool is_handled(int sig, unsigned long *flags) {
   return a.fn != SIG_DFL && a.fn != SIG_IGN;
 }
 
+bool kill_ignores(int sig) {
+  struct kernel_action a = {.fn = SIG_DFL};
+  if (raw_syscall4(SYS_rt_sigaction, sig, 0, (long)&a, sizeof a.mask) < 0) return false;
+  return a.fn == SIG_IGN || (a.fn == SIG_DFL && (sig == SIGCHLD || sig == SIGCONT || sig == SIGWINCH || sig == SIGURG));
+}
+
 void free_handler_begins(int sig) {
   unsigned long flags = SA_RESTART;
-  if (carrier_now()) return; /* of a fault */
+  if (carrier_now()) return;   /* of a fault */
+  shared_blocks(~(uint64_t)0); /* sa_mask meanwhile, or for good, if the handler leaves by longjmp */
   (void)is_handled(sig, &flags);
   if (!(flags & SA_RESTART)) __atomic_fetch_add(&handled.breaks, 1, __ATOMIC_RELAXED);
   __atomic_fetch_add(&handled.runs, 1, __ATOMIC_RELAXED);
-  stop_call(g_self()); /* the handler may leave by siglongjmp */
+  /* The handler may leave by siglongjmp.  Of a thread G that was wired in the middle of a wait that is its own, and not its thread's. */
+  stop_leave(g_self());
+  struct thread *t = thread_self();
+  if (t) stop_leave(thread_kill_of(t)->g);
 }
 
 /* What it has waited for in between may have taken the wake-up of the wait that it interrupted. */
@@ -287,14 +338,22 @@ void free_handler_ends(void) {
   if (!carrier_now() && g->note) atomic_store_explicit(&g->wake, 1, memory_order_release);
 }
 
+/* It may have been for another, which had this thread before. */
+static void see_to_cancel(struct g *g, struct thread *t) {
+  if (!(atomic_load_explicit(&g->notice, memory_order_relaxed) & NOTICE_CANCEL)) return;
+  atomic_fetch_and_explicit(&g->notice, ~(uint32_t)NOTICE_CANCEL, memory_order_seq_cst); /* before the look at what it is for */
+  if (t) cancel_if_due(t);
+}
+
 void free_notice(void) {
   struct thread *t = thread_self();
+  see_to_cancel(g_self(), t);
   if (!t || !carrier_now()) return;
   struct kill *k = thread_kill_of(t);
-  if (!atomic_load_explicit(&k->g->notice, memory_order_acquire) || !atomic_load_explicit(&k->open, memory_order_relaxed)) return;
+  if (!has_notice(k) || !atomic_load_explicit(&k->open, memory_order_relaxed)) return;
   free_wire(FREE_WIRE_SIGNALS);
   /* No thread to be had: they stay pending, but nothing waits for that. */
-  if (carrier_now()) atomic_store_explicit(&k->g->notice, 0, memory_order_relaxed);
+  if (carrier_now()) seen_to(k->g);
 }
 
 /* --- in the handler of SIGURG --- */
@@ -309,8 +368,10 @@ static bool may_act(const struct m *m, uintptr_t pc) {
 
 /* One of the handlers that are to run has no SA_RESTART. */
 static bool breaks(struct kill *k, uint64_t blocked) {
+  uint64_t shared = 0; /* it may have been asked to take what the process is sent */
+  raw_syscall2(SYS_rt_sigpending, (long)&shared, sizeof shared);
   run_lock(&k->lock);
-  uint64_t set = k->set & ~blocked;
+  uint64_t set = (k->set | shared) & ~blocked;
   run_unlock(&k->lock);
   unsigned long flags;
   for (int sig = 1; sig <= 64; sig++)

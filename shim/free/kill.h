@@ -39,6 +39,16 @@ void kill_over(struct kill *k);
 int kill_send(struct kill *k, int sig, const siginfo_t *si);
 /* The caller has got m's thread, all signals blocked: what was pending becomes so for the kernel. */
 void kill_wired(struct kill *k, struct m *m);
+/* It is a G, and has no notice yet. */
+bool kill_may_ask(struct kill *k);
+/* Its wait ends, if it is in one: it sees to its cancellation (cancel_if_due). */
+void kill_stop(struct kill *k);
+/* A signal to the process pends that k's G has open, and no thread: it gets one.  The monitor's. */
+void kill_ask(struct kill *k);
+/* The program ignores this signal. */
+bool kill_ignores(int sig);
+/* A set of signals in a status file of /proc; field: with the newline before it.  unknown: it can't be had. */
+uint64_t kill_status(const char *path, const char *field, uint64_t unknown);
 /* What the kernel has pending for the calling thread alone is dropped: it is somebody else's.  All signals are blocked. */
 void kill_drop_private(void);
 /* The child of a fork; k: the caller's, or null. */

@@ -4,6 +4,8 @@
  *
  *   in   of `count` that this round wants, so many are there: queued.  The last one does not queue, sets it to 0 and takes the others out
  *
+ * A signal's handler runs out of the queue, with somebody in its place: it has come, whether it is there in the end or not.
+ *
  * All under the lock of the lot; nobody touches the barrier after it, so whoever returns first may destroy it or begin the next round.
  *
  * Locks: the lot's, a leaf.
@@ -25,7 +27,10 @@ int free_barrier_wait(pthread_barrier_t *b) {
     lot_push(lot, &w, false);
   }
   lot_unlock(lot);
-  if (!last) return lot_wait(&w, NULL, WAIT_BARRIER);
+  if (!last) {
+    lot_wait_in_place(&w, WAIT_BARRIER);
+    return 0;
+  }
   lot_wake_all(others);
   return PTHREAD_BARRIER_SERIAL_THREAD;
 }

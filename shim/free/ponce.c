@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <unwind.h>
 #include "sync/lot.h"
+#include "sync/stop.h"
 
 #define RUNNING 1
 #define DONE 2
@@ -75,11 +76,12 @@ static __attribute__((noinline)) void run(pthread_once_t *o, void (*fn)(void)) {
 
 static void wait_for(pthread_once_t *o, int word) {
   struct waiter w = WAITER_INIT(o);
+  w.interruptible = true;
   struct lot *lot = lot_lock(o);
   bool still = atomic_load_explicit(ONCE_WORD(o), memory_order_relaxed) == word;
   if (still) lot_push(lot, &w, false);
   lot_unlock(lot);
-  if (still) lot_wait(&w, NULL, WAIT_MUTEX);
+  if (still && lot_wait(&w, NULL, WAIT_MUTEX)) stop_notice();
 }
 
 static __attribute__((noinline)) int once_slow(pthread_once_t *o, void (*fn)(void)) {

@@ -23,6 +23,9 @@
  * as in glibc.  A newcomer takes what is free before those that are queued, but then there are none for longer than someone is in settle.  A writer that gave up may have
  * been what kept readers out: whoever gives up settles.
  *
+ * A signal takes a waiter out of its queue, for its handler to run; then it comes again, as first.  Should the handler leave by siglongjmp, nobody settles: a bit says queued
+ * where nobody is until the next unlock by the last that has it.
+ *
  * Handing over, and not waking to try again, makes writers take turns with a switch each where they contend all the time; it needs no bit for "woken,
  * on its way", which would be wrong in the child of a fork, and no starvation mode.
  *
@@ -36,6 +39,7 @@
 #include "free/free.h"
 #include "free/plimit.h"
 #include "free/pspin.h"
+#include "sync/stop.h"
 
 #define WRITER 1u
 #define WWAIT 2u
@@ -123,10 +127,17 @@ static inline int rdlock_fast(pthread_rwlock_t *rw) {
   return EBUSY;
 }
 
-static __attribute__((noinline)) int rdlock_slow(pthread_rwlock_t *rw, const struct limit *lim) {
-  if (writes(rw, state(rw))) return EDEADLK;
-  spin(rw);
-  struct waiter w = WAITER_INIT(readers_key(rw));
+/* A wait that has ended so: 0, or what to return; EINTR: handlers have run, and it tries again, as first. */
+static int waited(pthread_rwlock_t *rw, int r) {
+  if (r == 0) return 0;
+  settle_slow(rw, 0);
+  if (r != -EINTR) return ETIMEDOUT;
+  stop_notice();
+  return EINTR;
+}
+
+/* 0: it is had; EBUSY: w is queued; EAGAIN. */
+static int had_or_queued_rd(pthread_rwlock_t *rw, struct waiter *w, bool front) {
   struct lot *lot = lot_lock(readers_key(rw));
   uint32_t old = state(rw), new;
   do {
@@ -137,11 +148,22 @@ static __attribute__((noinline)) int rdlock_slow(pthread_rwlock_t *rw, const str
     }
   } while (!state_cas(rw, &old, new, memory_order_acquire));
   bool had = !shut(rw, old);
-  if (!had) lot_push(lot, &w, false);
+  if (!had) lot_push(lot, w, front);
   lot_unlock(lot);
-  if (had || lot_wait(&w, lim, WAIT_RWLOCK) == 0) return 0;
-  settle_slow(rw, 0);
-  return ETIMEDOUT;
+  return had ? 0 : EBUSY;
+}
+
+static __attribute__((noinline)) int rdlock_slow(pthread_rwlock_t *rw, const struct limit *lim) {
+  if (writes(rw, state(rw))) return EDEADLK;
+  spin(rw);
+  int r = 0;
+  do {
+    struct waiter w = WAITER_INIT(readers_key(rw));
+    w.interruptible = true;
+    r = had_or_queued_rd(rw, &w, r == EINTR);
+    if (r == EBUSY) r = waited(rw, lot_wait(&w, lim, WAIT_RWLOCK));
+  } while (r == EINTR);
+  return r;
 }
 
 int free_rwlock_rdlock(pthread_rwlock_t *rw) {
@@ -170,24 +192,30 @@ static inline bool wrlock_fast(pthread_rwlock_t *rw) {
   return true;
 }
 
-static __attribute__((noinline)) int wrlock_slow(pthread_rwlock_t *rw, const struct limit *lim) {
-  if (writes(rw, state(rw))) return EDEADLK;
-  spin(rw);
-  struct waiter w = WAITER_INIT(writers_key(rw));
-  w.handoff = true; /* settle_slow looks */
+/* 0: it is had; EBUSY: w is queued. */
+static int had_or_queued_wr(pthread_rwlock_t *rw, struct waiter *w, bool front) {
   struct lot *lot = lot_lock(readers_key(rw));
   uint32_t old = state(rw);
   while (!state_cas(rw, &old, old | (is_free(old) ? WRITER : WWAIT), memory_order_acquire))
     ;
   bool had = is_free(old);
-  if (!had) lot_push(lot, &w, false);
+  if (!had) lot_push(lot, w, front);
   lot_unlock(lot);
-  if (!had && lot_wait(&w, lim, WAIT_RWLOCK)) {
-    settle_slow(rw, 0);
-    return ETIMEDOUT;
-  }
-  set_writer(rw, free_self_id());
-  return 0;
+  return had ? 0 : EBUSY;
+}
+
+static __attribute__((noinline)) int wrlock_slow(pthread_rwlock_t *rw, const struct limit *lim) {
+  if (writes(rw, state(rw))) return EDEADLK;
+  spin(rw);
+  int r = 0;
+  do {
+    struct waiter w = WAITER_INIT(writers_key(rw));
+    w.handoff = w.interruptible = true; /* settle_slow looks at handoff */
+    r = had_or_queued_wr(rw, &w, r == EINTR);
+    if (r == EBUSY) r = waited(rw, lot_wait(&w, lim, WAIT_RWLOCK));
+  } while (r == EINTR);
+  if (r == 0) set_writer(rw, free_self_id());
+  return r;
 }
 
 int free_rwlock_wrlock(pthread_rwlock_t *rw) { return wrlock_fast(rw) ? 0 : wrlock_slow(rw, NULL); }

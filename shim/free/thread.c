@@ -31,8 +31,10 @@
 #include "free/kill.h"
 #include "free/pspin.h"
 #include "free/robust.h"
+#include "free/shared.h"
 #include "ration/context.h"
 #include "sync/lot.h"
+#include "sync/stop.h"
 
 enum life { LIFE_SPARE, LIFE_JOINABLE, LIFE_DETACHED, LIFE_ENDED };
 
@@ -48,9 +50,10 @@ struct thread {
   enum life life;                           /* [lot of its address] */
   struct thread *joins;                     /* [lot of the other's life] whom it waits for */
   int *clear_tid;                           /* [own] of set_tid_address; null: glibc's, which nobody waits for */
-  bool joined;                              /* [lot] somebody waits for it */
+  bool joined;                              /* [lot] somebody waits for it, or has been woken */
   char name[16];                            /* [spares_lock] */
-  uint64_t mask, born_mask;                 /* [own] the signals that it blocks, and did when it began */
+  _Atomic uint64_t mask;                    /* [own to write] the signals that it blocks */
+  uint64_t born_mask;                       /* [own] and did when it began */
   struct robust_list_head *carriers_robust; /* [own] while it has its thread */
   struct cancel at_once;                    /* it is cancelled where it can't look itself */
   bool changed;                             /* [own] that kernel thread is nobody's after it */
@@ -88,10 +91,12 @@ const struct identity *thread_identity(const struct thread *t) { return &t->id; 
 bool thread_in_libcall(const struct thread *t) { return t->g.in_libcall; }
 uint32_t thread_id(const struct thread *t) { return t->id.tid; }
 
-static int born_policy; /* the process's */
+static int born_policy;     /* the process's */
+static pthread_t main_self; /* the first thread's; in the child of a fork the forker's */
 
 bool thread_g_init(identity_create_fn *create) {
-  self_offset = (char *)&self_thread - (char *)pthread_self();
+  main_self = pthread_self();
+  self_offset = (char *)&self_thread - (char *)main_self;
   born_policy = (int)raw_syscall1(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK;
   kill_init();
   return identity_init(create);
@@ -159,6 +164,11 @@ void free_threads_each(bool (*fn)(struct g *g, void *arg), void *arg) {
     if (!fn(&t->g, arg)) return;
 }
 
+void threads_each(bool (*fn)(struct thread *t, void *arg), void *arg) {
+  for (struct thread *t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); t; t = t->all) /* pairs with record */
+    if (!fn(t, arg)) return;
+}
+
 static struct thread **spares_of(size_t stack, size_t guard) {
   for (uint32_t i = 0; i < nsizes; i++)
     if (spares[i].stack == stack && spares[i].guard == guard) return &spares[i].list;
@@ -200,6 +210,9 @@ static _Atomic uint32_t lives = 1;
 static _Atomic uint32_t nlent; /* of these, wired ones */
 static _Atomic bool main_left;
 
+bool thread_is_main(void) { return pthread_self() == main_self; }
+bool thread_main_gone(void) { return atomic_load_explicit(&main_left, memory_order_relaxed); }
+
 static void life_over(void) {
   if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) == 1) exit(0);
 }
@@ -208,6 +221,7 @@ void thread_main_exits(void) {
   if (sys_gettid() != sys_getpid()) return;
   atomic_store_explicit(&main_left, true, memory_order_relaxed);
   life_over();
+  shared_watch(); /* none of the kernel's is left that has anything open */
 }
 
 /* The three change one after the other: for a moment it may be one too few. */
@@ -264,29 +278,32 @@ bool thread_is_g(const struct thread *t) { return !t->lent; }
 #define NEVER_BLOCKED ((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1) | (uint64_t)3 << 31)
 
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old) {
-  if (old) *old = t->mask;
+  uint64_t was = thread_blocked(t);
+  if (old) *old = was;
   if (!set) return;
-  uint64_t mask = how == SIG_BLOCK ? t->mask | *set : how == SIG_UNBLOCK ? t->mask & ~*set : *set;
-  t->mask = mask & ~NEVER_BLOCKED;
-  if (t->born_mask & ~t->mask) free_wire(FREE_WIRE_SIGNALS);
+  uint64_t mask = how == SIG_BLOCK ? was | *set : how == SIG_UNBLOCK ? was & ~*set : *set;
+  mask &= ~NEVER_BLOCKED;
+  atomic_store_explicit(&t->mask, mask, memory_order_relaxed);
+  if (t->born_mask & ~mask) free_wire(FREE_WIRE_SIGNALS);
 }
 
 static void take_mask(struct thread *t, const struct thread_attr *a) {
   sigset_t set;
-  t->mask = a->mask;
+  uint64_t mask = a->mask;
   if (!a->has_mask) {
     pthread_sigmask(SIG_BLOCK, NULL, &set); /* the preload's, which knows what the program thinks: of SIGURG, and of a thread G's */
-    memcpy(&t->mask, &set, sizeof t->mask);
+    memcpy(&mask, &set, sizeof mask);
   }
-  t->mask &= ~NEVER_BLOCKED;
-  t->born_mask = t->mask;
+  mask &= ~NEVER_BLOCKED;
+  atomic_store_explicit(&t->mask, mask, memory_order_relaxed);
+  t->born_mask = mask;
 }
 
 /* light.c knows it by name. */
 void free_paper_mask(uint64_t *mask);
 void free_paper_mask(uint64_t *mask) {
   struct thread *self = thread_self();
-  if (self && !self->lent) *mask = self->mask;
+  if (self && !self->lent) *mask = thread_blocked(self);
 }
 
 void thread_changes_its_own(struct thread *t) { t->changed = true; }
@@ -331,9 +348,9 @@ bool thread_wire(struct thread *t, ucontext_t *uc) {
   thread_cancel_state(t);
   raw_syscall2(SYS_prctl, PR_SET_NAME, (long)t->name);
   kill_drop_private();
-  if (signal_shadow) signal_shadow(t->mask & URG_BIT);
+  if (signal_shadow) signal_shadow(thread_blocked(t) & URG_BIT);
   kill_wired(&t->kill, t->lent->m);
-  uint64_t mask = t->mask & ~URG_BIT;
+  uint64_t mask = thread_blocked(t) & ~URG_BIT;
   if (uc) {
     uc->uc_stack = none;
     memcpy(&uc->uc_sigmask, &mask, sizeof mask);
@@ -469,6 +486,12 @@ static bool give_context(struct thread *t) {
   return t->cancel != NULL;
 }
 
+/* Of main's it has what main has, of a G's not more than that one. */
+static bool may_open_more(const struct thread_attr *a) {
+  const struct thread *self = thread_self();
+  return a->has_mask || (self ? self->lent != NULL : !thread_is_main());
+}
+
 int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg) {
   if (light_start() < 0) return EAGAIN;
   cancel_kernel_begins(); /* the creator's, who may be main */
@@ -498,6 +521,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
+  if (may_open_more(a)) shared_watch();
   light_go_thread(&t->g, t->id.top, thread_main, t);
   return 0;
 }
@@ -511,7 +535,10 @@ void free_thread_left(struct g *g) {
   bool detached = t->life == LIFE_DETACHED;
   t->life = detached ? LIFE_SPARE : LIFE_ENDED;
   struct waiter *w = lot_first(lot, &t->life);
-  if (w) lot_remove(lot, w);
+  if (w)
+    lot_remove(lot, w);
+  else
+    t->joined = false; /* who has joined it is in a handler, or has left that by siglongjmp */
   lot_unlock(lot);
   if (w) note_set(&w->note, false);
   if (detached) spare_put(t);
@@ -550,22 +577,44 @@ static void watch_end(struct thread *t) {
   }
 }
 
+/* Lock of the lot held; dropped.  Who has left this by siglongjmp is not queued. */
+static int wait_for_end(struct thread *t, struct lot *lot, const struct limit *lim) {
+  for (;;) {
+    struct waiter w = WAITER_INIT(&t->life);
+    w.interruptible = true;
+    enum life life = t->life;
+    if (life == LIFE_JOINABLE) lot_push(lot, &w, false);
+    lot_unlock(lot);
+    if (life != LIFE_JOINABLE) return life == LIFE_ENDED ? 0 : -EINVAL;
+    int r = lot_wait(&w, lim, WAIT_JOIN);
+    if (r != -EINTR) return r;
+    stop_notice();
+    lot = lot_lock(&t->life);
+  }
+}
+
+static bool is_waited_for(struct thread *t) {
+  struct lot *lot = lot_lock(&t->life);
+  bool is = lot_first(lot, &t->life) != NULL;
+  lot_unlock(lot);
+  return is;
+}
+
 int thread_join(struct thread *t, void **result, const struct limit *lim) {
   struct thread *self = thread_self();
-  struct waiter w = WAITER_INIT(&t->life);
   if (t == self) return EDEADLK;
   watch_end(t);
+  bool waits_for_us = self && t->joins == self && is_waited_for(self);
   struct lot *lot = lot_lock(&t->life);
   if (t->life == LIFE_ENDED && !t->joined) return take_result(t, lot, result);
-  int r = t->life != LIFE_JOINABLE || t->joined ? EINVAL : self && t->joins == self ? EDEADLK : 0;
-  if (r == 0) {
-    t->joined = true;
-    if (self) self->joins = t;
-    lot_push(lot, &w, false);
+  int r = t->life != LIFE_JOINABLE || lot_first(lot, &t->life) ? EINVAL : waits_for_us ? EDEADLK : 0;
+  if (r != 0) {
+    lot_unlock(lot);
+    return r;
   }
-  lot_unlock(lot);
-  if (r != 0) return r;
-  r = lot_wait(&w, lim, WAIT_JOIN);
+  t->joined = true;
+  if (self) self->joins = t;
+  r = wait_for_end(t, lot, lim);
   lot = lot_lock(&t->life);
   t->joined = false;
   if (self) self->joins = NULL;
@@ -627,7 +676,10 @@ int thread_cancel(struct thread *t) {
   if (was & IDENTITY_CANCEL_OFF) return 0;
   if (t == thread_self() && (was & IDENTITY_CANCEL_ASYNC)) free_testcancel();
   ration_context_cancel(t->cancel);
-  if (was & IDENTITY_CANCEL_ASYNC) cancel_at_once(&t->at_once);
+  if (was & IDENTITY_CANCEL_ASYNC) {
+    kill_stop(&t->kill);
+    cancel_at_once(&t->at_once);
+  }
   return 0;
 }
 
@@ -642,7 +694,7 @@ struct kill *thread_kill_of(struct thread *t) {
   return &t->kill;
 }
 
-uint64_t thread_blocked(const struct thread *t) { return t->mask; }
+uint64_t thread_blocked(const struct thread *t) { return atomic_load_explicit(&t->mask, memory_order_relaxed); }
 
 struct thread *thread_by_id(uint32_t id) {
   struct thread *t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); /* pairs with record */
@@ -671,6 +723,8 @@ int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
 
 void thread_g_fork_child(void) {
   struct thread *self = thread_self();
+  main_self = pthread_self();
+  shared_fork_child();
   kill_fork_child(self ? &self->kill : NULL);
   remind_fork_child(self ? (struct reminder *[]){&self->kill.reminder, &self->at_once.reminder} : NULL, self ? 2 : 0);
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);

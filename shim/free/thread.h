@@ -44,8 +44,13 @@ int *thread_tid_address(const struct thread *self);
 bool thread_wire(struct thread *t, ucontext_t *uc);
 /* Its signals: kill.c. */
 struct kill *thread_kill_of(struct thread *t);
-/* What it blocks; the calling one's. */
+/* What it blocks, on paper; of others at a glance. */
 uint64_t thread_blocked(const struct thread *t);
+/* All that there ever were, the youngest first, until fn says false. */
+void threads_each(bool (*fn)(struct thread *t, void *arg), void *arg);
+/* The caller is the process's first thread; that has left by pthread_exit. */
+bool thread_is_main(void);
+bool thread_main_gone(void);
 /* By the tid that thread_id gives; null: none. */
 struct thread *thread_by_id(uint32_t id);
 /* As pthread_kill and pthread_sigqueue of another thread: sig is none of glibc's own.  si null: pthread_kill. */

@@ -9,12 +9,14 @@
 /* At a system call, or back from one. */
 #if defined(__x86_64__)
 static inline uintptr_t where_pc(const ucontext_t *uc) { return (uintptr_t)uc->uc_mcontext.gregs[REG_RIP]; }
+static inline uintptr_t where_sp(const ucontext_t *uc) { return (uintptr_t)uc->uc_mcontext.gregs[REG_RSP]; }
 static inline bool where_at_call(uintptr_t pc) {
   const uint8_t *in = (const uint8_t *)pc; /* NOLINT(performance-no-int-to-ptr) */
   return (in[0] == 0x0f && in[1] == 0x05) || (in[-2] == 0x0f && in[-1] == 0x05);
 }
 #elif defined(__aarch64__)
 static inline uintptr_t where_pc(const ucontext_t *uc) { return (uintptr_t)uc->uc_mcontext.pc; }
+static inline uintptr_t where_sp(const ucontext_t *uc) { return (uintptr_t)uc->uc_mcontext.sp; }
 static inline bool where_at_call(uintptr_t pc) {
   const uint32_t *in = (const uint32_t *)pc; /* NOLINT(performance-no-int-to-ptr) */
   return in[0] == 0xd4000001u || in[-1] == 0xd4000001u;

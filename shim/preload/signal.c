@@ -52,6 +52,7 @@
 #include "core/preempt.h"
 #include "core/sys.h"
 #include "free/free.h"
+#include "free/shared.h"
 #include "free/thread.h"
 #include "preload/process.h"
 #include "ration/g.h"
@@ -392,12 +393,8 @@ static int change_paper_mask(struct thread *t, int how, const sigset_t *set, sig
   return 0;
 }
 
-/* pthread_sigmask: an error number. */
-static CALL_APART int change_mask(int how, const sigset_t *set, sigset_t *old) {
-  if (__builtin_expect(free_mode, 0)) {
-    free_notice(); /* which makes it a wired one */
-    if (thread_self() && carrier_now()) return change_paper_mask(thread_self(), how, set, old);
-  }
+/* A thread of the kernel's. */
+static int change_real_mask(int how, const sigset_t *set, sigset_t *old) {
   if (__builtin_expect(!installed(), 0)) return REAL(pthread_sigmask)(how, set, old);
   if (owned()) {
     settle_owned();
@@ -418,6 +415,16 @@ static CALL_APART int change_mask(int how, const sigset_t *set, sigset_t *old) {
     *b = was;
   else if (old && was)
     put_urg(old, true);
+  return r;
+}
+
+/* pthread_sigmask: an error number. */
+static CALL_APART int change_mask(int how, const sigset_t *set, sigset_t *old) {
+  if (__builtin_expect(!free_mode, 1)) return change_real_mask(how, set, old);
+  free_notice(); /* which makes it a wired one */
+  if (thread_self() && carrier_now()) return change_paper_mask(thread_self(), how, set, old);
+  int r = change_real_mask(how, set, old);
+  if (r == 0 && set && how != SIG_UNBLOCK) shared_blocks(set_word(set));
   return r;
 }
 
@@ -529,6 +536,7 @@ void signal_fork_child(void) { signal_tls.child = 0; }
 
 const sigset_t *signal_scope_begin(struct signal_scope *s, const sigset_t *mask) {
   s->active = false;
+  if (mask && __builtin_expect(free_mode, 0)) shared_blocks(set_word(mask));
   if (!mask || !installed()) return mask;
   if (owned()) {
     settle_owned();

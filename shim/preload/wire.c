@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "core/carrier.h"
 #include "free/free.h"
+#include "free/shared.h"
 #include "free/thread.h"
 #include "preload/wire.h"
 
@@ -114,6 +115,7 @@ EXPORT int tgkill(pid_t pid, pid_t tid, int sig) {
  */
 static void own_mask(struct __jmp_buf_tag *env) {
   struct thread *self = free_mode ? thread_self() : NULL;
+  if (free_mode && env->__mask_was_saved) shared_blocks(~(uint64_t)0);
   uint64_t saved, kernels = carrier_sigmask() & ~((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1));
   if (!self || thread_is_g(self) || !env->__mask_was_saved) return;
   memcpy(&saved, &env->__saved_mask, sizeof saved);

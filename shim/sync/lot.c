@@ -23,8 +23,9 @@
  *
  * A waiter with a limit has a timer and a hook on its stack.  Where they can't be called off any more it waits for the end of their call (`over`).
  *
- * In free mode a signal may end a wait as well (stop.h): a waiter that is interruptible takes itself out, others are poked: they see to the signal on their own
- * stack, while they are queued.
+ * In free mode a signal may end a wait as well (stop.h): a waiter that is interruptible is taken out, others are poked: they see to the signal on their own
+ * stack, while they are queued.  A handler on the thread of one that waits first takes it out, and calls its limits off, for the handler may leave by siglongjmp.
+ * Who counts as one that has come (a barrier) leaves a stand-in in its place; that of one that has jumped is lost when it is woken.
  *
  * Model: tests/model/waitgroup.pml.
  *
@@ -36,6 +37,8 @@
 #include "sync/lot.h"
 #include <errno.h>
 #include <stddef.h>
+#include <sys/mman.h>
+#include "core/sched.h"
 #include "ration/g.h"
 #include "sync/context.h"
 #include "sync/interrupt.h"
@@ -73,7 +76,23 @@ static __attribute__((noinline)) bool was_poked(struct note *n) {
   return atomic_compare_exchange_strong_explicit(&n->state, &poked, 0, memory_order_acq_rel, memory_order_acquire);
 }
 
-void note_wait(struct note *n, const void *on, enum wait_reason why) {
+/* What ends a wait of g's: by a signal. */
+struct stoppable {
+  struct stop stop;
+  struct waiter *w;
+  struct g *g;
+};
+
+/* Whoever poked it has disarmed it; handlers are about to run. */
+static void see_to_notice(struct stoppable *s) {
+  if (s) {
+    stop_disarm(s->g, &s->stop);
+    (void)stop_arm(s->g, &s->stop);
+  }
+  stop_notice();
+}
+
+static void wait_note(struct note *n, const void *on, enum wait_reason why, struct stoppable *s) {
   struct parking p = {n, false};
   /* acquire: pairs with note_set */
   while (atomic_load_explicit(&n->state, memory_order_acquire) != NOTE_SET || p.parked) {
@@ -86,9 +105,11 @@ void note_wait(struct note *n, const void *on, enum wait_reason why) {
     g->note = outer;
     /* A wired G that is awake and finds it parked has been woken for nothing.  One that was parked, and is not now, has had its wake-up. */
     p.parked = atomic_load_explicit(&n->state, memory_order_acquire) == NOTE_PARKED;
-    if (was_poked(n)) stop_notice();
+    if (was_poked(n)) see_to_notice(s);
   }
 }
+
+void note_wait(struct note *n, const void *on, enum wait_reason why) { wait_note(n, on, why, NULL); }
 
 void note_poke(struct note *n) {
   uint32_t was = atomic_load_explicit(&n->state, memory_order_relaxed);
@@ -159,10 +180,14 @@ void lot_push(struct lot *l, struct waiter *w, bool front) {
 void lot_move(struct lot *l, struct waiter *w, const void *key) {
   atomic_store_explicit(&w->key, key, memory_order_relaxed);
   enqueue(l, w, false);
+  atomic_store_explicit(&w->moved, true, memory_order_release); /* pairs with take_out: the key is this lot's */
 }
 
 void lot_remove(struct lot *l, struct waiter *w) {
-  if (w->queued) w->queued = false; /* of one that was moved nothing is written: its timer may look */
+  if (w->queued)
+    w->queued = false;
+  else /* it was moved: of `queued` nothing is written, its timer may look */
+    atomic_store_explicit(&w->moved, false, memory_order_relaxed);
   if (w->chain_at) {
     if (w->next) w->next->prev = w->prev;
     chain_set(w->chain_at, w->next, w->chain);
@@ -209,6 +234,7 @@ struct limited {
   struct timer timer;
   struct context_hook hook;
   struct note timer_over, hook_over;
+  bool timed, hooked; /* they are on, or have gone off */
 };
 
 /* True: w was still queued, and is not any more. */
@@ -240,59 +266,188 @@ static void limit_hook(struct context_hook *h, int err) {
   limit_reached(p->w, &p->hook_over, err);
 }
 
-static int lot_wait_limited(struct waiter *w, const struct limit *lim, enum wait_reason why) {
+/* No handler comes between what these do and what they note of it (m_hold): it would find what is not so.  Not inline: they use the thread pointer, and their caller parks. */
+static __attribute__((noinline)) int limits_on(struct limited *p, const struct limit *lim) {
+  int err = limit_passed(lim);
+  if (err) return err;
+  m_hold(m_self);
+  p->timed = lim->until != UINT64_MAX;
+  if (p->timed) timer_start(&p->timer, lim->until);
+  if (lim->ctx) {
+    err = context_hook_add(lim->ctx, &p->hook);
+    p->hooked = !err;
+  }
+  m_release(m_self);
+  return err;
+}
+
+/* False: it has gone off, and its callback's end is to be waited for. */
+static __attribute__((noinline)) bool timer_off(struct limited *p) {
+  m_hold(m_self);
+  bool off = !p->timed || timer_stop(&p->timer);
+  if (off) p->timed = false;
+  m_release(m_self);
+  return off;
+}
+
+static __attribute__((noinline)) bool hook_off(struct limited *p) {
+  m_hold(m_self);
+  bool off = !p->hooked || context_hook_remove(&p->hook);
+  if (off) p->hooked = false;
+  m_release(m_self);
+  return off;
+}
+
+static void limits_off(struct limited *p, enum wait_reason why) {
+  if (!timer_off(p)) note_wait(&p->timer_over, key_of(p->w), why);
+  if (!hook_off(p)) note_wait(&p->hook_over, key_of(p->w), why);
+}
+
+static int lot_wait_limited(struct waiter *w, const struct limit *lim, enum wait_reason why, struct stoppable *s) {
   struct limited p = {.w = w};
   p.timer.fn = limit_timer;
   p.hook.fn = limit_hook;
   p.timer.arg = p.hook.arg = &p;
-  int err = limit_passed(lim);
-  bool timed = !err && lim->until != UINT64_MAX, hooked = false;
-  if (timed) timer_start(&p.timer, lim->until);
-  if (!err && lim->ctx) {
-    err = context_hook_add(lim->ctx, &p.hook);
-    hooked = !err;
-  }
-  if (!err || !give_up(w, err)) note_wait(&w->note, key_of(w), why);
-  if (timed && !timer_stop(&p.timer)) note_wait(&p.timer_over, key_of(w), why);
-  if (hooked && !context_hook_remove(&p.hook)) note_wait(&p.hook_over, key_of(w), why);
+  w->limits = &p;
+  int err = limits_on(&p, lim);
+  if (!err || !give_up(w, err)) wait_note(&w->note, key_of(w), why, s);
+  limits_off(&p, why);
+  w->limits = NULL;
   return w->result;
 }
 
-static int lot_wait_unarmed(struct waiter *w, const struct limit *lim, enum wait_reason why) {
-  if (lim) return lot_wait_limited(w, lim, why);
-  note_wait(&w->note, key_of(w), why);
+static int lot_wait_unarmed(struct waiter *w, const struct limit *lim, enum wait_reason why, struct stoppable *s) {
+  if (lim) return lot_wait_limited(w, lim, why, s);
+  wait_note(&w->note, key_of(w), why, s);
   return w->result;
+}
+
+/* --- stand-ins --- */
+
+#define STAND_INS (4096 / sizeof(struct waiter))
+
+static struct {
+  struct lock lock; /* a leaf */
+  struct waiter *free;
+} stand_ins;
+
+static struct waiter *stand_in_get(void) {
+  run_lock(&stand_ins.lock);
+  if (!stand_ins.free) {
+    long at = raw_syscall6(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; at > 0 && i < STAND_INS; i++) {
+      struct waiter *w = (struct waiter *)at + i;
+      w->next = stand_ins.free;
+      stand_ins.free = w;
+    }
+  }
+  struct waiter *w = stand_ins.free;
+  if (w) {
+    stand_ins.free = w->next;
+    memset(w, 0, sizeof *w);
+  }
+  run_unlock(&stand_ins.lock);
+  return w;
+}
+
+static void stand_in_put(struct waiter *w) {
+  run_lock(&stand_ins.lock);
+  w->next = stand_ins.free;
+  stand_ins.free = w;
+  run_unlock(&stand_ins.lock);
+}
+
+/* Its stand-in gives the place back.  False: that has been woken for it. */
+static __attribute__((noinline)) bool place_again(struct waiter *w) {
+  struct waiter *in = w->stand_in;
+  struct lot *l = lot_lock(key_of(w));
+  bool queued = in->queued;
+  if (queued) {
+    lot_remove(l, in);
+    w->note = (struct note){0};
+    w->result = 0;
+    lot_push(l, w, false);
+  }
+  lot_unlock(l);
+  if (queued) return true;
+  while (atomic_load_explicit(&in->note.state, memory_order_acquire) != NOTE_SET)
+    g_yield(); /* pairs with note_set: whoever wakes it is done with it */
+  return false;
+}
+
+void lot_wait_in_place(struct waiter *w, enum wait_reason why) {
+  w->interruptible = w->keeps_place = true;
+  while (lot_wait(w, NULL, why) == -EINTR) {
+    stop_notice();
+    if (!place_again(w)) break;
+    stand_in_put(w->stand_in);
+    w->stand_in = NULL;
+  }
+  if (w->stand_in) stand_in_put(w->stand_in);
 }
 
 /* --- signals --- */
 
-struct stoppable {
-  struct stop stop;
-  struct waiter *w;
-};
+/* With a stand-in, if it is to have one. */
+static bool may_go(struct waiter *w) {
+  if (!w->interruptible) return false;
+  if (w->keeps_place && !w->stand_in) w->stand_in = stand_in_get();
+  return !w->keeps_place || w->stand_in;
+}
 
-/* One that somebody has taken out, and moved (lot_move), stays: its note is poked. */
+/* True: it is in no queue any more, and the caller sets its note.  False: somebody else has it in hand, and will set it, or move it. */
+static __attribute__((noinline)) bool take_out(struct waiter *w) {
+  const void *key = key_of(w);
+  struct lot *l = lot_lock(key);
+  bool moved = atomic_load_explicit(&w->moved, memory_order_acquire) && key_of(w) == key; /* pairs with lot_move */
+  bool was = w->queued;
+  if (was || moved) lot_remove(l, w);
+  if (moved) { /* as if it had been woken by who has the lock, with others behind it: those the word tells of */
+    w->handoff = false;
+    w->n = 0;
+  }
+  if (was) w->result = -EINTR;
+  if (was && w->keeps_place) {
+    atomic_store_explicit(&w->stand_in->key, key, memory_order_relaxed);
+    lot_push(l, w->stand_in, false);
+  }
+  lot_unlock(l);
+  return was || moved;
+}
+
 static void stop_waiter(struct stop *s) {
   struct waiter *w = ((struct stoppable *)s)->w;
-  if (w->interruptible && give_up(w, -EINTR))
+  if (may_go(w) && take_out(w))
     note_set(&w->note, false);
   else
     note_poke(&w->note);
 }
 
+static void leave_waiter(struct stop *s) {
+  struct waiter *w = ((struct stoppable *)s)->w;
+  if (!may_go(w)) return;
+  while (atomic_load_explicit(&w->note.state, memory_order_acquire) != NOTE_SET) { /* pairs with note_set */
+    if (take_out(w))
+      note_set(&w->note, false);
+    else
+      g_yield();
+  }
+  if (w->limits) limits_off(w->limits, WAIT_NONE);
+}
+
 /* A wired G's handlers run in between anyway; only what they interrupt has to be armed. */
 static __attribute__((noinline)) int lot_wait_armed(struct waiter *w, const struct limit *lim, enum wait_reason why) {
-  struct stoppable s = {{stop_waiter}, w};
   struct g *g = g_self();
-  if (g->kind == G_LIGHT || (g->kind == G_WIRED && !w->interruptible)) return lot_wait_unarmed(w, lim, why);
+  struct stoppable s = {{stop_waiter, leave_waiter}, w, g};
+  if (g->kind == G_LIGHT || (g->kind == G_WIRED && !w->interruptible)) return lot_wait_unarmed(w, lim, why, NULL);
   if (!stop_arm(g, &s.stop)) stop_waiter(&s.stop);
-  int r = lot_wait_unarmed(w, lim, why);
+  int r = lot_wait_unarmed(w, lim, why, &s);
   stop_disarm(g, &s.stop);
   return r;
 }
 
 int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why) {
-  return __builtin_expect(stop_used, 0) ? lot_wait_armed(w, lim, why) : lot_wait_unarmed(w, lim, why);
+  return __builtin_expect(stop_used, 0) ? lot_wait_armed(w, lim, why) : lot_wait_unarmed(w, lim, why, NULL);
 }
 
 uint32_t lot_generation(void) { return generation; }
@@ -302,5 +457,6 @@ void sync_fork_child(void);
 void sync_fork_child(void) {
   generation++;
   memset(lots, 0, sizeof lots);
+  memset(&stand_ins, 0, sizeof stand_ins);
   interrupt_fork_child();
 }

@@ -10,6 +10,7 @@
 #include "core/light.h"
 
 struct ration_context;
+struct limited;
 
 /* --- note: an event that happens once, and one G that waits for it --- */
 
@@ -39,7 +40,11 @@ struct waiter {
   struct waiter *next, *prev;       /* FIFO of those with its key; prev of the first is the last */
   struct waiter *chain, **chain_at; /* of the first: other keys of this lot; chain_at is null in the others */
   bool queued;
-  bool interruptible; /* [own] a signal takes it out: -EINTR.  Else its handler runs while it stays */
+  _Atomic bool moved;      /* by lot_move, and still there */
+  bool interruptible;      /* [own] a signal takes it out: -EINTR (if it was moved: 0).  Else its handler runs while it stays */
+  bool keeps_place;        /* [own] for lot_wait_in_place */
+  struct waiter *stand_in; /* its, once a signal has come: has its place meanwhile */
+  struct limited *limits;  /* [own] of its wait */
   /* between the one that takes it out, and the waiter once its note is set */
   bool handoff; /* of mutexes: the lock is the waiter's already */
   int result;   /* 0, or why it gave up */
@@ -88,6 +93,12 @@ int limit_passed(const struct limit *lim);
  * out: -ETIMEDOUT, -EINTR, or the error of the context.  Never both.  No one else knows of w when it returns.
  */
 int lot_wait(struct waiter *w, const struct limit *lim, enum wait_reason why);
+
+/*
+ * As lot_wait without a limit, for waits that count who has come: its place stays taken while handlers run, also of one that leaves by siglongjmp.  The memory of the key
+ * is not looked at.
+ */
+void lot_wait_in_place(struct waiter *w, enum wait_reason why);
 
 static inline void spin_pause(void) {
 #if defined(__x86_64__)

@@ -22,14 +22,17 @@ void stop_disarm(struct g *g, struct stop *s) {
   while (atomic_load_explicit(&g->stop, memory_order_acquire) == ((uintptr_t)s | CLAIMED)) g_yield();
 }
 
-void stop_call(struct g *g) {
+static void end_wait(struct g *g, bool leaves) {
   uintptr_t is = atomic_load_explicit(&g->stop, memory_order_seq_cst); /* pairs with stop_arm */
   if (!is || (is & CLAIMED)) return;
   if (!atomic_compare_exchange_strong_explicit(&g->stop, &is, is | CLAIMED, memory_order_acq_rel, memory_order_relaxed)) return;
   struct stop *s = (struct stop *)is; /* NOLINT(performance-no-int-to-ptr): the word carries a mark */
-  s->fn(s);
+  (leaves && s->leave ? s->leave : s->fn)(s);
   atomic_store_explicit(&g->stop, 0, memory_order_release); /* pairs with stop_disarm: s may go after this */
 }
+
+void stop_call(struct g *g) { end_wait(g, false); }
+void stop_leave(struct g *g) { end_wait(g, true); }
 
 /* shim/free's */
 void free_notice(void) __attribute__((weak));

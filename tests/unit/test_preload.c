@@ -34,6 +34,7 @@ int main(void) {
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "free/free.h"
+#include "free/shared.h"
 #include "free/thread.h"
 #include "free/psync.h"
 #include "preload/lightdisk.h"
@@ -104,6 +105,7 @@ void free_wire(enum free_wire why) { (void)why, not_here(); }
 void free_notice(void) { not_here(); }
 void free_handler_begins(int sig) { (void)sig, not_here(); }
 void free_handler_ends(void) { not_here(); }
+void shared_blocks(uint64_t set) { (void)set, not_here(); }
 struct thread *thread_self(void) {
   return NULL;
 }

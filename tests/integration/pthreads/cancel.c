@@ -476,6 +476,25 @@ static void async_spinners(void) {
   say("cleaned %d", cleaned);
 }
 
+/* After a signal, which free mode knows it by. */
+static void on_nothing(int sig) { (void)sig; }
+static void *signalled_spinner(void *arg) {
+  raise(SIGUSR1);
+  return spin(arg);
+}
+static void async_signalled_spinners(void) {
+  pthread_t t[4];
+  signal(SIGUSR1, on_nothing);
+  for (int round = 0; round < 5; round++) {
+    reached = 0;
+    for (int i = 0; i < 4; i++) t[i] = start(signalled_spinner, NULL);
+    UNTIL(reached == 4);
+    for (int i = 0; i < 4; i++) SAY_ERR("cancel", pthread_cancel(t[i]));
+    for (int i = 0; i < 4; i++) say("%ld", (long)join_value(t[i]));
+  }
+  say("cleaned %d", cleaned);
+}
+
 static void *spin_at_points(void *arg) {
   pthread_cleanup_push(clean, NULL);
   reached++;
@@ -510,6 +529,99 @@ static void async_in_calls(void) {
   nap(20);
   pthread_cancel(t);
   say("%ld", (long)join_value(t));
+}
+
+/* Waits that are no points for deferred cancellation are for asynchronous. */
+enum { A_MUTEX, A_TIMED_MUTEX, A_RECURSIVE, A_READER, A_WRITER, A_BARRIER, A_ONCE, A_MTX, A_SECOND, A_WAITS };
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER, held_recursive = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_rwlock_t held_to_read = PTHREAD_RWLOCK_INITIALIZER, held_to_write = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_barrier_t two;
+static pthread_once_t at_once_wait = PTHREAD_ONCE_INIT;
+static mtx_t held_mtx;
+static void once_at_gate(void) { gate_pass(&gate); }
+static void *run_once(void *arg) {
+  pthread_once(&at_once_wait, once_at_gate);
+  return arg;
+}
+static void wait_async(int what) {
+  struct timespec until = in_ms(CLOCK_REALTIME, 20000);
+  if (what == A_MUTEX) pthread_mutex_lock(&held);
+  if (what == A_TIMED_MUTEX) pthread_mutex_timedlock(&held, &until);
+  if (what == A_RECURSIVE) pthread_mutex_lock(&held_recursive);
+  if (what == A_READER) pthread_rwlock_rdlock(&held_to_write);
+  if (what == A_WRITER) pthread_rwlock_wrlock(&held_to_read);
+  if (what == A_BARRIER) pthread_barrier_wait(&two);
+  if (what == A_ONCE) pthread_once(&at_once_wait, once_at_gate);
+  if (what == A_MTX) mtx_lock(&held_mtx);
+  if (what == A_SECOND) {
+    pthread_mutex_t inner = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&inner);
+    pthread_mutex_lock(&held);
+  }
+}
+static void *async_waits(void *arg) {
+  int what = (int)(intptr_t)arg;
+  pthread_cleanup_push(clean, NULL);
+  if (what >= A_WAITS) raise(SIGUSR1); /* free mode knows it otherwise from now on */
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+  reached++;
+  wait_async(what % A_WAITS);
+  pthread_cleanup_pop(0);
+  return NULL;
+}
+static void async_in_waits(void) {
+  signal(SIGUSR1, on_nothing);
+  pthread_mutex_lock(&held);
+  pthread_mutex_lock(&held_recursive);
+  pthread_rwlock_rdlock(&held_to_read);
+  pthread_rwlock_wrlock(&held_to_write);
+  mtx_init(&held_mtx, mtx_plain);
+  mtx_lock(&held_mtx);
+  pthread_t runner = start(run_once, NULL);
+  gate_await(&gate, 1);
+  for (intptr_t i = 0; i < 2 * A_WAITS; i++) {
+    reached = 0;
+    pthread_barrier_init(&two, NULL, 2); /* who was cancelled had come */
+    pthread_t t = start(async_waits, (void *)i);
+    UNTIL(reached == 1);
+    if (i % 3) nap(10);
+    pthread_cancel(t);
+    if (join_value(t) != (intptr_t)PTHREAD_CANCELED) say("%ld: not cancelled", (long)i);
+  }
+  say("cleaned %d", cleaned);
+  gate_open(&gate);
+  pthread_join(runner, NULL);
+  pthread_mutex_unlock(&held);
+  SAY_ERR("lock", pthread_mutex_lock(&held));
+  SAY_ERR("once", pthread_once(&at_once_wait, once_at_gate));
+}
+
+/* Many at once, who wait in a row, and others go on. */
+static _Atomic int went_on;
+static void *lock_in_a_row(void *arg) {
+  if (arg) pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+  reached++;
+  pthread_mutex_lock(&held);
+  went_on++;
+  pthread_mutex_unlock(&held);
+  return NULL;
+}
+static void async_out_of_a_row(void) {
+  pthread_t t[12];
+  int n = 0;
+  for (int round = 0; round < 5; round++) {
+    reached = went_on = 0;
+    pthread_mutex_lock(&held);
+    for (intptr_t i = 0; i < 12; i++) t[i] = start(lock_in_a_row, (void *)(i % 2));
+    UNTIL(reached == 12);
+    nap(5);
+    for (int i = 1; i < 12; i += 2) pthread_cancel(t[i]);
+    for (int i = 1; i < 12; i += 2) n += join_value(t[i]) == (intptr_t)PTHREAD_CANCELED;
+    pthread_mutex_unlock(&held);
+    for (int i = 0; i < 12; i += 2) pthread_join(t[i], NULL);
+    MUST(went_on == 6);
+  }
+  say("cancelled %d", n);
 }
 
 /* --- who can be cancelled, and when --- */
@@ -724,8 +836,11 @@ const struct check cancel_checks[] = {
     CHECK(disabled_for_a_while),
     CHECK(async_at_once),
     CHECK(async_spinners),
+    CHECK(async_signalled_spinners),
     CHECK(deferred_spinners),
     CHECK(async_in_calls),
+    CHECK(async_in_waits),
+    CHECK(async_out_of_a_row),
     CHECK(before_it_starts),
     CHECK(ended_not_joined),
     CHECK(twice),

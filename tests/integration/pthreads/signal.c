@@ -731,6 +731,221 @@ static void jumps_in_threads(void) {
   }
 }
 
+/* --- jumps out of waits: harmless, if not defined; nobody writes to the stack that was left --- */
+
+enum wait_at {
+  MUTEX,
+  TIMED_MUTEX,
+  CONDITION,
+  TIMED_COND,
+  MOVED_COND,
+  SEMAPHORE,
+  TIMED_SEM,
+  READER,
+  TIMED_READER,
+  WRITER,
+  TIMED_WRITER,
+  BARRIER,
+  ONCE,
+  JOIN,
+  TIMED_JOIN,
+  WAITS
+};
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t cond;
+  sem_t sem;
+  pthread_rwlock_t rwlock;
+  pthread_barrier_t barrier;
+  pthread_once_t once;
+  struct gate gate;
+  pthread_t joined, once_runner;
+} on;
+static sigjmp_buf out_of_wait;
+static _Atomic int left, go_on;
+static pthread_t jumper;
+
+static void on_leave(int sig) {
+  handled++;
+  siglongjmp(out_of_wait, sig);
+}
+static void *pass_at_gate(void *arg) {
+  gate_pass(&on.gate);
+  return arg;
+}
+static void once_at_gate(void) { gate_pass(&on.gate); }
+static void *run_once(void *arg) {
+  pthread_once(&on.once, once_at_gate);
+  return arg;
+}
+
+static __attribute__((noinline)) void wait_at(enum wait_at what) {
+  struct timespec until = in_ms(CLOCK_REALTIME, 60); /* it is over when the stack is another's */
+  pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER;
+  if (what == MUTEX) pthread_mutex_lock(&on.mutex);
+  if (what == TIMED_MUTEX) pthread_mutex_timedlock(&on.mutex, &until);
+  if (what == CONDITION || what == TIMED_COND) pthread_mutex_lock(&own);
+  while (what == CONDITION) pthread_cond_wait(&on.cond, &own);
+  if (what == TIMED_COND) pthread_cond_timedwait(&on.cond, &own, &until);
+  if (what == MOVED_COND) pthread_mutex_lock(&on.mutex);
+  while (what == MOVED_COND) pthread_cond_wait(&on.cond, &on.mutex);
+  while (what == SEMAPHORE) sem_wait(&on.sem);
+  if (what == TIMED_SEM) sem_timedwait(&on.sem, &until);
+  if (what == READER) pthread_rwlock_rdlock(&on.rwlock);
+  if (what == TIMED_READER) pthread_rwlock_timedrdlock(&on.rwlock, &until);
+  if (what == WRITER) pthread_rwlock_wrlock(&on.rwlock);
+  if (what == TIMED_WRITER) pthread_rwlock_timedwrlock(&on.rwlock, &until);
+  if (what == BARRIER) pthread_barrier_wait(&on.barrier);
+  if (what == ONCE) pthread_once(&on.once, once_at_gate);
+  if (what == JOIN) pthread_join(on.joined, NULL);
+  if (what == TIMED_JOIN) pthread_timedjoin_np(on.joined, NULL, &until);
+}
+/* Where wait_at was. */
+static __attribute__((noinline)) int other_frames(void) {
+  volatile char mine[6000];
+  int bad = 0;
+  for (size_t i = 0; i < sizeof mine; i++) mine[i] = 0x5a;
+  left++;
+  while (!go_on) nap(2);
+  for (size_t i = 0; i < sizeof mine; i++) bad += mine[i] != 0x5a;
+  return bad;
+}
+static void leave_wait(enum wait_at what) {
+  if (sigsetjmp(out_of_wait, 1) == 0) {
+    ready++;
+    wait_at(what);
+    say("%d: it is over", what);
+  }
+  int bad = other_frames();
+  if (bad) say("%d: %d bytes written", what, bad);
+}
+
+static void before_wait(enum wait_at what) {
+  pthread_mutex_init(&on.mutex, NULL);
+  pthread_cond_init(&on.cond, NULL);
+  sem_init(&on.sem, 0, 0);
+  pthread_rwlock_init(&on.rwlock, NULL);
+  pthread_barrier_init(&on.barrier, NULL, 2);
+  on.once = (pthread_once_t)PTHREAD_ONCE_INIT;
+  on.gate = (struct gate)GATE_CLOSED;
+  left = go_on = ready = 0;
+  if (what == MUTEX || what == TIMED_MUTEX) pthread_mutex_lock(&on.mutex);
+  if (what == READER || what == TIMED_READER) pthread_rwlock_wrlock(&on.rwlock);
+  if (what == WRITER || what == TIMED_WRITER) pthread_rwlock_rdlock(&on.rwlock);
+  if (what == JOIN || what == TIMED_JOIN) on.joined = start(pass_at_gate, NULL);
+  if (what == ONCE) on.once_runner = start(run_once, NULL);
+  if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_await(&on.gate, 1);
+}
+static void after_wait(enum wait_at what) {
+  if (what == MUTEX || what == TIMED_MUTEX) pthread_mutex_unlock(&on.mutex);
+  if (what == CONDITION || what == TIMED_COND) pthread_cond_broadcast(&on.cond);
+  if (what == MOVED_COND) pthread_mutex_unlock(&on.mutex);
+  if (what == SEMAPHORE || what == TIMED_SEM) sem_post(&on.sem);
+  if (what == READER || what == TIMED_READER || what == WRITER || what == TIMED_WRITER) pthread_rwlock_unlock(&on.rwlock);
+  if (what == BARRIER) say("barrier %d", pthread_barrier_wait(&on.barrier) == PTHREAD_BARRIER_SERIAL_THREAD); /* it had come */
+  if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_open(&on.gate);
+  if (what == ONCE) pthread_join(on.once_runner, NULL);
+  nap(what >= TIMED_JOIN || what % 2 ? 70 : 10); /* also those with a time are over */
+  if (what == JOIN || what == TIMED_JOIN) SAY_ERR("joined by one that left", pthread_join(on.joined, NULL));
+  if (what == MUTEX || what == TIMED_MUTEX || what == MOVED_COND) SAY_ERR("trylock", pthread_mutex_trylock(&on.mutex));
+  if (what == SEMAPHORE) SAY_CALL("trywait", sem_trywait(&on.sem));
+}
+static void make_it_leave(enum wait_at what) {
+  UNTIL(ready == 1);
+  nap(10);
+  if (what == MOVED_COND) {
+    pthread_mutex_lock(&on.mutex);
+    pthread_cond_signal(&on.cond); /* now it waits for the mutex */
+    nap(3);
+  }
+  pthread_kill(jumper, SIGUSR1);
+  UNTIL(left == 1);
+  after_wait(what);
+  go_on = 1;
+}
+
+/* Twice in the same thread: after its first signal free mode knows it otherwise. */
+static sem_t next_round;
+static void *leave_waits(void *arg) {
+  for (int i = 0; i < 2; i++) {
+    while (sem_wait(&next_round) != 0) continue;
+    leave_wait((enum wait_at)(intptr_t)arg);
+    returned++;
+  }
+  return arg;
+}
+static void jumps_out_of_waits(void) {
+  handle(SIGUSR1, on_leave, 0);
+  sem_init(&next_round, 0, 0);
+  for (int what = 0; what < WAITS; what++) {
+    jumper = start(leave_waits, (void *)(intptr_t)what);
+    for (int i = 0; i < 2; i++) {
+      before_wait((enum wait_at)what);
+      returned = 0;
+      sem_post(&next_round);
+      make_it_leave((enum wait_at)what);
+      UNTIL(returned == 1);
+    }
+    pthread_join(jumper, NULL);
+  }
+  say("handled %d", handled);
+}
+
+/* The same in main. */
+static _Atomic int prepared;
+static void *make_main_leave(void *arg) {
+  before_wait((enum wait_at)(intptr_t)arg);
+  prepared = 1;
+  make_it_leave((enum wait_at)(intptr_t)arg);
+  return arg;
+}
+static void jumps_out_of_waits_in_main(void) {
+  jumper = pthread_self();
+  handle(SIGUSR1, on_leave, 0);
+  for (int what = 0; what < WAITS; what++) {
+    prepared = 0;
+    pthread_t t = start(make_main_leave, (void *)(intptr_t)what);
+    UNTIL(prepared);
+    leave_wait((enum wait_at)what);
+    pthread_join(t, NULL);
+  }
+  say("handled %d", handled);
+}
+
+/* Handlers that come back: each object is had in the end, once. */
+static _Atomic int had;
+static void *wait_through_signals(void *arg) {
+  ready++;
+  wait_at((enum wait_at)(intptr_t)arg);
+  had++;
+  return arg;
+}
+static void waits_through_signals(void) {
+  static const enum wait_at which[] = {MUTEX, READER, WRITER, BARRIER, ONCE, JOIN};
+  handle(SIGUSR1, on_mine, 0);
+  for (int i = 0; i < 6; i++) {
+    had = handled = 0;
+    before_wait(which[i]);
+    pthread_t t = start(wait_through_signals, (void *)(intptr_t)which[i]);
+    UNTIL(ready == 1);
+    for (int k = 1; k <= 10; k++) {
+      pthread_kill(t, SIGUSR1);
+      UNTIL(handled == k);
+      if (k % 3 == 0) nap(3);
+    }
+    say("%d: had %d", which[i], had);
+    if (which[i] == MUTEX) pthread_mutex_unlock(&on.mutex);
+    if (which[i] == READER || which[i] == WRITER) pthread_rwlock_unlock(&on.rwlock);
+    if (which[i] == BARRIER) pthread_barrier_wait(&on.barrier);
+    if (which[i] == ONCE || which[i] == JOIN) gate_open(&on.gate);
+    if (which[i] == ONCE) pthread_join(on.once_runner, NULL);
+    pthread_join(t, NULL);
+    say("%d: had %d", which[i], had);
+    if (which[i] == WRITER) SAY_ERR("tryrdlock", pthread_rwlock_tryrdlock(&on.rwlock));
+    if (which[i] == BARRIER) SAY_ERR("destroy", pthread_barrier_destroy(&on.barrier));
+  }
+}
+
 /* A program's own coroutines, inside of a thread. */
 static __thread ucontext_t outside, inside;
 static __thread int switches;
@@ -829,12 +1044,280 @@ static void cpu_timers(void) {
   }
 }
 
+/* --- to the process, while main blocks it --- */
+
+static void *doing_or_blocked(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  if (my_number == DOINGS) block(SIG_BLOCK, SIGUSR1, SIGALRM);
+  ready++;
+  do_until_stopped(my_number == DOINGS ? NAP : (enum doing)my_number);
+  return (void *)(intptr_t)my_handled;
+}
+static void doing_starts(pthread_t *t, enum doing what) {
+  MUST(pipe(fds) == 0);
+  sem_init(&sem, 0, 0);
+  my_number = 15;
+  t[0] = start(doing_or_blocked, (void *)(intptr_t)what);
+  t[1] = start(doing_or_blocked, (void *)(intptr_t)DOINGS);
+  UNTIL(ready == 2);
+  nap(5); /* until it is inside */
+}
+static void doing_stops(pthread_t *t) {
+  stop = true;
+  MUST(write(fds[1], "x", 1) == 1);
+  sem_post(&sem);
+  pthread_mutex_lock(&lock);
+  pthread_cond_broadcast(&cond);
+  pthread_mutex_unlock(&lock);
+  say("handled %ld, the one that blocks %ld", (long)join_value(t[0]), (long)join_value(t[1]));
+  close(fds[0]);
+  close(fds[1]);
+}
+/* Each is handled by the one that has it open, whatever that does. */
+static void process_signal_main_blocks(void) {
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  for (int what = 0; what < DOINGS; what++) {
+    pthread_t t[2];
+    stop = false;
+    ready = handled = 0;
+    doing_starts(t, (enum doing)what);
+    block(SIG_BLOCK, SIGUSR1, 0);
+    for (int i = 0; i < 3; i++) {
+      kill(getpid(), SIGUSR1);
+      UNTIL(handled == i + 1);
+    }
+    block(SIG_UNBLOCK, SIGUSR1, 0); /* nothing has been left behind */
+    say("main %d", handled_by[15]);
+    doing_stops(t);
+  }
+}
+
+/* All wait at a gate: one of them has it, once. */
+static void process_signal_to_one(void) {
+  pthread_t t[8];
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  handle(SIGUSR2, on_mine, SA_RESTART);
+  my_number = 15;
+  for (int i = 0; i < 8; i++) t[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 8);
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  kill(getpid(), SIGUSR1);
+  kill(getpid(), SIGUSR2);
+  UNTIL(handled == 2);
+  nap(150);
+  gate_open(&gate);
+  for (int i = 0; i < 8; i++) pthread_join(t[i], NULL);
+  block(SIG_UNBLOCK, SIGUSR1, SIGUSR2);
+  say("handled %d, main %d", handled, handled_by[15]);
+}
+
+static void process_timer_main_blocks(void) {
+  pthread_t t[2];
+  struct itimerval in = {{0, 10000}, {0, 10000}}, none = {{0, 0}, {0, 0}};
+  handle(SIGALRM, on_mine, SA_RESTART);
+  doing_starts(t, COND);
+  block(SIG_BLOCK, SIGALRM, 0);
+  alarm(1);
+  UNTIL(handled == 1);
+  MUST(setitimer(ITIMER_REAL, &in, NULL) == 0);
+  UNTIL(handled >= 6);
+  MUST(setitimer(ITIMER_REAL, &none, NULL) == 0);
+  say("main %d", handled_by[15]);
+  stop = true;
+  MUST(write(fds[1], "x", 1) == 1);
+  pthread_mutex_lock(&lock);
+  pthread_cond_broadcast(&cond);
+  pthread_mutex_unlock(&lock);
+  say("all in the one that has it open %d, none %ld", join_value(t[0]) >= 6, (long)join_value(t[1]));
+}
+
+/* Signals that queue come in their order, with their values. */
+static _Atomic int values[16];
+static void on_value(int sig, siginfo_t *si, void *uc) {
+  (void)sig, (void)uc;
+  values[handled] = my_number * 100 + si->si_value.sival_int;
+  handled++;
+}
+static void process_queue_main_blocks(void) {
+  pthread_t t[2];
+  struct sigaction a = {.sa_sigaction = on_value, .sa_flags = SA_SIGINFO | SA_RESTART};
+  MUST(sigaction(SIGRTMIN + 3, &a, NULL) == 0);
+  sigset_t s = set_of(SIGRTMIN + 3, 0);
+  doing_starts(t, COND);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  stop = false;
+  for (int i = 1; i <= 8; i++) MUST(sigqueue(getpid(), SIGRTMIN + 3, (union sigval){.sival_int = i}) == 0);
+  UNTIL(handled == 8);
+  pthread_sigmask(SIG_UNBLOCK, &s, NULL);
+  int sum = 0, in_order = 1, by_main = 0, last[16] = {0};
+  for (int i = 0; i < 8; i++) {
+    int who = values[i] / 100, value = values[i] % 100;
+    by_main += who == 15;
+    in_order &= value > last[who];
+    last[who] = value;
+    sum += value;
+  }
+  say("sum %d, in order %d, main %d", sum, in_order, by_main);
+  doing_stops(t);
+}
+
+/* A call without SA_RESTART ends. */
+static void process_signal_interrupts(void) {
+  MUST(pipe(fds) == 0);
+  handle(SIGUSR1, on_mine, 0);
+  static void *(*const fns[])(void *) = {interrupted_read, interrupted_nap, interrupted_poll};
+  sigset_t s = set_of(SIGUSR1, 0);
+  for (int i = 0; i < 3; i++) {
+    pthread_t t = start(fns[i], fds);
+    nap(10);
+    pthread_sigmask(SIG_BLOCK, &s, NULL);
+    for (int k = 0; returned == i; k++) { /* until it is inside */
+      MUST(k < 5000);
+      kill(getpid(), SIGUSR1);
+      nap(4);
+    }
+    pthread_join(t, NULL);
+    while (sigtimedwait(&s, NULL, &(struct timespec){0, 0}) > 0) continue;
+    pthread_sigmask(SIG_UNBLOCK, &s, NULL);
+  }
+}
+
+/* Born with it open by their attributes; main blocks it all along. */
+static void process_signal_by_attribute(void) {
+  pthread_attr_t a;
+  pthread_t t[3];
+  sigset_t none, s = set_of(SIGUSR1, 0), pending;
+  sigemptyset(&none);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  my_number = 15;
+  block(SIG_BLOCK, SIGUSR1, 0);
+  kill(getpid(), SIGUSR1); /* is for the first that comes */
+  for (int i = 0; i < 2; i++) t[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 2);
+  nap(150);
+  sigpending(&pending);
+  say("pending %d, handled %d", sigismember(&pending, SIGUSR1), handled);
+  pthread_attr_init(&a);
+  MUST(pthread_attr_setsigmask_np(&a, &none) == 0);
+  MUST(pthread_create(&t[2], &a, wait_at_gate, NULL) == 0);
+  UNTIL(handled == 1);
+  gate_open(&gate);
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  say("main %d, still %d", handled_by[15], sigtimedwait(&s, NULL, &(struct timespec){0, 0}) > 0);
+}
+
+/* Ignored is what a thread ignores that has it open: main does not find it pending. */
+static void process_signal_ignored(void) {
+  sigset_t s = set_of(SIGUSR1, SIGWINCH), pending;
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  signal(SIGUSR1, SIG_IGN);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  kill(getpid(), SIGUSR1);
+  kill(getpid(), SIGWINCH);
+  do sigpending(&pending);
+  while (sigismember(&pending, SIGUSR1) || sigismember(&pending, SIGWINCH));
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  say("gone");
+}
+
+/* Main waits for it as well: it is first. */
+static void process_signal_main_waits(void) {
+  sigset_t s = set_of(SIGUSR1, 0);
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  for (int i = 0; i < 5; i++) {
+    struct itimerval in = {{0, 0}, {0, 100000}};
+    handle(SIGALRM, on_mine, SA_RESTART);
+    sigaddset(&s, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &s, NULL);
+    MUST(setitimer(ITIMER_REAL, &in, NULL) == 0);
+    say("got %d, handled %d", sigwaitinfo(&s, NULL) == SIGALRM, handled);
+  }
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
+/* Main has left: what comes is for those that are there still. */
+static void *kill_when_alone(void *arg) {
+  my_number = 1;
+  pthread_join(*(pthread_t *)arg, NULL);
+  kill(getpid(), SIGUSR1);
+  UNTIL(handled == 1);
+  say("handled by it %d", handled_by[1] + handled_by[0]);
+  kill(getpid(), SIGTERM); /* by default: the end */
+  for (;;) nap(1000);
+}
+static void process_signal_main_left(void) {
+  static pthread_t self;
+  self = pthread_self();
+  my_number = 15;
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  start(kill_when_alone, &self);
+  pthread_exit(NULL);
+}
+
+/* While a handler runs on main its signal is for others. */
+static _Atomic int main_inside;
+static void on_first(int sig) {
+  (void)sig;
+  if (my_number != 15) {
+    handled++;
+    return;
+  }
+  main_inside = 1;
+  kill(getpid(), SIGUSR1);
+  UNTIL(handled == 1);
+  main_inside = 2;
+}
+static void process_signal_main_in_handler(void) {
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  my_number = 15;
+  handle(SIGUSR1, on_first, SA_RESTART);
+  raise(SIGUSR1);
+  say("inside %d, handled %d", main_inside, handled);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
+/* Nothing that is pending is taken from who blocks it everywhere. */
+static void process_signal_kept(void) {
+  sigset_t s = set_of(SIGUSR1, SIGUSR2), usr1 = set_of(SIGUSR1, 0), pending;
+  pthread_t t[4];
+  pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+  for (int i = 0; i < 4; i++) t[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 4);
+  pthread_sigmask(SIG_BLOCK, &s, NULL); /* they have SIGUSR2 open */
+  kill(getpid(), SIGUSR1);
+  nap(200);
+  sigpending(&pending);
+  say("pending %d", sigismember(&pending, SIGUSR1));
+  gate_open(&gate);
+  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+  say("got %d", sigtimedwait(&s, NULL, &(struct timespec){0, 0}) == SIGUSR1);
+}
+
 const struct check signal_checks[] = {
     CHECK(kill_each),
     CHECK(kill_errors),
     CHECK(queue_order),
     CHECK(raised_in_itself),
     CHECK(process_signal_to_open_thread),
+    CHECK(process_signal_main_blocks),
+    CHECK(process_signal_to_one),
+    CHECK(process_timer_main_blocks),
+    CHECK(process_queue_main_blocks),
+    CHECK(process_signal_interrupts),
+    CHECK(process_signal_by_attribute),
+    CHECK(process_signal_ignored),
+    CHECK(process_signal_main_waits),
+    CHECK(process_signal_main_left),
+    CHECK(process_signal_main_in_handler),
+    CHECK(process_signal_kept),
     CHECK(mask_inherited),
     CHECK(mask_by_attribute),
     CHECK(mask_not_left_behind),
@@ -851,6 +1334,9 @@ const struct check signal_checks[] = {
     CHECK(handlers_block),
     CHECK(alt_stacks),
     CHECK(jumps_in_threads),
+    CHECK(jumps_out_of_waits),
+    CHECK(jumps_out_of_waits_in_main),
+    CHECK(waits_through_signals),
     CHECK(contexts),
     CHECK(timer_threads),
     CHECK(timer_to_thread),

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_FREE_SHARED_H
+#define RATION_FREE_SHARED_H
+/* Signals to the process that only thread Gs have open: shared.c. */
+#include <stdint.h>
+
+/* Main has left; or a G is born that may have open what main blocks. */
+void shared_watch(void);
+/* The caller, a thread of the kernel's, begins to block some of these. */
+void shared_blocks(uint64_t set);
+/* The child of a fork. */
+void shared_fork_child(void);
+
+#endif
