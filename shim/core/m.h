@@ -34,9 +34,11 @@ struct m {
   struct g g0;             /* the wired G of this thread */
   uint32_t id;
   uint32_t tid;
-  uint32_t slot_index;      /* [lock] in the M map; UINT32_MAX: own_slot */
-  uint32_t locks;           /* [own] > 0: in scheduler code; handlers and nested wrappers stay out */
-  int cancel_type;          /* [own] what it was before rt_enter (gate.c) */
+  uint32_t slot_index; /* [lock] in the M map; UINT32_MAX: own_slot */
+  uint32_t locks;      /* [own] > 0: in scheduler code; handlers and nested wrappers stay out */
+  int cancel_type;     /* [own] what it was before rt_enter (gate.c) */
+  bool
+      changed; /* [own] its thread has what the kernel keeps for one thread, and hands down, otherwise than the process began: free_hands_down */
   bool carries;             /* [own] it is or was a carrier: glibc cancels nothing that it runs */
   int deferred;             /* [own] a signal of the program that came meanwhile; 0: none */
   _Atomic uint32_t park;    /* futex: 1 a P was granted, 0 not; pairs park_m with grant_p */

@@ -36,8 +36,11 @@ void free_wire_alone(void);
 struct ucontext_t;
 /* The same in a handler, for the code that it returns to. */
 void free_wire_in_handler(enum free_wire why, struct ucontext_t *uc);
-/* How often each, since the process began. */
-uint32_t free_wired(enum free_wire why);
+/* What is about to be done to t, another thread G, only a thread of the kernel's can have: t gets one, if it has not ended, and that one is nobody's after it. */
+struct thread;
+void free_wire_other(struct thread *t);
+/* A thread that the caller makes inherits something that only a thread of the kernel's can have: it has done one of SCHED, or the above. */
+bool free_hands_down(void);
 
 /*
  * Whether a wait is to end with EINTR.  The mark: before it.  Then, when its queues know of it no more: sees to the signals that have come, and says whether since the mark

@@ -186,12 +186,13 @@ bool kill_may_ask(struct kill *k) {
   return may;
 }
 
-void kill_ask(struct kill *k) {
+bool kill_ask(struct kill *k) {
   run_lock(&k->lock);
   bool may = is_g(k);
   if (may) give_notice(k->g, NOTICE_SIGNAL);
   run_unlock(&k->lock);
   if (may) notify(k);
+  return may;
 }
 
 void kill_wired(struct kill *k, struct m *m) {

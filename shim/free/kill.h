@@ -43,8 +43,8 @@ void kill_wired(struct kill *k, struct m *m);
 bool kill_may_ask(struct kill *k);
 /* Its wait ends, if it is in one: it sees to its cancellation (cancel_if_due). */
 void kill_stop(struct kill *k);
-/* A signal to the process pends that k's G has open, and no thread: it gets one.  The monitor's. */
-void kill_ask(struct kill *k);
+/* k's G is to get a thread of the kernel's: for a signal to the process that it has open, and no thread; for an affinity.  False: it has one, or has ended. */
+bool kill_ask(struct kill *k);
 /* The program ignores this signal. */
 bool kill_ignores(int sig);
 /* A set of signals in a status file of /proc; field: with the newline before it.  unknown: it can't be had. */

@@ -56,10 +56,10 @@ struct thread {
   uint64_t born_mask;                       /* [own] and did when it began */
   struct robust_list_head *carriers_robust; /* [own] while it has its thread */
   struct cancel at_once;                    /* it is cancelled where it can't look itself */
-  bool changed;                             /* [own] that kernel thread is nobody's after it */
-  _Atomic int policy;                       /* set from outside, for when it is wired; -1: none */
-  struct kill kill;                         /* the signals that it is sent */
-  struct carrier *lent;                     /* [own] whose thread it has; null: it is a G like others */
+  _Atomic bool changed; /* that kernel thread is nobody's after it; others set it before they ask for one (free_wire_other) */
+  _Atomic int policy;   /* set from outside, for when it is wired; -1: none */
+  struct kill kill;     /* the signals that it is sent */
+  struct carrier *lent; /* [own] whose thread it has; null: it is a G like others */
 };
 
 #define SPARE_SIZES 16u
@@ -306,7 +306,8 @@ void free_paper_mask(uint64_t *mask) {
   if (self && !self->lent) *mask = thread_blocked(self);
 }
 
-void thread_changes_its_own(struct thread *t) { t->changed = true; }
+void thread_changes_its_own(struct thread *t) { atomic_store_explicit(&t->changed, true, memory_order_relaxed); }
+bool thread_has_changed(const struct thread *t) { return GLANCE(t->changed); }
 
 int thread_set_sched(struct thread *t, int policy, int priority) {
   int now, prio;
@@ -328,7 +329,7 @@ static void apply_policy(struct thread *t) {
   const struct sched_param none = {0};
   int policy = atomic_load_explicit(&t->policy, memory_order_relaxed);
   if (policy < 0) return;
-  t->changed = true;
+  thread_changes_its_own(t);
   raw_syscall3(SYS_sched_setscheduler, 0, policy, (long)&none);
 }
 
@@ -429,7 +430,7 @@ static void thread_main(void *arg) {
   drop_values();
   life_over();
   clear_tid(t);
-  if (t->lent && t->changed && sys_gettid() != sys_getpid()) end_alone(t);
+  if (t->lent && GLANCE(t->changed) && sys_gettid() != sys_getpid()) end_alone(t);
   unwire(t);
   light_thread_end();
   exit(0); /* of a child that it has forked: the last thread of the process */
@@ -515,7 +516,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   take_mask(t, a);
   t->lent = NULL;
   kill_born(&t->kill, &t->g);
-  t->changed = false;
+  atomic_store_explicit(&t->changed, false, memory_order_relaxed);
   atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
   cancel_born(&t->at_once, &t->g, &t->id);
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);

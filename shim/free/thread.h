@@ -31,6 +31,7 @@ bool thread_is_g(const struct thread *t);
 struct ration_context *thread_cancel_context(struct thread *t);
 /* t changes what its kernel thread, which it has or is about to get, has of its own: that one is nobody's after it. */
 void thread_changes_its_own(struct thread *t);
+bool thread_has_changed(const struct thread *t);
 /* As pthread_setschedparam and pthread_getschedparam of a thread G that is not wired: noted, until it is.  policy < 0: as it is. */
 int thread_set_sched(struct thread *t, int policy, int priority);
 void thread_get_sched(const struct thread *t, int *policy, int *priority);

@@ -10,31 +10,61 @@
  */
 #include "core/carrier.h"
 #include "free/free.h"
+#include "free/kill.h"
 #include "free/thread.h"
 #include "pool_page.h"
+#include "ration/g.h"
+
+#define OTHER_FIRST_NS 20000u
+#define OTHER_MOST_NS 1000000000u
 
 static _Atomic uint32_t wired[FREE_WIRE_REASONS]; /* a forked child goes on with its parent's */
 
 void free_wire_in_handler(enum free_wire why, ucontext_t *uc) {
   struct thread *t = thread_self();
-  if (t && why == FREE_WIRE_SCHED) thread_changes_its_own(t);
   if (!t || !carrier_now()) return;
   if (thread_wire(t, uc)) atomic_fetch_add_explicit(&wired[why], 1, memory_order_relaxed);
 }
 
-void free_wire(enum free_wire why) { free_wire_in_handler(why, NULL); }
-
-void free_wire_alone(void) {
+static void changes_its_own(enum free_wire why) {
   struct thread *t = thread_self();
-  if (t) thread_changes_its_own(t);
-  free_wire(FREE_WIRE_OTHER);
+  if (t)
+    thread_changes_its_own(t);
+  else if (m_self)
+    m_self->changed = true;
+  free_wire_in_handler(why, NULL);
 }
 
-uint32_t free_wired(enum free_wire why) { return atomic_load_explicit(&wired[why], memory_order_relaxed); }
+void free_wire(enum free_wire why) {
+  if (why == FREE_WIRE_SCHED)
+    changes_its_own(why);
+  else
+    free_wire_in_handler(why, NULL);
+}
+
+void free_wire_alone(void) { changes_its_own(FREE_WIRE_OTHER); }
+
+bool free_hands_down(void) {
+  struct thread *t = thread_self();
+  if (t) return !carrier_now() && thread_has_changed(t);
+  return m_self && m_self->changed;
+}
+
+void free_wire_other(struct thread *t) {
+  uint64_t until = sys_now() + OTHER_MOST_NS;
+  bool asked = false;
+  thread_changes_its_own(t);
+  for (uint64_t nap = OTHER_FIRST_NS; kill_ask(thread_kill_of(t)) && sys_now() < until; nap *= 2) {
+    asked = true;
+    ration_sleep((ration_ns)nap);
+  }
+  if (asked && !thread_is_g(t)) atomic_fetch_add_explicit(&wired[FREE_WIRE_SCHED], 1, memory_order_relaxed);
+}
 
 /* core/sysmon.c knows it by name: for the pool page. */
 uint32_t free_count(uint32_t counts[POOL_WIRED]);
 uint32_t free_count(uint32_t counts[POOL_WIRED]) {
-  for (uint32_t why = 0; why < FREE_WIRE_REASONS; why++) counts[why < POOL_WIRED ? why : FREE_WIRE_OTHER] += free_wired(why);
+  for (uint32_t why = 0; why < FREE_WIRE_REASONS; why++)
+    counts[why < POOL_WIRED ? why : FREE_WIRE_OTHER] += atomic_load_explicit(&wired[why], memory_order_relaxed);
   return thread_count();
 }

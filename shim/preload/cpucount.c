@@ -40,6 +40,7 @@
 #include "free/free.h"
 #include "preload/cpulive.h"
 #include "preload/real.h"
+#include "preload/wire.h"
 #include "rawsys.h"
 
 #define REAL_CPUCOUNT(X)                                                             \
@@ -240,13 +241,19 @@ EXPORT int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *mask) {
 }
 
 EXPORT int pthread_getaffinity_np(pthread_t thread, size_t size, cpu_set_t *mask) {
-  int r = REAL(pthread_getaffinity_np)(thread, size, mask);
+  int saved = errno, r;
+  pid_t like = wire_affinity_of(thread);
+  if (like < 0)
+    r = REAL(pthread_getaffinity_np)(thread, size, mask);
+  else
+    r = REAL(sched_getaffinity)(like, size, mask) < 0 ? errno : 0;
+  errno = saved;
   if (r == 0) trim(size, mask);
   return r;
 }
 
 EXPORT int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t *mask) {
-  if (pthread_equal(thread, pthread_self())) free_wire(FREE_WIRE_SCHED);
+  wire_for_affinity(thread);
   struct cpus buf;
   const void *m = mask;
   cpucount_before_set(0, &size, &m, &buf);

@@ -38,6 +38,7 @@ struct birth {
   struct m *m;
   struct fair fair;
   bool programs; /* made by the program, not by ration */
+  bool changed;  /* its creator hands something down (free_hands_down), and so will it */
   bool by_g;     /* it would inherit a carrier's mask, and is to have this: */
   uint64_t mask;
 };
@@ -114,6 +115,7 @@ static struct birth come_alive(struct birth *given) {
   signal_born();
   if (have_key) pthread_setspecific(end_key, (void *)1);
   m_start(b.m, &b.fair);
+  b.m->changed = b.changed;
   if (free_mode && b.programs) cancel_kernel_begins();
   atomic_fetch_sub_explicit(&light.births, 1, memory_order_release); /* pairs with lie_down in core/carrier.c */
   return b;
@@ -153,7 +155,9 @@ static __attribute__((noinline)) struct birth *birth_new(void) {
 static struct birth *birth_make(void) {
   if (client_env_now.mode == RATION_MODE_OFF || !have_key) return NULL;
   if (free_mode) cancel_kernel_begins(); /* the creator's, who may be main */
-  return birth_new();                    /* not inline: as set_ctx in free/cancel.c */
+  struct birth *b = birth_new();         /* not inline: as set_ctx in free/cancel.c */
+  if (b) b->changed = free_mode && free_hands_down();
+  return b;
 }
 
 static void birth_undo(struct birth *b) {
@@ -170,9 +174,9 @@ static bool has_mask(const pthread_attr_t *attr, uint64_t *mask) {
   return true;
 }
 
-/* In free mode, unless it can only be a thread of the kernel's (one that inherits a policy or affinity, too). */
+/* In free mode, unless it can only be a thread of the kernel's. */
 static bool as_thread_g(const pthread_attr_t *attr, struct thread_attr *a) {
-  if (!__builtin_expect(free_mode, 0) || free_wired(FREE_WIRE_SCHED) || !thread_attr_of(attr, a)) return false;
+  if (!__builtin_expect(free_mode, 0) || free_hands_down() || !thread_attr_of(attr, a)) return false;
   a->has_mask = has_mask(attr, &a->mask);
   return true;
 }

@@ -163,6 +163,20 @@ static struct thread *other_g(pthread_t t) {
   return th && thread_is_g(th) && !is_self(t) ? th : NULL;
 }
 
+/* A thread G that is not wired runs wherever the process may. */
+pid_t wire_affinity_of(pthread_t t) {
+  struct thread *th = free_mode ? thread_of(t) : NULL;
+  return th && thread_is_g(th) ? atomic_load_explicit(&sched.poller_tid, memory_order_relaxed) : -1;
+}
+
+void wire_for_affinity(pthread_t t) {
+  struct thread *th = free_mode && !is_self(t) ? thread_of(t) : NULL;
+  if (th)
+    free_wire_other(th);
+  else if (is_self(t))
+    free_wire(FREE_WIRE_SCHED);
+}
+
 EXPORT int pthread_getschedparam(pthread_t t, int *policy, struct sched_param *param) {
   struct thread *th = thread_of(t);
   if (!th || !thread_is_g(th)) return REAL(pthread_getschedparam)(t, policy, param);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads and the process around them: names, clocks, affinity, credentials of one thread, fork, exec, spawn. */
 #include <sched.h>
+#include <semaphore.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <sys/fsuid.h>
@@ -178,6 +179,49 @@ static void affinity(void) {
   say("the same %d", CPU_EQUAL(&s, &none));
   MUST(pthread_create(&t, &a, say_affinity, &cpu) == 0);
   pthread_join(t, NULL);
+}
+
+/* Pinned by another while it does this and that; it goes on as if nothing had been. */
+static atomic_int pinned_at; /* 0: not yet */
+static void *spins(void *arg) {
+  while (!atomic_load(&pinned_at)) continue;
+  return say_affinity(arg);
+}
+static int pin_pipe[2];
+static void *reads(void *arg) {
+  char c = 0;
+  say("read %zd", read(pin_pipe[0], &c, 1));
+  return say_affinity(arg);
+}
+static sem_t pin_sem;
+static void *waits_sem(void *arg) {
+  SAY_CALL("sem_wait", sem_wait(&pin_sem));
+  return say_affinity(arg);
+}
+static void affinity_of_others(void) {
+  int cpu = first_cpu();
+  cpu_set_t s;
+  CPU_ZERO(&s);
+  CPU_SET(cpu, &s);
+  MUST(pipe(pin_pipe) == 0 && sem_init(&pin_sem, 0, 0) == 0);
+  void *(*const fns[])(void *) = {spins, reads, waits_sem};
+  pthread_t t[3];
+  for (int i = 0; i < 3; i++) t[i] = start(fns[i], &cpu);
+  nap(5);
+  for (int i = 0; i < 3; i++) SAY_ERR("pin", pthread_setaffinity_np(t[i], sizeof s, &s));
+  atomic_store(&pinned_at, 1);
+  pthread_join(t[0], NULL);
+  MUST(write(pin_pipe[1], "x", 1) == 1);
+  pthread_join(t[1], NULL);
+  sem_post(&pin_sem);
+  pthread_join(t[2], NULL);
+  cpu_set_t own, later;
+  MUST(pthread_getaffinity_np(pthread_self(), sizeof own, &own) == 0);
+  pthread_t last = start(wait_at_gate, NULL);
+  MUST(pthread_getaffinity_np(last, sizeof later, &later) == 0);
+  say("a later one has main's %d", CPU_EQUAL(&own, &later));
+  gate_open(&gate);
+  pthread_join(last, NULL);
 }
 
 /* --- what Linux has of each thread's own --- */
@@ -588,13 +632,30 @@ static void slack_of_thread(void) {
 }
 
 const struct check process_checks[] = {
-    CHECK(names),           CHECK(cpu_clocks),        CHECK(cpu_clock_begins),
-    CHECK(concurrency),     CHECK(affinity),          CHECK(thread_ids),
-    CHECK(nice_thread),     CHECK(fsuid_of_thread),   CHECK(directory_of_thread),
-    CHECK(fork_in_thread),  CHECK(forks_at_once),     CHECK(fork_of_forks),
-    CHECK(atfork_locks),    CHECK(atfork_order),      CHECK(born_again),
-    CHECK(vfork_in_thread), CHECK(spawn_in_threads),  CHECK(exec_from_thread),
-    CHECK(exec_from_main),  CHECK(waited_by_another), CHECK(tids_of_lives),
-    CHECK(tid_cleared),     CHECK(slack_of_thread),   CHECKS_END,
+    CHECK(names),
+    CHECK(cpu_clocks),
+    CHECK(cpu_clock_begins),
+    CHECK(concurrency),
+    CHECK(affinity),
+    CHECK(affinity_of_others),
+    CHECK(thread_ids),
+    CHECK(nice_thread),
+    CHECK(fsuid_of_thread),
+    CHECK(directory_of_thread),
+    CHECK(fork_in_thread),
+    CHECK(forks_at_once),
+    CHECK(fork_of_forks),
+    CHECK(atfork_locks),
+    CHECK(atfork_order),
+    CHECK(born_again),
+    CHECK(vfork_in_thread),
+    CHECK(spawn_in_threads),
+    CHECK(exec_from_thread),
+    CHECK(exec_from_main),
+    CHECK(waited_by_another),
+    CHECK(tids_of_lives),
+    CHECK(tid_cleared),
+    CHECK(slack_of_thread),
+    CHECKS_END,
 };
 /* NOLINTEND(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
