@@ -73,6 +73,12 @@ has_carriers() {
   return 1
 }
 
+kernel_threads() { # of the process and its children
+  local p n=0
+  for p in "$server" $(pgrep -P "$server"); do n=$((n + $(find "/proc/$p/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l))); done
+  echo "$n"
+}
+
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 unix_clients() { # unix_clients REQUESTS: 16 at once on $dir/sock, each asks REQUESTS(r), a list of (path, headers) in Python, for r in 0 .. 19
@@ -113,10 +119,12 @@ one_life() { # one_life BEGIN READY LOAD
   if ! until_true 60 "$2"; then
     said "does not answer"
     stop KILL
+    said "status $status"
     return 1
   fi
   "$3" >"$dir/got" 2>&1
   echo "load $?" >>"$dir/got"
+  echo "# $way: $(kernel_threads) kernel threads after the load"
   case $way in free*) has_carriers || said "no carriers" >>"$dir/got" 2>&1 ;; esac
   stop
   echo "status $status" >>"$dir/got"
