@@ -36,6 +36,7 @@
 #define STEAL_ROUNDS 4
 #define GLOBAL_BATCH (RUNQ_SIZE / 2)
 #define CARRIER_STACK (256u << 10)
+#define AUTODISARM (1u << 31) /* SS_AUTODISARM, Linux >= 4.7 */
 #define SPIN_ROUNDS 20
 #define SPARES 2u
 #define CARRIER_IDLE_NS 5000000000u
@@ -224,6 +225,37 @@ struct m *carrier_m_of(const struct g *g) {
   return m;
 }
 
+/* --- the stack for handlers --- */
+
+/*
+ * Disarmed while a handler runs, so that a handler that gives its G this thread can set that one's instead: from Linux 6.12 on sigreturn sets what the handler's
+ * context says while it is still on the old stack, and would be refused.  (An emulator may not know it.)
+ */
+static void altstack_arm(const struct carrier *c) {
+  stack_t ss = {.ss_sp = c->altstack, .ss_size = CARRIER_ALTSTACK_BYTES, .ss_flags = (int)AUTODISARM};
+  if (!c->altstack) ss = (stack_t){.ss_flags = SS_DISABLE};
+  if (raw_syscall2(SYS_sigaltstack, (long)&ss, 0) == 0) return;
+  ss.ss_flags = 0;
+  raw_syscall2(SYS_sigaltstack, (long)&ss, 0);
+}
+
+static void altstack_make(struct carrier *c) {
+  long at = raw_syscall6(SYS_mmap, 0, CARRIER_ALTSTACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  c->altstack = at < 0 && at > -4096 ? NULL : (void *)at;
+  altstack_arm(c);
+}
+
+static void altstack_drop(struct carrier *c) {
+  if (c->altstack) raw_syscall2(SYS_munmap, (long)c->altstack, CARRIER_ALTSTACK_BYTES);
+  c->altstack = NULL;
+}
+
+void carrier_leaves_handler(void) {
+  struct carrier *c = carrier_now();
+  uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+  if (c && c->altstack && sp - (uintptr_t)c->altstack < CARRIER_ALTSTACK_BYTES) altstack_arm(c);
+}
+
 /* --- lent threads --- */
 
 /* c gives its pq away: false: it has none any more.  In a wrapped call it is for everyone to take, as in carrier_retake. */
@@ -263,10 +295,9 @@ struct carrier *carrier_lend(void) {
 /* At the end of that G's life, on its stack: it may end as one of a carrier's. */
 void carrier_take_back(struct carrier *c) {
   struct m *m = c->m;
-  stack_t ss = {.ss_sp = c->altstack, .ss_size = c->altstack_bytes, .ss_flags = c->altstack ? 0 : SS_DISABLE};
   m_hold(m);
   sys_sigmask(carrier_sigmask());
-  raw_syscall2(SYS_sigaltstack, (long)&ss, 0);
+  altstack_arm(c);
   m->carrier = c;
   SLOT_STORE(m->slot->carrier, 1);
   carrier_self = c;
@@ -289,8 +320,7 @@ static void unlist(struct carrier *c) {
 static void lay_aside(struct carrier *c) {
   c->g = NULL;
   c->m = &c->no_m;
-  if (c->altstack) raw_syscall2(SYS_munmap, (long)c->altstack, (long)c->altstack_bytes);
-  c->altstack = NULL;
+  altstack_drop(c);
   light_take();
   c->next = light.former;
   light.former = c;
@@ -897,7 +927,7 @@ static void *carrier_main(void *arg) {
   c->m->carries = true;
   if (m_self) SLOT_STORE(m_self->slot->carrier, 1);
   carrier_self = c;
-  report_altstack();
+  altstack_make(c);
   fiber_of_thread(&c->fiber);
   carrier_hold(c);
   if (anything()) pq_again(c);

@@ -60,6 +60,8 @@ struct pq {
 
 enum left_how { LEFT_NONE, LEFT_PARKED, LEFT_YIELDED, LEFT_LATER, LEFT_GLOBAL, LEFT_DEAD };
 
+#define CARRIER_ALTSTACK_BYTES 16384u
+
 struct carrier {
   struct g *g;   /* [own] the light G that runs; null: the scheduler's own stack */
   struct pq *pq; /* [own; who hands it a pq while it sleeps] */
@@ -85,8 +87,7 @@ struct carrier {
   struct carrier *next;      /* [light.lock] idle list */
   struct carrier *all;
   struct interrupt interrupt; /* of a call by a context */
-  void *altstack;             /* [own] for handlers of signals (report.c); null: none */
-  uint32_t altstack_bytes;
+  void *altstack;             /* [own] for handlers of signals; null: none */
   struct m no_m;
 };
 
@@ -262,6 +263,8 @@ uint64_t timers_first_of_all(void);
 
 /* --- monitor.c --- */
 int monitor_start(void);
+/* The caller, which may be in a handler on its carrier's stack for these, is about to leave it by a jump. */
+void carrier_leaves_handler(void);
 /* What a thread sleeps on: until `until`, or `bell` is no more what it was. */
 struct watch {
   _Atomic uint32_t *bell;
@@ -301,6 +304,5 @@ void netpoll_fork_child(void);
 void report_deadlock(void) __attribute__((noreturn));
 void report_install(void);
 /* The calling thread gets a stack for the handler of its faults. */
-void report_altstack(void);
 
 #endif

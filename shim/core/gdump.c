@@ -98,7 +98,7 @@ static uint32_t unwind_thread(struct gdump *d, const struct g *g, struct carrier
     unwind_from_pc(&regs, pc, sp);
   else
     return 0;
-  struct unwind_range on[2] = {stack_of(g), {(uintptr_t)c->altstack, (uintptr_t)c->altstack + c->altstack_bytes}};
+  struct unwind_range on[2] = {stack_of(g), {(uintptr_t)c->altstack, (uintptr_t)c->altstack + CARRIER_ALTSTACK_BYTES}};
   return unwind_stack(d->unwind, &regs, false, on, 2, frames, FRAMES_MOST);
 }
 

@@ -12,8 +12,6 @@
 #include "core/gdump.h"
 #include "ration/g.h"
 
-#define ALTSTACK_BYTES 16384u
-
 static void say(int fd, const char *text) { raw_syscall3(SYS_write, fd, (long)text, (long)strlen(text)); }
 
 static void say_g(struct out *o, const struct g *g) {
@@ -83,17 +81,6 @@ static void on_fault(int sig, siginfo_t *si, void *ctx) {
   } else {
     before.sa_handler(sig);
   }
-}
-
-void report_altstack(void) {
-  long at = raw_syscall6(SYS_mmap, 0, ALTSTACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (at < 0 && at > -4096) return;
-  stack_t ss = {.ss_sp = (void *)at, .ss_size = ALTSTACK_BYTES};
-  if (sigaltstack(&ss, NULL) < 0) return;
-  struct carrier *c = carrier_now();
-  if (!c) return;
-  c->altstack = (void *)at;
-  c->altstack_bytes = ALTSTACK_BYTES;
 }
 
 static void on_quit(int sig) {

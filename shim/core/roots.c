@@ -128,9 +128,9 @@ static bool hole_of_g(struct g *g, void *arg) {
 
 static void hole_of_carrier(struct roots *r, struct carrier *c) {
   roots_exclude(r, c, sizeof *c);
-  if (c->altstack) roots_exclude(r, c->altstack, c->altstack_bytes); /* what is live of it: roots_stack */
+  if (c->altstack) roots_exclude(r, c->altstack, CARRIER_ALTSTACK_BYTES); /* what is live of it: roots_stack */
   uintptr_t sp = c->g ? (uintptr_t)c->sp : c->m && c->m != &c->no_m ? sp_of(r, c->m->tid) : 0;
-  bool in_handler = sp >= (uintptr_t)c->altstack && sp < (uintptr_t)c->altstack + c->altstack_bytes;
+  bool in_handler = sp >= (uintptr_t)c->altstack && sp < (uintptr_t)c->altstack + CARRIER_ALTSTACK_BYTES;
   if (sp && !in_handler) hole(r, sp - CARRIER_DEAD, sp - RED_ZONE);
 }
 
@@ -267,8 +267,8 @@ static uintptr_t low_of_running(struct roots *r, const struct g *g, struct carri
   uintptr_t low = (uintptr_t)g->stack + PAGE, high = (uintptr_t)g;
   uintptr_t sp = c->m && c->m != &c->no_m ? sp_of(r, c->m->tid) : 0, alt = (uintptr_t)c->altstack;
   if (c == carrier_now()) sp = r->own_sp;
-  if (alt && sp >= alt && sp < alt + c->altstack_bytes) {
-    roots_range(r, ROOT_STACK, sp, alt + c->altstack_bytes, fn, arg);
+  if (alt && sp >= alt && sp < alt + CARRIER_ALTSTACK_BYTES) {
+    roots_range(r, ROOT_STACK, sp, alt + CARRIER_ALTSTACK_BYTES, fn, arg);
     sp = interrupted_sp(c->m);
   }
   return sp > low + RED_ZONE && sp < high ? sp - RED_ZONE : low;

@@ -57,6 +57,7 @@ struct thread {
   struct robust_list_head *carriers_robust; /* [own] while it has its thread */
   struct cancel at_once;                    /* it is cancelled where it can't look itself */
   _Atomic bool changed; /* that kernel thread is nobody's after it; others set it before they ask for one (free_wire_other) */
+  stack_t alt;          /* [own] for handlers: what its kernel thread gets (altstack.c) */
   _Atomic int policy;   /* set from outside, for when it is wired; -1: none */
   struct kill kill;     /* the signals that it is sent */
   struct carrier *lent; /* [own] whose thread it has; null: it is a G like others */
@@ -307,6 +308,7 @@ void free_paper_mask(uint64_t *mask) {
 }
 
 void thread_changes_its_own(struct thread *t) { atomic_store_explicit(&t->changed, true, memory_order_relaxed); }
+stack_t *thread_altstack(struct thread *t) { return &t->alt; }
 bool thread_has_changed(const struct thread *t) { return GLANCE(t->changed); }
 
 int thread_set_sched(struct thread *t, int policy, int priority) {
@@ -339,7 +341,6 @@ void signal_shadow(bool blocked) __attribute__((weak));
 #define URG_BIT ((uint64_t)1 << (SIGURG - 1))
 
 bool thread_wire(struct thread *t, ucontext_t *uc) {
-  static const stack_t none = {.ss_flags = SS_DISABLE};
   if (t->lent || !(t->lent = carrier_lend())) return false;
   atomic_fetch_add_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, true);
@@ -353,11 +354,11 @@ bool thread_wire(struct thread *t, ucontext_t *uc) {
   kill_wired(&t->kill, t->lent->m);
   uint64_t mask = thread_blocked(t) & ~URG_BIT;
   if (uc) {
-    uc->uc_stack = none;
+    uc->uc_stack = t->alt;
     memcpy(&uc->uc_sigmask, &mask, sizeof mask);
     return true;
   }
-  raw_syscall2(SYS_sigaltstack, (long)&none, 0);
+  raw_syscall2(SYS_sigaltstack, (long)&t->alt, 0);
   sys_sigmask(mask); /* what is pending runs its handler here */
   return true;
 }
@@ -518,6 +519,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   kill_born(&t->kill, &t->g);
   atomic_store_explicit(&t->changed, false, memory_order_relaxed);
   atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
+  t->alt = (stack_t){.ss_flags = SS_DISABLE};
   cancel_born(&t->at_once, &t->g, &t->id);
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
@@ -726,6 +728,7 @@ void thread_g_fork_child(void) {
   struct thread *self = thread_self();
   main_self = pthread_self();
   shared_fork_child();
+  if (self && !self->lent) raw_syscall2(SYS_sigaltstack, (long)&self->alt, 0); /* it was on paper */
   kill_fork_child(self ? &self->kill : NULL);
   remind_fork_child(self ? (struct reminder *[]){&self->kill.reminder, &self->at_once.reminder} : NULL, self ? 2 : 0);
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);

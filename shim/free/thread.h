@@ -32,6 +32,10 @@ struct ration_context *thread_cancel_context(struct thread *t);
 /* t changes what its kernel thread, which it has or is about to get, has of its own: that one is nobody's after it. */
 void thread_changes_its_own(struct thread *t);
 bool thread_has_changed(const struct thread *t);
+/* What it has set by sigaltstack, while it is not wired. */
+stack_t *thread_altstack(struct thread *t);
+/* As sigaltstack of the calling thread G, which is not wired; 0 or -errno: altstack.c. */
+int altstack_of_g(struct thread *t, const stack_t *ss, stack_t *old);
 /* As pthread_setschedparam and pthread_getschedparam of a thread G that is not wired: noted, until it is.  policy < 0: as it is. */
 int thread_set_sched(struct thread *t, int policy, int priority);
 void thread_get_sched(const struct thread *t, int *policy, int *priority);

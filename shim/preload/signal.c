@@ -185,10 +185,17 @@ static bool is_fault(int sig) {
   return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP || sig == SIGSYS;
 }
 
+/* Its handler is set, with SA_ONSTACK.  (One with SA_RESETHAND is not any more: it could not come again.) */
+static bool on_altstack(int sig) {
+  struct sigaction a;
+  return REAL(sigaction)(sig, NULL, &a) == 0 && a.sa_handler != SIG_DFL && (a.sa_flags & SA_ONSTACK);
+}
+
 static void on_signal(int sig, siginfo_t *si, void *ctx) {
   uintptr_t h = atomic_load_explicit(&handlers[sig], memory_order_acquire); /* pairs with the exchange in set_action */
   if (h == 0) return;
   if (!is_fault(sig) && gate_defer(sig, si, ctx)) return;
+  if (is_fault(sig) && __builtin_expect(free_mode, 0) && free_fault(sig, si, ctx, on_altstack(sig))) return;
   count(&signal_tls.handled); /* before, for it may not return */
   run_handler((handler_fn *)(h & ~SIGNAL_SIGINFO), sig, si, ctx);
 }

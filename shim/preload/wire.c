@@ -114,6 +114,7 @@ EXPORT int tgkill(pid_t pid, pid_t tid, int sig) {
  * the mask that it was wired with.
  */
 static void own_mask(struct __jmp_buf_tag *env) {
+  carrier_leaves_handler();
   struct thread *self = free_mode ? thread_self() : NULL;
   if (free_mode && env->__mask_was_saved) shared_blocks(~(uint64_t)0);
   uint64_t saved, kernels = carrier_sigmask() & ~((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1));
@@ -153,8 +154,12 @@ EXPORT int timer_create(clockid_t clock, struct sigevent *restrict ev, timer_t *
 }
 
 EXPORT int sigaltstack(const stack_t *restrict ss, stack_t *restrict old) {
-  free_wire(FREE_WIRE_ALTSTACK);
-  return REAL(sigaltstack)(ss, old);
+  struct thread *self = thread_self();
+  if (!self || !carrier_now()) return REAL(sigaltstack)(ss, old);
+  int r = altstack_of_g(self, ss, old);
+  if (r == 0) return 0;
+  errno = -r;
+  return -1;
 }
 
 /* Null: it has a thread of the kernel's, or may get one now. */

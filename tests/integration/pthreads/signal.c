@@ -640,6 +640,8 @@ static void handlers_block(void) {
   say("handled %d", handled);
 }
 
+static sigjmp_buf jumps[8];
+static volatile int *volatile nowhere = (int *)8;
 static __thread char *alt_low, *alt_high;
 static void on_alt(int sig) {
   char here;
@@ -688,8 +690,76 @@ static void alt_stacks(void) {
   SAY_CALL("flags", sigaltstack(&(stack_t){.ss_sp = fds, .ss_size = 65536, .ss_flags = 77}, NULL));
 }
 
-static sigjmp_buf jumps[8];
-static volatile int *volatile nowhere = (int *)8;
+/* A stack for handlers that is set, changed, asked for, and then used by signals of each kind. */
+static volatile sig_atomic_t on_own, off_own;
+static void on_which(int sig, siginfo_t *si, void *uc) {
+  char here;
+  (void)si, (void)uc;
+  if (&here >= alt_low && &here < alt_high)
+    on_own++;
+  else
+    off_own++;
+  if (sig == SIGSEGV && si->si_code > 0) siglongjmp(jumps[my_number], 1);
+}
+static void say_alt(const char *when) {
+  stack_t now;
+  SAY_CALL(when, sigaltstack(NULL, &now));
+  say("%s: its own %d, size %zu, flags %x", when, now.ss_sp == alt_low, now.ss_size, (unsigned)now.ss_flags);
+}
+static void *many_kinds(void *arg) {
+  my_number = (int)(intptr_t)arg;
+  stack_t old;
+  on_own = off_own = 0;
+  alt_low = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  MUST(alt_low != MAP_FAILED);
+  alt_high = alt_low + 65536;
+  SAY_CALL("set", sigaltstack(&(stack_t){.ss_sp = alt_low, .ss_size = 65536, .ss_flags = arg ? (int)(1u << 31) : 0}, &old));
+  say("before: flags %x", (unsigned)old.ss_flags);
+  say_alt("now");
+  SAY_CALL("small", sigaltstack(&(stack_t){.ss_sp = alt_low, .ss_size = 100}, NULL));
+  SAY_CALL("flags", sigaltstack(&(stack_t){.ss_sp = alt_low, .ss_size = 65536, .ss_flags = 77}, NULL));
+  SAY_CALL("nowhere", sigaltstack((const stack_t *)(uintptr_t)nowhere, NULL));
+  SAY_CALL("to nowhere", sigaltstack(NULL, (stack_t *)(uintptr_t)nowhere));
+  say_alt("still");
+  sched_yield();
+  if (sigsetjmp(jumps[my_number], 1) == 0) *nowhere = 1;
+  say("a fault: %d %d", on_own, off_own);
+  say_alt("after it");
+  if (sigsetjmp(jumps[my_number], 1) == 0) *nowhere = 1;
+  raise(SIGTRAP);
+  raise(SIGSEGV);
+  raise(SIGUSR1);
+  say("all: %d %d", on_own, off_own);
+  SAY_CALL("none", sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, &old));
+  raise(SIGUSR1);
+  say("without: %d %d", on_own, off_own);
+  return NULL;
+}
+static void *traps_first(void *arg) {
+  my_number = 2;
+  on_own = off_own = 0;
+  MUST(sigaltstack(&(stack_t){.ss_sp = alt_low = arg, .ss_size = 65536}, NULL) == 0);
+  alt_high = alt_low + 65536;
+  pid_t p = fork();
+  if (p == 0) {
+    raise(SIGUSR1);
+    _exit(on_own * 10 + off_own);
+  }
+  say_wait("the child of a fork", p);
+  raise(SIGTRAP);
+  say("a trap: %d %d", on_own, off_own);
+  return NULL;
+}
+static void alt_stack_kinds(void) {
+  static char room[65536];
+  struct sigaction a = {.sa_sigaction = on_which, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+  static const int sigs[] = {SIGSEGV, SIGTRAP, SIGUSR1};
+  for (int i = 0; i < 3; i++) sigaction(sigs[i], &a, NULL);
+  in_thread(many_kinds, NULL);
+  in_thread(many_kinds, (void *)1);
+  in_thread(traps_first, room);
+}
+
 static void on_jump(int sig) { siglongjmp(jumps[my_number], sig); }
 static void *jump_around(void *arg) {
   my_number = (int)(intptr_t)arg;
@@ -810,11 +880,15 @@ static __attribute__((noinline)) int other_frames(void) {
   for (size_t i = 0; i < sizeof mine; i++) bad += mine[i] != 0x5a;
   return bad;
 }
+static bool is_timed(enum wait_at what) {
+  return what == TIMED_MUTEX || what == TIMED_COND || what == TIMED_SEM || what == TIMED_READER || what == TIMED_WRITER ||
+         what == TIMED_JOIN;
+}
 static void leave_wait(enum wait_at what) {
   if (sigsetjmp(out_of_wait, 1) == 0) {
     ready++;
     wait_at(what);
-    say("%d: it is over", what);
+    if (!is_timed(what)) say("%d: it is over", what); /* those with a time may have been, on a busy machine */
   }
   int bad = other_frames();
   if (bad) say("%d: %d bytes written", what, bad);
@@ -845,21 +919,21 @@ static void after_wait(enum wait_at what) {
   if (what == BARRIER) say("barrier %d", pthread_barrier_wait(&on.barrier) == PTHREAD_BARRIER_SERIAL_THREAD); /* it had come */
   if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_open(&on.gate);
   if (what == ONCE) pthread_join(on.once_runner, NULL);
-  nap(what >= TIMED_JOIN || what % 2 ? 70 : 10); /* also those with a time are over */
+  nap(is_timed(what) ? 70 : 10); /* also those with a time are over */
   if (what == JOIN || what == TIMED_JOIN) SAY_ERR("joined by one that left", pthread_join(on.joined, NULL));
   if (what == MUTEX || what == TIMED_MUTEX || what == MOVED_COND) SAY_ERR("trylock", pthread_mutex_trylock(&on.mutex));
   if (what == SEMAPHORE) SAY_CALL("trywait", sem_trywait(&on.sem));
 }
 static void make_it_leave(enum wait_at what) {
   UNTIL(ready == 1);
-  nap(10);
+  nap(what == BARRIER ? 150 : 15); /* now it waits */
   if (what == MOVED_COND) {
     pthread_mutex_lock(&on.mutex);
     pthread_cond_signal(&on.cond); /* now it waits for the mutex */
     nap(3);
   }
   pthread_kill(jumper, SIGUSR1);
-  UNTIL(left == 1);
+  UNTIL(left > 0);
   after_wait(what);
   go_on = 1;
 }
@@ -1333,6 +1407,7 @@ const struct check signal_checks[] = {
     CHECK(killed_by_tid),
     CHECK(handlers_block),
     CHECK(alt_stacks),
+    CHECK(alt_stack_kinds),
     CHECK(jumps_in_threads),
     CHECK(jumps_out_of_waits),
     CHECK(jumps_out_of_waits_in_main),
