@@ -785,11 +785,11 @@ static __attribute__((noinline)) void wait_at(enum wait_at what) {
   if (what == MUTEX) pthread_mutex_lock(&on.mutex);
   if (what == TIMED_MUTEX) pthread_mutex_timedlock(&on.mutex, &until);
   if (what == CONDITION || what == TIMED_COND) pthread_mutex_lock(&own);
-  while (what == CONDITION) pthread_cond_wait(&on.cond, &own);
+  while (what == CONDITION && !stop) pthread_cond_wait(&on.cond, &own);
   if (what == TIMED_COND) pthread_cond_timedwait(&on.cond, &own, &until);
   if (what == MOVED_COND) pthread_mutex_lock(&on.mutex);
-  while (what == MOVED_COND) pthread_cond_wait(&on.cond, &on.mutex);
-  while (what == SEMAPHORE) sem_wait(&on.sem);
+  while (what == MOVED_COND && !stop) pthread_cond_wait(&on.cond, &on.mutex);
+  while (what == SEMAPHORE && !stop) sem_wait(&on.sem);
   if (what == TIMED_SEM) sem_timedwait(&on.sem, &until);
   if (what == READER) pthread_rwlock_rdlock(&on.rwlock);
   if (what == TIMED_READER) pthread_rwlock_timedrdlock(&on.rwlock, &until);
@@ -842,7 +842,7 @@ static void after_wait(enum wait_at what) {
   if (what == MOVED_COND) pthread_mutex_unlock(&on.mutex);
   if (what == SEMAPHORE || what == TIMED_SEM) sem_post(&on.sem);
   if (what == READER || what == TIMED_READER || what == WRITER || what == TIMED_WRITER) pthread_rwlock_unlock(&on.rwlock);
-  if (what == BARRIER) say("barrier %d", pthread_barrier_wait(&on.barrier) == PTHREAD_BARRIER_SERIAL_THREAD); /* it had come */
+  if (what == BARRIER) say("barrier, the last one: %d", pthread_barrier_wait(&on.barrier) != 0); /* it had come */
   if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_open(&on.gate);
   if (what == ONCE) pthread_join(on.once_runner, NULL);
   nap(what >= TIMED_JOIN || what % 2 ? 70 : 10); /* also those with a time are over */
