@@ -1206,6 +1206,32 @@ static void process_signal_by_attribute(void) {
   say("main %d, still %d", handled_by[15], sigtimedwait(&s, NULL, &(struct timespec){0, 0}) > 0);
 }
 
+/* It is pending until the one that could have it opens it again. */
+static void *blocks_for_a_while(void *arg) {
+  my_number = 1;
+  block(SIG_BLOCK, SIGUSR1, 0);
+  ready = 1;
+  UNTIL(ready == 2);
+  block(SIG_UNBLOCK, SIGUSR1, 0);
+  UNTIL(my_handled == 1);
+  return arg;
+}
+static void process_signal_opened_later(void) {
+  sigset_t pending;
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  my_number = 15;
+  pthread_t t = start(blocks_for_a_while, NULL);
+  UNTIL(ready == 1);
+  block(SIG_BLOCK, SIGUSR1, 0);
+  kill(getpid(), SIGUSR1);
+  nap(150);
+  sigpending(&pending);
+  say("pending %d, handled %d", sigismember(&pending, SIGUSR1), handled);
+  ready = 2;
+  pthread_join(t, NULL);
+  say("handled %d, main %d", handled, handled_by[15]);
+}
+
 /* Ignored is what a thread ignores that has it open: main does not find it pending. */
 static void process_signal_ignored(void) {
   sigset_t s = set_of(SIGUSR1, SIGWINCH), pending;
@@ -1313,6 +1339,7 @@ const struct check signal_checks[] = {
     CHECK(process_queue_main_blocks),
     CHECK(process_signal_interrupts),
     CHECK(process_signal_by_attribute),
+    CHECK(process_signal_opened_later),
     CHECK(process_signal_ignored),
     CHECK(process_signal_main_waits),
     CHECK(process_signal_main_left),
