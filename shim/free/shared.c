@@ -28,6 +28,7 @@
 #include <stddef.h>
 #include <string.h>
 #include "core/carrier.h"
+#include "core/preempt.h"
 #include "free/kill.h"
 #include "free/thread.h"
 
@@ -63,8 +64,13 @@ void shared_watch(void) {
   monitor_look_now();
 }
 
+/* What carriers block: others are open in them.  SIGURG, once it is the program's, they block when one comes (preload/signal.c). */
+static uint64_t blocked_by_carriers(void) {
+  return carrier_sigmask() | (GLANCE(preempt_signal) == SIGURG ? 0 : (uint64_t)1 << (SIGURG - 1));
+}
+
 void shared_blocks(uint64_t set) {
-  if ((set & carrier_sigmask()) && thread_is_main()) shared_watch();
+  if ((set & blocked_by_carriers()) && thread_is_main()) shared_watch();
 }
 
 void shared_opens(void) {
@@ -110,7 +116,7 @@ static bool possible(void) {
   atomic_store_explicit(&watch, 0, memory_order_relaxed);
   atomic_thread_fence(memory_order_seq_cst); /* pairs with shared_watch */
   uint64_t blocked = thread_main_gone() ? ~(uint64_t)0 : kill_status("/proc/self/status", "\nSigBlk:\t", ~(uint64_t)0);
-  if (!choose(blocked & carrier_sigmask(), true).one && ++w.noes >= NOES) return false;
+  if (!choose(blocked & blocked_by_carriers(), true).one && ++w.noes >= NOES) return false;
   atomic_store_explicit(&watch, 1, memory_order_relaxed);
   return true;
 }
@@ -172,7 +178,7 @@ static void give(uint64_t set, uint64_t now) {
 static bool look_pending(uint64_t now) {
   uint64_t set = 0;
   raw_syscall2(SYS_rt_sigpending, (long)&set, sizeof set);
-  set &= carrier_sigmask(); /* others are open in the carriers */
+  set &= blocked_by_carriers();
   w.asked &= set;
   if (!w.asked) w.again = AGAIN_NS;
   if (w.asked && now >= w.again_at) w.asked = 0;

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
@@ -182,6 +183,110 @@ static void process_signal_to_open_thread(void) {
   gate_open(&gate);
   for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
   say("in the open one %ld, in all %d", (long)join_value(t[3]), handled);
+}
+
+/* --- a program that has SIGURG for itself --- */
+
+static int take_urg(void) {
+  sigset_t s = set_of(SIGURG, 0);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  int fd = signalfd(-1, &s, SFD_CLOEXEC);
+  MUST(fd >= 0);
+  return fd;
+}
+static int read_urg(int fd) {
+  struct signalfd_siginfo si = {0};
+  MUST(read(fd, &si, sizeof si) == sizeof si);
+  return (int)si.ssi_signo;
+}
+static void *stop_after(void *arg) {
+  for (int i = 0; i < 10; i++) nap(3);
+  stop = true;
+  return arg;
+}
+static void *wait_stopped(void *arg) {
+  ready++;
+  while (!stop) continue;
+  return arg;
+}
+/* More of them compute than there are CPUs; others go on, and signals come, whoever has SIGURG. */
+static void urg_is_the_programs(void) {
+  pthread_t t[6];
+  int fd = take_urg();
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  for (int i = 0; i < 5; i++) t[i] = start(wait_stopped, NULL);
+  UNTIL(ready == 5);
+  for (int i = 0; i < 5; i++) {
+    pthread_kill(t[i], SIGUSR1);
+    UNTIL(handled == i + 1);
+    kill(getpid(), SIGURG);
+    say("read %d", read_urg(fd));
+  }
+  t[5] = start(stop_after, NULL);
+  for (int i = 0; i < 6; i++) pthread_join(t[i], NULL);
+  char c;
+  MUST(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+  SAY_CALL("no more", (int)read(fd, &c, 1) > 0);
+  say("handled %d", handled);
+}
+
+static void count_cleaned(void *arg) { returned += (int)(intptr_t)arg; }
+static void *spin_async(void *arg) {
+  pthread_cleanup_push(count_cleaned, (void *)1);
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+  ready++;
+  for (volatile unsigned long n = 0;; n++) {
+  }
+  pthread_cleanup_pop(0);
+  return arg;
+}
+static void *read_forever(void *arg) {
+  char c;
+  pthread_cleanup_push(count_cleaned, (void *)100);
+  ready++;
+  while (read(fds[0], &c, 1) != 1) continue;
+  pthread_cleanup_pop(0);
+  return arg;
+}
+static void urg_and_cancellation(void) {
+  pthread_t t[8];
+  pthread_attr_t own;
+  int urg = take_urg();
+  MUST(pipe(fds) == 0);
+  for (int round = 0; round < 3; round++) {
+    ready = 0;
+    for (int i = 0; i < 4; i++) t[i] = start(spin_async, NULL);
+    for (int i = 4; i < 6; i++) t[i] = start(read_forever, NULL);
+    for (int i = 6; i < 8; i++) { /* with a stack of its own: a thread of the kernel's, everywhere */
+      char *stack = mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      MUST(stack != MAP_FAILED && pthread_attr_init(&own) == 0 && pthread_attr_setstack(&own, stack, 1 << 18) == 0);
+      MUST(pthread_create(&t[i], &own, i == 6 ? read_forever : spin_async, NULL) == 0);
+    }
+    UNTIL(ready == 8);
+    nap(5);
+    for (int i = 7; i >= 0; i--) SAY_ERR("cancel", pthread_cancel(t[i]));
+    for (int i = 0; i < 8; i++) say("%ld", (long)join_value(t[i]));
+    say("cleaned %d", returned);
+  }
+  close(urg);
+}
+
+/* Open in a thread, while main blocks it: its handler runs there. */
+static void urg_main_blocks(void) {
+  handle(SIGURG, on_mine, SA_RESTART);
+  my_number = 15;
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  int fd = take_urg();
+  for (int i = 0; i < 3; i++) {
+    kill(getpid(), SIGURG);
+    UNTIL(handled == i + 1);
+  }
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  say("handled %d, main %d", handled, handled_by[15]);
+  kill(getpid(), SIGURG);
+  say("read %d", read_urg(fd));
 }
 
 /* --- masks --- */
@@ -1345,6 +1450,9 @@ const struct check signal_checks[] = {
     CHECK(process_signal_main_left),
     CHECK(process_signal_main_in_handler),
     CHECK(process_signal_kept),
+    CHECK(urg_is_the_programs),
+    CHECK(urg_and_cancellation),
+    CHECK(urg_main_blocks),
     CHECK(mask_inherited),
     CHECK(mask_by_attribute),
     CHECK(mask_not_left_behind),
