@@ -552,6 +552,7 @@ void client_fork_child(void) {
   m_forget_others(m_self);
   light_fork_child(m_self);
   if (aside || atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
+  if (atomic_load_explicit(&preempt_signal, memory_order_relaxed) != SIGURG) return;
   gate_timer_hook = attach_timer_rang;
   struct sigevent ev = {.sigev_notify = 4 /* SIGEV_THREAD_ID */, .sigev_signo = SIGURG, .sigev_value.sival_ptr = &attach_timer_tag};
   ev._sigev_un._tid = (pid_t)sys_gettid();

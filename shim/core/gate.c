@@ -303,7 +303,10 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   if (si->si_code == SI_TIMER && gate_timer_hook && gate_timer_hook(si)) return true;
   bool ours = preempt_sent(si);
   if (!m) return ours;
-  if (atomic_exchange_explicit(&m->sent, 0, memory_order_acq_rel) != 0) { /* pairs with preempt.c: set before the signal is sent */
+  /* One of the program's that pends for this thread is the same for the kernel: ours does not come then.  Not so where ours is another signal. */
+  bool may_be = ours || atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGURG;
+  if (may_be &&
+      atomic_exchange_explicit(&m->sent, 0, memory_order_acq_rel) != 0) { /* pairs with preempt.c: set before the signal is sent */
     sched_hooks.wake(&m->sent, false);
     ours = true;
   }
@@ -339,13 +342,16 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
 /* shim/free's: the thread G that was interrupted is to be cancelled here.  Weak: core stands without it. */
 void free_cancel_here(struct m *m, void *uctx) __attribute__((weak));
 
+/* Sent by kill and the like, and not by us: whatever else is to be done, it is the program's. */
+static bool is_programs(const siginfo_t *si) { return si->si_code <= 0 && si->si_code != SI_TIMER && !preempt_sent(si); }
+
 /* In the SIGURG handler. */
 bool gate_sigurg(const siginfo_t *si, void *uctx) {
   struct m *m = m_self;
   bool ours = take_sigurg(m, si, uctx);
   if (ours && m && free_cancel_here) free_cancel_here(m, uctx);
   if (ours && m && m->carrier) carrier_resumes(m->carrier, uctx);
-  return ours;
+  return ours && !is_programs(si);
 }
 
 unsigned gate_ncpus(void) {

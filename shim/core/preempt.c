@@ -21,6 +21,7 @@
 #include "core/preempt.h"
 
 _Atomic bool preempt_no_signals;
+_Atomic int preempt_signal = SIGURG;
 
 /* What our signals carry, that no other does. */
 static const char sign;
@@ -31,17 +32,31 @@ static const char sign;
  */
 bool preempt_sent(const siginfo_t *si) { return si->si_code == SI_QUEUE && si->si_value.sival_ptr == &sign; }
 
+/* By default others than SIGURG end the process, should its handler have been taken away by a raw system call: never again then. */
+static bool is_handled(int sig) {
+  struct {
+    uintptr_t fn;
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+  } now = {0};
+  if (sig == SIGURG) return true;
+  if (raw_syscall4(SYS_rt_sigaction, sig, 0, (long)&now, sizeof now.mask) == 0 && now.fn != (uintptr_t)SIG_DFL) return true;
+  atomic_store_explicit(&preempt_no_signals, true, memory_order_relaxed);
+  return false;
+}
+
 static void send_sigurg(struct m *m) {
-  if (atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
+  int sig = atomic_load_explicit(&preempt_signal, memory_order_relaxed);
+  if (atomic_load_explicit(&preempt_no_signals, memory_order_relaxed) || !is_handled(sig)) return;
   siginfo_t si;
   __builtin_memset(&si, 0, sizeof si);
-  si.si_signo = SIGURG;
+  si.si_signo = sig;
   si.si_code = SI_QUEUE;
   si.si_pid = (pid_t)sys_getpid();
   si.si_value.sival_ptr = (void *)&sign;
   atomic_store_explicit(&m->sent, 1, memory_order_release); /* pairs with the exchange in gate_sigurg */
-  if (raw_syscall4(SYS_rt_tgsigqueueinfo, si.si_pid, m->tid, SIGURG, (long)&si) < 0)
-    atomic_store_explicit(&m->sent, 0, memory_order_relaxed);
+  if (raw_syscall4(SYS_rt_tgsigqueueinfo, si.si_pid, m->tid, sig, (long)&si) < 0) atomic_store_explicit(&m->sent, 0, memory_order_relaxed);
 }
 
 static int private_barrier(void) { return (int)raw_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }

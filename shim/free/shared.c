@@ -6,13 +6,13 @@
  * time; what pends at two looks nobody takes.  A thread G that has it open is given a notice (kill.c), with nothing pending of its own: it gets a thread of the kernel's, opens its
  * mask, and the kernel gives the signal to it, as to any thread.  Who waits for it in sigwait has it before: the kernel wakes that one when it is sent.
  *
- *         main blocks something, or has left; or a G is born that may have open what main blocks (shared_watch)
+ *         main blocks something, or has left; or a G is born that may have open what main blocks, or opens again what it was born with
  *   OFF ------------------------------------------------------------------------------------------------------> ON: a look every 5 ms, ... 100 ms
  *    ^                                                                                                           |
  *    '-- twice: main blocks nothing that a G has open (asked of /proc after a moment, then once in a second) ----'
  *
- * Main's mask decides: what it has open the kernel gives to it.  A G opens nothing that it was born with blocked without being wired, so only its birth counts.  Who blocks all,
- * creates a thread and opens again wakes the monitor, at most six times a second.
+ * Main's mask decides: what it has open the kernel gives to it.  A G that opens what it was born with blocked is wired.  Who blocks all, creates a thread and opens again wakes
+ * the monitor, some times a second.
  *
  * What the program ignores is dropped here, as a thread that has it open would.
  *
@@ -22,12 +22,13 @@
  *
  * Rejected: a signalfd that a thread of ours polls.  It would be told at once, but also of each SIGURG that we send, in that thread.
  *
- * All but `watch` is the monitor's.
+ * All but `watch` and `opened` is the monitor's.
  */
 #include "free/shared.h"
 #include <stddef.h>
 #include <string.h>
 #include "core/carrier.h"
+#include "core/preempt.h"
 #include "free/kill.h"
 #include "free/thread.h"
 
@@ -40,7 +41,8 @@
 #define GAP_MOST_NS 160000000u
 #define NOES 2u
 
-static _Atomic uint32_t watch; /* 1: on */
+static _Atomic uint32_t watch;  /* 1: on */
+static _Atomic uint32_t opened; /* 1: somebody may have open what nobody had; seen at the next look */
 
 static struct {
   bool on;
@@ -62,8 +64,21 @@ void shared_watch(void) {
   monitor_look_now();
 }
 
+/* What carriers block: others are open in them.  SIGURG, once it is the program's, they block when one comes (preload/signal.c). */
+static uint64_t blocked_by_carriers(void) {
+  return carrier_sigmask() | (GLANCE(preempt_signal) == SIGURG ? 0 : (uint64_t)1 << (SIGURG - 1));
+}
+
 void shared_blocks(uint64_t set) {
-  if ((set & carrier_sigmask()) && thread_is_main()) shared_watch();
+  if ((set & blocked_by_carriers()) && thread_is_main()) shared_watch();
+}
+
+void shared_opens(void) {
+  atomic_thread_fence(memory_order_seq_cst); /* the mask, then the words; pairs with news */
+  if (!GLANCE(watch))
+    shared_watch();
+  else if (!atomic_exchange_explicit(&opened, 1, memory_order_relaxed))
+    monitor_look_now();
 }
 
 void shared_fork_child(void) {
@@ -101,7 +116,7 @@ static bool possible(void) {
   atomic_store_explicit(&watch, 0, memory_order_relaxed);
   atomic_thread_fence(memory_order_seq_cst); /* pairs with shared_watch */
   uint64_t blocked = thread_main_gone() ? ~(uint64_t)0 : kill_status("/proc/self/status", "\nSigBlk:\t", ~(uint64_t)0);
-  if (!choose(blocked & carrier_sigmask(), true).one && ++w.noes >= NOES) return false;
+  if (!choose(blocked & blocked_by_carriers(), true).one && ++w.noes >= NOES) return false;
   atomic_store_explicit(&watch, 1, memory_order_relaxed);
   return true;
 }
@@ -163,7 +178,7 @@ static void give(uint64_t set, uint64_t now) {
 static bool look_pending(uint64_t now) {
   uint64_t set = 0;
   raw_syscall2(SYS_rt_sigpending, (long)&set, sizeof set);
-  set &= carrier_sigmask(); /* others are open in the carriers */
+  set &= blocked_by_carriers();
   w.asked &= set;
   if (!w.asked) w.again = AGAIN_NS;
   if (w.asked && now >= w.again_at) w.asked = 0;
@@ -173,12 +188,20 @@ static bool look_pending(uint64_t now) {
   return (due & ~w.nobody) || w.asked;
 }
 
+static void news(void) {
+  if (!GLANCE(opened)) return;
+  atomic_store_explicit(&opened, 0, memory_order_relaxed);
+  atomic_thread_fence(memory_order_seq_cst); /* pairs with shared_opens */
+  w.nobody = 0;
+}
+
 /* core/monitor.c knows it by name.  When to look again. */
 uint64_t free_shared_look(uint64_t now);
 uint64_t free_shared_look(uint64_t now) {
   if (!GLANCE(watch)) return UINT64_MAX;
   if (!w.on) begin(now);
-  if (now < w.soonest) return w.at; /* sooner than wanted: the monitor has something else to do */
+  if (now < w.soonest) return GLANCE(opened) ? w.soonest : w.at; /* the monitor has something else to do */
+  news();
   bool busy = look_pending(now);
   if (now >= w.judge_at && !judge(now)) return UINT64_MAX;
   w.every = busy ? FIRST_NS : w.every + w.every / 4;

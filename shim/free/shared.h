@@ -4,10 +4,12 @@
 /* Signals to the process that only thread Gs have open: shared.c. */
 #include <stdint.h>
 
-/* Main has left; or a G is born that may have open what main blocks. */
+/* Main has left. */
 void shared_watch(void);
 /* The caller, a thread of the kernel's, begins to block some of these. */
 void shared_blocks(uint64_t set);
+/* A G is born that may have open what main blocks, or opens again, on paper, what it was born with. */
+void shared_opens(void);
 /* The child of a fork. */
 void shared_fork_child(void);
 

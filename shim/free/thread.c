@@ -285,7 +285,10 @@ void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old) 
   uint64_t mask = how == SIG_BLOCK ? was | *set : how == SIG_UNBLOCK ? was & ~*set : *set;
   mask &= ~NEVER_BLOCKED;
   atomic_store_explicit(&t->mask, mask, memory_order_relaxed);
-  if (t->born_mask & ~mask) free_wire(FREE_WIRE_SIGNALS);
+  if (t->born_mask & ~mask)
+    free_wire(FREE_WIRE_SIGNALS);
+  else if (was & ~mask)
+    shared_opens();
 }
 
 static void take_mask(struct thread *t, const struct thread_attr *a) {
@@ -524,7 +527,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
-  if (may_open_more(a)) shared_watch();
+  if (may_open_more(a)) shared_opens();
   light_go_thread(&t->g, t->id.top, thread_main, t);
   return 0;
 }

@@ -12,6 +12,7 @@
 #include "free/cancel.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "preload/signal.h"
 #include "ration/context.h"
 
 #define REAL_FREE(X)                                              \
@@ -58,6 +59,7 @@ EXPORT void thrd_exit(int result) { pthread_exit((void *)(intptr_t)result); }
 static int cancel_kernels(pthread_t t) {
   struct ration_context *ctx = cancel_kernel_of(t);
   int r = REAL(pthread_cancel)(t);
+  signal_stay_hidden();
   ration_context_cancel(ctx);
   ration_context_unref(ctx);
   return r;

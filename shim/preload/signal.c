@@ -35,6 +35,11 @@
  *    Other threads follow when a foreign SIGURG meets their shadow, or at their next change of mask.
  *    sigwait with SIGURG in its set waits without it as long as none has come.
  *
+ *    In free mode it can't do without: Gs that compute would never be made to yield.  Once SIGURG is the program's, ours is signal 32, which glibc keeps for itself: no program
+ *    blocks it or sets its handler, as all functions for that leave it out.  glibc sends it to cancel threads of the kernel's (by tgkill; ours are queued, with our sign), and sets its
+ *    handler at the first such: ours passes on what is not ours, with the mask that glibc's would have, and takes the place again after pthread_cancel.
+ *    Carriers, who have SIGURG open, block it when one comes.
+ *
  * No locks.  The tables are single words, or rings whose entries are written
  * before they are published.  Two threads that set the same signal's handler at the same
  * time may leave one's flags with the other's function.
@@ -142,6 +147,66 @@ static void settle_owned(void) {
   if (!*b) return;
   real_urg(true);
   *b = false;
+  if (free_mode) shared_blocks(URG_BIT);
+}
+
+static void count(uint32_t *n) { __atomic_fetch_add(n, 1, __ATOMIC_RELAXED); }
+
+/* --- the signal in its place: hidden --- */
+
+#define SIGNAL_CANCEL 32 /* glibc's own */
+
+/* As the kernel has it: glibc's functions refuse this signal. */
+struct kernel_action {
+  void (*fn)(int, siginfo_t *, void *);
+  unsigned long flags;
+  void (*restorer)(void);
+  uint64_t mask;
+};
+
+/* While we decide, no handler of the program may run, nor a cancellation; glibc's setxid must, and faults are not to be held. */
+static uint64_t mask_in_ours(void) {
+  uint64_t mask = ~(uint64_t)0;
+  static const int open[] = {SIGNAL_SETXID, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  for (size_t i = 0; i < sizeof open / sizeof *open; i++) mask &= ~((uint64_t)1 << (open[i] - 1));
+  return mask;
+}
+
+static _Atomic(handler_fn *) cancels; /* glibc's, once it has one */
+
+/* Its handler runs with itself blocked only, and may unwind from here. */
+static void pass_on_cancel(int sig, siginfo_t *si, ucontext_t *uc) {
+  handler_fn *fn = atomic_load_explicit(&cancels, memory_order_relaxed);
+  if (!fn) return;
+  sys_sigmask(set_word(&uc->uc_sigmask) | (uint64_t)1 << (SIGNAL_CANCEL - 1));
+  fn(sig, si, uc);
+}
+
+static void on_hidden(int sig, siginfo_t *si, void *ctx) {
+  int saved = errno;
+  if (!preempt_sent(si))
+    pass_on_cancel(sig, si, ctx);
+  else if (gate_sigurg(si, ctx))
+    count(&signal_tls.silent);
+  errno = saved;
+}
+
+static bool hide(void) {
+  struct kernel_action now, ours;
+  if (raw_syscall4(SYS_rt_sigaction, SIGNAL_CANCEL, 0, (long)&now, sizeof now.mask) < 0) return false;
+  if (now.fn == on_hidden) return true;
+  /* The way back from a handler is the kernel's business, or glibc's: as SIGURG's. */
+  if (raw_syscall4(SYS_rt_sigaction, SIGURG, 0, (long)&ours, sizeof ours.mask) < 0) return false;
+  ours.fn = on_hidden;
+  ours.flags = (ours.flags & 0x04000000u /* SA_RESTORER */) | SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+  ours.mask = mask_in_ours();
+  bool none = (uintptr_t)now.fn == (uintptr_t)SIG_DFL || (uintptr_t)now.fn == (uintptr_t)SIG_IGN;
+  if (!none) atomic_store_explicit(&cancels, now.fn, memory_order_relaxed);
+  return raw_syscall4(SYS_rt_sigaction, SIGNAL_CANCEL, (long)&ours, 0, sizeof ours.mask) == 0;
+}
+
+void signal_stay_hidden(void) {
+  if (__builtin_expect(atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGNAL_CANCEL, 0)) (void)hide();
 }
 
 /*
@@ -150,13 +215,17 @@ static void settle_owned(void) {
  */
 static void own_urg(void) {
   if (atomic_exchange_explicit(&signal_urg_owned, true, memory_order_seq_cst)) return;
-  atomic_store_explicit(&preempt_no_signals, true, memory_order_seq_cst); /* read by the core before it signals */
+  /* Both are read by the core before it signals.  What a child of vfork sets is its own handler, not the process's. */
+  if (free_mode && !process_in_vfork_child() && hide()) {
+    atomic_store_explicit(&preempt_signal, SIGNAL_CANCEL, memory_order_seq_cst);
+    (void)hide(); /* pthread_cancel may have come between, and not have seen it */
+  } else {
+    atomic_store_explicit(&preempt_no_signals, true, memory_order_seq_cst);
+  }
   if (!process_in_vfork_child()) gate_step_aside("SIGURG is the program's own");
 }
 
 /* --- running the program's handlers --- */
-
-static void count(uint32_t *n) { __atomic_fetch_add(n, 1, __ATOMIC_RELAXED); }
 
 /*
  * Calls fn as the kernel would have. Not in a wrapped call while it runs; the mask that it sees and leaves behind is the program's.
@@ -227,10 +296,12 @@ static void send_again(siginfo_t *si) {
 static void foreign_urg(siginfo_t *si, ucontext_t *uc) {
   if (gate_defer(SIGURG, si, uc)) return; /* stepping aside takes the scheduler's lock, which this thread may hold */
   bool *b = shadow();
-  if (*b) {
+  /* A carrier stands for nobody who has it open.  It comes here only while main blocks all. */
+  if (*b || (free_mode && carrier_now())) {
     own_urg();
     *b = false;
     put_urg(&uc->uc_sigmask, true);
+    if (free_mode) shared_blocks(URG_BIT);
     send_again(si);
     count(&signal_tls.silent);
     return;
@@ -266,10 +337,7 @@ static void on_urg(int sig, siginfo_t *si, void *ctx) {
 static int install(const struct sigaction *program) {
   struct sigaction a = {.sa_sigaction = on_urg, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
   if (is_function(program)) a.sa_flags = SA_SIGINFO | (program->sa_flags & (SA_RESTART | SA_ONSTACK));
-  /* While we decide, no handler of the program may run, nor a cancellation; glibc's setxid must, and faults are not to be held. */
-  uint64_t mask = ~(uint64_t)0;
-  static const int open[] = {SIGNAL_SETXID, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
-  for (size_t i = 0; i < sizeof open / sizeof *open; i++) mask &= ~((uint64_t)1 << (open[i] - 1));
+  uint64_t mask = mask_in_ours();
   memcpy(&a.sa_mask, &mask, sizeof mask);
   return REAL(sigaction)(SIGURG, &a, NULL) == 0 ? 0 : -errno;
 }
@@ -506,7 +574,7 @@ bool signal_carriers_mask(void) {
   uint64_t now = 0;
   if (!carrier_now()) return false;
   raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&now, sizeof now);
-  return now == carrier_sigmask();
+  return (now & ~URG_BIT) == (carrier_sigmask() & ~URG_BIT);
 }
 
 unsigned signal_exec_begin(void) {

@@ -50,6 +50,9 @@ int signal_install_urg(void);
  * from now on its masks are real, and none of our own may be sent.  Never goes back to false. */
 extern _Atomic bool signal_urg_owned;
 
+/* glibc may just have set the handler of its signal for cancellations. */
+void signal_stay_hidden(void);
+
 /* A new thread's first step; its creator called signal_spawn_begin. */
 void signal_born(void);
 

@@ -117,11 +117,12 @@ static void own_mask(struct __jmp_buf_tag *env) {
   carrier_leaves_handler();
   struct thread *self = free_mode ? thread_self() : NULL;
   if (free_mode && env->__mask_was_saved) shared_blocks(~(uint64_t)0);
+  const uint64_t urg = (uint64_t)1 << (SIGURG - 1); /* which carriers have open or not (preload/signal.c) */
   uint64_t saved, kernels = carrier_sigmask() & ~((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1));
   if (!self || thread_is_g(self) || !env->__mask_was_saved) return;
   memcpy(&saved, &env->__saved_mask, sizeof saved);
-  if (saved != kernels) return;
-  saved = thread_blocked(self) & ~((uint64_t)1 << (SIGURG - 1));
+  if ((saved & ~urg) != kernels) return;
+  saved = thread_blocked(self) & ~urg;
   memcpy(&env->__saved_mask, &saved, sizeof saved);
 }
 

@@ -331,7 +331,8 @@ static struct {
   struct waiter *free;
 } stand_ins;
 
-static struct waiter *stand_in_get(void) {
+/* Not inline, as lot_unlock. */
+static __attribute__((noinline)) struct waiter *stand_in_get(void) {
   run_lock(&stand_ins.lock);
   if (!stand_ins.free) {
     long at = raw_syscall6(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -350,7 +351,7 @@ static struct waiter *stand_in_get(void) {
   return w;
 }
 
-static void stand_in_put(struct waiter *w) {
+static __attribute__((noinline)) void stand_in_put(struct waiter *w) {
   run_lock(&stand_ins.lock);
   w->next = stand_ins.free;
   stand_ins.free = w;

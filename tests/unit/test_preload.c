@@ -31,6 +31,7 @@ int main(void) {
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "core/preempt.h"
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "free/free.h"
@@ -48,6 +49,8 @@ int main(void) {
 __thread struct m *m_self;
 _Atomic uint32_t sched_waiting_flag;
 _Atomic bool preempt_no_signals;
+_Atomic int preempt_signal = SIGURG;
+bool preempt_sent(const siginfo_t *si) { return (void)si, false; }
 static _Atomic int given; /* Ps given away by m_entersyscallblock */
 static _Atomic int last_why;
 static _Atomic bool next_is_ours;

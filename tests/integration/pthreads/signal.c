@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
@@ -182,6 +183,110 @@ static void process_signal_to_open_thread(void) {
   gate_open(&gate);
   for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
   say("in the open one %ld, in all %d", (long)join_value(t[3]), handled);
+}
+
+/* --- a program that has SIGURG for itself --- */
+
+static int take_urg(void) {
+  sigset_t s = set_of(SIGURG, 0);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  int fd = signalfd(-1, &s, SFD_CLOEXEC);
+  MUST(fd >= 0);
+  return fd;
+}
+static int read_urg(int fd) {
+  struct signalfd_siginfo si = {0};
+  MUST(read(fd, &si, sizeof si) == sizeof si);
+  return (int)si.ssi_signo;
+}
+static void *stop_after(void *arg) {
+  for (int i = 0; i < 10; i++) nap(3);
+  stop = true;
+  return arg;
+}
+static void *wait_stopped(void *arg) {
+  ready++;
+  while (!stop) continue;
+  return arg;
+}
+/* More of them compute than there are CPUs; others go on, and signals come, whoever has SIGURG. */
+static void urg_is_the_programs(void) {
+  pthread_t t[6];
+  int fd = take_urg();
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  for (int i = 0; i < 5; i++) t[i] = start(wait_stopped, NULL);
+  UNTIL(ready == 5);
+  for (int i = 0; i < 5; i++) {
+    pthread_kill(t[i], SIGUSR1);
+    UNTIL(handled == i + 1);
+    kill(getpid(), SIGURG);
+    say("read %d", read_urg(fd));
+  }
+  t[5] = start(stop_after, NULL);
+  for (int i = 0; i < 6; i++) pthread_join(t[i], NULL);
+  char c;
+  MUST(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+  SAY_CALL("no more", (int)read(fd, &c, 1) > 0);
+  say("handled %d", handled);
+}
+
+static void count_cleaned(void *arg) { returned += (int)(intptr_t)arg; }
+static void *spin_async(void *arg) {
+  pthread_cleanup_push(count_cleaned, (void *)1);
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+  ready++;
+  for (volatile unsigned long n = 0;; n++) {
+  }
+  pthread_cleanup_pop(0);
+  return arg;
+}
+static void *read_forever(void *arg) {
+  char c;
+  pthread_cleanup_push(count_cleaned, (void *)100);
+  ready++;
+  while (read(fds[0], &c, 1) != 1) continue;
+  pthread_cleanup_pop(0);
+  return arg;
+}
+static void urg_and_cancellation(void) {
+  pthread_t t[8];
+  pthread_attr_t own;
+  int urg = take_urg();
+  MUST(pipe(fds) == 0);
+  for (int round = 0; round < 3; round++) {
+    ready = 0;
+    for (int i = 0; i < 4; i++) t[i] = start(spin_async, NULL);
+    for (int i = 4; i < 6; i++) t[i] = start(read_forever, NULL);
+    for (int i = 6; i < 8; i++) { /* with a stack of its own: a thread of the kernel's, everywhere */
+      char *stack = mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      MUST(stack != MAP_FAILED && pthread_attr_init(&own) == 0 && pthread_attr_setstack(&own, stack, 1 << 18) == 0);
+      MUST(pthread_create(&t[i], &own, i == 6 ? read_forever : spin_async, NULL) == 0);
+    }
+    UNTIL(ready == 8);
+    nap(5);
+    for (int i = 7; i >= 0; i--) SAY_ERR("cancel", pthread_cancel(t[i]));
+    for (int i = 0; i < 8; i++) say("%ld", (long)join_value(t[i]));
+    say("cleaned %d", returned);
+  }
+  close(urg);
+}
+
+/* Open in a thread, while main blocks it: its handler runs there. */
+static void urg_main_blocks(void) {
+  handle(SIGURG, on_mine, SA_RESTART);
+  my_number = 15;
+  pthread_t t = start(wait_at_gate, NULL);
+  gate_await(&gate, 1);
+  int fd = take_urg();
+  for (int i = 0; i < 3; i++) {
+    kill(getpid(), SIGURG);
+    UNTIL(handled == i + 1);
+  }
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  say("handled %d, main %d", handled, handled_by[15]);
+  kill(getpid(), SIGURG);
+  say("read %d", read_urg(fd));
 }
 
 /* --- masks --- */
@@ -855,11 +960,11 @@ static __attribute__((noinline)) void wait_at(enum wait_at what) {
   if (what == MUTEX) pthread_mutex_lock(&on.mutex);
   if (what == TIMED_MUTEX) pthread_mutex_timedlock(&on.mutex, &until);
   if (what == CONDITION || what == TIMED_COND) pthread_mutex_lock(&own);
-  while (what == CONDITION) pthread_cond_wait(&on.cond, &own);
+  while (what == CONDITION && !stop) pthread_cond_wait(&on.cond, &own);
   if (what == TIMED_COND) pthread_cond_timedwait(&on.cond, &own, &until);
   if (what == MOVED_COND) pthread_mutex_lock(&on.mutex);
-  while (what == MOVED_COND) pthread_cond_wait(&on.cond, &on.mutex);
-  while (what == SEMAPHORE) sem_wait(&on.sem);
+  while (what == MOVED_COND && !stop) pthread_cond_wait(&on.cond, &on.mutex);
+  while (what == SEMAPHORE && !stop) sem_wait(&on.sem);
   if (what == TIMED_SEM) sem_timedwait(&on.sem, &until);
   if (what == READER) pthread_rwlock_rdlock(&on.rwlock);
   if (what == TIMED_READER) pthread_rwlock_timedrdlock(&on.rwlock, &until);
@@ -916,7 +1021,7 @@ static void after_wait(enum wait_at what) {
   if (what == MOVED_COND) pthread_mutex_unlock(&on.mutex);
   if (what == SEMAPHORE || what == TIMED_SEM) sem_post(&on.sem);
   if (what == READER || what == TIMED_READER || what == WRITER || what == TIMED_WRITER) pthread_rwlock_unlock(&on.rwlock);
-  if (what == BARRIER) say("barrier %d", pthread_barrier_wait(&on.barrier) == PTHREAD_BARRIER_SERIAL_THREAD); /* it had come */
+  if (what == BARRIER) say("barrier, the last one: %d", pthread_barrier_wait(&on.barrier) != 0); /* it had come */
   if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_open(&on.gate);
   if (what == ONCE) pthread_join(on.once_runner, NULL);
   nap(is_timed(what) ? 70 : 10); /* also those with a time are over */
@@ -1280,6 +1385,32 @@ static void process_signal_by_attribute(void) {
   say("main %d, still %d", handled_by[15], sigtimedwait(&s, NULL, &(struct timespec){0, 0}) > 0);
 }
 
+/* It is pending until the one that could have it opens it again. */
+static void *blocks_for_a_while(void *arg) {
+  my_number = 1;
+  block(SIG_BLOCK, SIGUSR1, 0);
+  ready = 1;
+  UNTIL(ready == 2);
+  block(SIG_UNBLOCK, SIGUSR1, 0);
+  UNTIL(my_handled == 1);
+  return arg;
+}
+static void process_signal_opened_later(void) {
+  sigset_t pending;
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  my_number = 15;
+  pthread_t t = start(blocks_for_a_while, NULL);
+  UNTIL(ready == 1);
+  block(SIG_BLOCK, SIGUSR1, 0);
+  kill(getpid(), SIGUSR1);
+  nap(150);
+  sigpending(&pending);
+  say("pending %d, handled %d", sigismember(&pending, SIGUSR1), handled);
+  ready = 2;
+  pthread_join(t, NULL);
+  say("handled %d, main %d", handled, handled_by[15]);
+}
+
 /* Ignored is what a thread ignores that has it open: main does not find it pending. */
 static void process_signal_ignored(void) {
   sigset_t s = set_of(SIGUSR1, SIGWINCH), pending;
@@ -1387,11 +1518,15 @@ const struct check signal_checks[] = {
     CHECK(process_queue_main_blocks),
     CHECK(process_signal_interrupts),
     CHECK(process_signal_by_attribute),
+    CHECK(process_signal_opened_later),
     CHECK(process_signal_ignored),
     CHECK(process_signal_main_waits),
     CHECK(process_signal_main_left),
     CHECK(process_signal_main_in_handler),
     CHECK(process_signal_kept),
+    CHECK(urg_is_the_programs),
+    CHECK(urg_and_cancellation),
+    CHECK(urg_main_blocks),
     CHECK(mask_inherited),
     CHECK(mask_by_attribute),
     CHECK(mask_not_left_behind),
