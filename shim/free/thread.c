@@ -56,7 +56,13 @@ struct thread {
   bool changed;                             /* [own] that kernel thread is nobody's after it */
   _Atomic int policy;                       /* set from outside, for when it is wired; -1: none */
   struct kill kill;                         /* the signals that it is sent */
-  struct carrier *lent;                     /* [own] whose thread it has; null: it is a G like others */
+  bool forked;                              /* it is the process's first thread: of a child that it forked */
+  struct {
+    uint32_t tid;                       /* of the kernel thread that it had */
+    uint64_t utime, stime;              /* us that were said */
+    uint64_t kernels_user, kernels_sys; /* us that the kernel said of that thread */
+  } usage;                              /* [own] when thread_usage was last asked for */
+  struct carrier *lent;                 /* [own] whose thread it has; null: it is a G like others */
 };
 
 #define SPARE_SIZES 16u
@@ -494,6 +500,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   kill_born(&t->kill, &t->g);
   t->changed = false;
   atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
+  memset(&t->usage, 0, sizeof t->usage);
   cancel_born(&t->at_once, &t->g, &t->id);
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
@@ -650,6 +657,49 @@ struct thread *thread_by_id(uint32_t id) {
   return t;
 }
 
+/* --- CPU clocks --- */
+
+static bool is_alive(const struct thread *t) {
+  enum life life = __atomic_load_n(&t->life, __ATOMIC_RELAXED); /* who has joined it has had the lot's lock */
+  return life == LIFE_JOINABLE || life == LIFE_DETACHED;
+}
+
+bool thread_clock_is_ours(const struct thread *t) { return !t->forked; }
+
+bool thread_cpu_ns(struct thread *t, uint64_t *ns) {
+  uint32_t id = t->id.tid;
+  if (!is_alive(t)) return false;
+  cpuclock_turn_on();
+  *ns = cpuclock_read(&t->g, t == thread_self());
+  return is_alive(t) && t->id.tid == id;
+}
+
+/*
+ * The kernel's are its thread's.  What it has used since it last asked is divided as the kernel divided what that thread has used since then, or ever.
+ */
+void thread_usage(struct thread *t, struct timeval *utime, struct timeval *stime) {
+  uint64_t user = (uint64_t)utime->tv_sec * 1000000 + (uint64_t)utime->tv_usec,
+           sys = (uint64_t)stime->tv_sec * 1000000 + (uint64_t)stime->tv_usec;
+  uint64_t ns, said = t->usage.utime + t->usage.stime, user_part = user, sys_part = sys;
+  uint32_t tid = sys_gettid();
+  if (!thread_cpu_ns(t, &ns)) return;
+  if (tid == t->usage.tid && user >= t->usage.kernels_user && sys >= t->usage.kernels_sys) {
+    user_part -= t->usage.kernels_user;
+    sys_part -= t->usage.kernels_sys;
+  }
+  uint64_t more = ns / 1000 > said ? ns / 1000 - said : 0;
+  uint64_t more_sys = user_part + sys_part ? more * (sys_part * 1024 / (user_part + sys_part)) / 1024 : 0;
+  t->usage.tid = tid;
+  t->usage.kernels_user = user;
+  t->usage.kernels_sys = sys;
+  t->usage.stime += more_sys;
+  t->usage.utime += more - more_sys;
+  *utime = (struct timeval){(time_t)(t->usage.utime / 1000000), (suseconds_t)(t->usage.utime % 1000000)};
+  *stime = (struct timeval){(time_t)(t->usage.stime / 1000000), (suseconds_t)(t->usage.stime % 1000000)};
+}
+
+int64_t thread_cpu_ahead(const struct thread *t) { return cpuclock_ahead(&t->g); }
+
 int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
   siginfo_t own;
   if (t->life == LIFE_ENDED) return 0; /* as glibc's, whatever the signal */
@@ -671,6 +721,7 @@ int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
 
 void thread_g_fork_child(void) {
   struct thread *self = thread_self();
+  if (self) self->forked = true;
   kill_fork_child(self ? &self->kill : NULL);
   remind_fork_child(self ? (struct reminder *[]){&self->kill.reminder, &self->at_once.reminder} : NULL, self ? 2 : 0);
   atomic_store_explicit(&spares_lock.word, 0, memory_order_relaxed);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include "free/identity.h"
 
@@ -46,6 +47,14 @@ bool thread_wire(struct thread *t, ucontext_t *uc);
 struct kill *thread_kill_of(struct thread *t);
 /* What it blocks; the calling one's. */
 uint64_t thread_blocked(const struct thread *t);
+/* Its CPU clock is ours to keep: it is not the first thread of a child that it forked. */
+bool thread_clock_is_ours(const struct thread *t);
+/* What t has used since its birth.  False: it has ended.  Asked for the first time, all are kept from then on (core/cpuclock.c). */
+bool thread_cpu_ns(struct thread *t, uint64_t *ns);
+/* The calling one's user and system time; comes with those of its kernel thread. */
+void thread_usage(struct thread *self, struct timeval *utime, struct timeval *stime);
+/* So many ns is the clock of the kernel thread that it has for good ahead of its own. */
+int64_t thread_cpu_ahead(const struct thread *t);
 /* By the tid that thread_id gives; null: none. */
 struct thread *thread_by_id(uint32_t id);
 /* As pthread_kill and pthread_sigqueue of another thread: sig is none of glibc's own.  si null: pthread_kill. */
