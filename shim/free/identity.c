@@ -38,8 +38,7 @@
 #include "free/robust.h"
 
 #define PAGE 4096u
-#define TID_PLACE_BITS 19u
-#define TID_LIVES (THREAD_ID_FIRST >> TID_PLACE_BITS)
+#define TID_LIVES ((THREAD_ID_CLOCKS - THREAD_ID_FIRST) / THREAD_ID_PLACES)
 #define ARENA_STACKS 32u
 #define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
 #ifndef HWCAP2_FSGSBASE
@@ -140,8 +139,8 @@ static char *find_place(size_t bytes) {
 
 /* Who comes after the first half million keeps its own, and has no CPU clock: from 2^28 on. */
 static uint32_t number(uint32_t place, uint32_t life) {
-  if (place >> TID_PLACE_BITS) return 2 * THREAD_ID_FIRST + place;
-  return THREAD_ID_FIRST + (life % TID_LIVES << TID_PLACE_BITS) + place;
+  if (place >= THREAD_ID_PLACES) return THREAD_ID_CLOCKS + place;
+  return THREAD_ID_FIRST + life % TID_LIVES * THREAD_ID_PLACES + place;
 }
 
 void identity_renumber(struct identity *id) {

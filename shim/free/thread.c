@@ -69,6 +69,7 @@ struct thread {
 #define THREADS_CHUNK (64u << 10)
 #define BATCH_MOST 32u
 #define JOIN_SPIN_NS 10000u
+#define PLACES_CHUNK 1024u
 
 static struct lock spares_lock;
 static struct {
@@ -78,6 +79,8 @@ static struct {
 static uint32_t nsizes;
 static char *chunk, *chunk_end;
 static struct thread *threads; /* all records, by all; pairs free_threads_each with record: release, acquire */
+static struct thread *
+    *places[THREAD_ID_PLACES / PLACES_CHUNK]; /* [written under spares_lock] by their tids; pairs thread_by_id with take_place: the same */
 
 static __thread struct thread *self_thread __attribute__((tls_model("initial-exec")));
 static ptrdiff_t self_offset; /* of self_thread from the pthread_t of its thread; the same for all */
@@ -433,10 +436,26 @@ static void take_name(struct thread *t) {
     raw_syscall2(SYS_prctl, PR_GET_NAME, (long)t->name);
 }
 
+/* For thread_by_id. */
+static void take_place(struct thread *t) {
+  uint32_t place = t->id.place;
+  if (place >= THREAD_ID_PLACES) return;
+  run_lock(&spares_lock);
+  struct thread **chunk_of = places[place / PLACES_CHUNK];
+  if (!chunk_of) {
+    long at = raw_syscall6(SYS_mmap, 0, PLACES_CHUNK * sizeof t, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at > 0 || at < -4095) chunk_of = (struct thread **)at;
+    __atomic_store_n(&places[place / PLACES_CHUNK], chunk_of, __ATOMIC_RELEASE);
+  }
+  if (chunk_of) __atomic_store_n(&chunk_of[place % PLACES_CHUNK], t, __ATOMIC_RELEASE);
+  run_unlock(&spares_lock);
+}
+
 /* All that is known of an identity that is ripe. */
 static void settle_in(struct thread *t) {
   identity_ripe(&t->id);
   *(struct thread **)((char *)t->id.self + self_offset) = t;
+  take_place(t);
   t->g.stack = t->id.map + t->id.guard;
   size_t bytes = (size_t)((char *)t->id.top - (char *)t->g.stack);
   t->g.stack_bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
@@ -652,7 +671,13 @@ struct kill *thread_kill_of(struct thread *t) {
 uint64_t thread_blocked(const struct thread *t) { return t->mask; }
 
 struct thread *thread_by_id(uint32_t id) {
-  struct thread *t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); /* pairs with record */
+  uint32_t place = id % THREAD_ID_PLACES;
+  struct thread **known =
+      id < THREAD_ID_CLOCKS ? __atomic_load_n(&places[place / PLACES_CHUNK], __ATOMIC_ACQUIRE) : NULL; /* pairs with take_place */
+  struct thread *t = known ? __atomic_load_n(&known[place % PLACES_CHUNK], __ATOMIC_ACQUIRE) : NULL;
+  if (t && t->id.tid == id) return t;
+  if (known) return NULL;
+  t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); /* pairs with record */
   while (t && t->id.tid != id) t = t->all;
   return t;
 }
@@ -666,10 +691,14 @@ static bool is_alive(const struct thread *t) {
 
 bool thread_clock_is_ours(const struct thread *t) { return !t->forked; }
 
+bool thread_has_clock(const struct thread *t) {
+  cpuclock_turn_on();
+  return is_alive(t);
+}
+
 bool thread_cpu_ns(struct thread *t, uint64_t *ns) {
   uint32_t id = t->id.tid;
-  if (!is_alive(t)) return false;
-  cpuclock_turn_on();
+  if (!thread_has_clock(t)) return false;
   *ns = cpuclock_read(&t->g, t == thread_self());
   return is_alive(t) && t->id.tid == id;
 }
@@ -732,4 +761,5 @@ void thread_g_fork_child(void) {
   atomic_store_explicit(&main_left, false, memory_order_relaxed);
   cancel_fork_child();
   memset(spares, 0, sizeof spares);
+  memset(places, 0, sizeof places);
 }

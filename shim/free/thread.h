@@ -49,7 +49,9 @@ struct kill *thread_kill_of(struct thread *t);
 uint64_t thread_blocked(const struct thread *t);
 /* Its CPU clock is ours to keep: it is not the first thread of a child that it forked. */
 bool thread_clock_is_ours(const struct thread *t);
-/* What t has used since its birth.  False: it has ended.  Asked for the first time, all are kept from then on (core/cpuclock.c). */
+/* It has not ended.  Asked for the first time, all clocks are kept from then on (core/cpuclock.c). */
+bool thread_has_clock(const struct thread *t);
+/* What t has used since its birth.  False: it has ended. */
 bool thread_cpu_ns(struct thread *t, uint64_t *ns);
 /* The calling one's user and system time; comes with those of its kernel thread. */
 void thread_usage(struct thread *self, struct timeval *utime, struct timeval *stime);

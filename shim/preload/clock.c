@@ -61,14 +61,14 @@ static __attribute__((noinline)) int get(clockid_t clock, struct timespec *ts) {
 }
 
 EXPORT int clock_gettime(clockid_t clock, struct timespec *ts) {
-  if (__builtin_expect((uint32_t)clock < CLOCK_THREAD_CPUTIME_ID, 1)) return REAL(clock_gettime)(clock, ts);
+  if (__builtin_expect((uint32_t)clock < CLOCK_THREAD_CPUTIME_ID, 1) || clock > CLOCK_THREAD_CPUTIME_ID)
+    return REAL(clock_gettime)(clock, ts);
   return get(clock, ts);
 }
 
 EXPORT int clock_getres(clockid_t clock, struct timespec *ts) {
-  uint64_t ns;
   struct thread *t = clock < 0 ? g_of(clock) : NULL;
-  return REAL(clock_getres)(t && thread_cpu_ns(t, &ns) ? CLOCK_THREAD_CPUTIME_ID : clock, ts);
+  return REAL(clock_getres)(t && thread_has_clock(t) ? CLOCK_THREAD_CPUTIME_ID : clock, ts);
 }
 
 EXPORT int getrusage(__rusage_who_t who, struct rusage *usage) {
@@ -80,9 +80,8 @@ EXPORT int getrusage(__rusage_who_t who, struct rusage *usage) {
 
 EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t *clock) {
   struct thread *th = thread_of(t);
-  uint64_t ns;
   if (!th || !thread_clock_is_ours(th)) return REAL(pthread_getcpuclockid)(t, clock);
-  if (!thread_cpu_ns(th, &ns)) return ESRCH;
+  if (!thread_has_clock(th)) return ESRCH;
   if (thread_id(th) >= THREAD_ID_CLOCKS) return ENOENT;
   *clock = clock_by_tid(thread_id(th));
   return 0;
@@ -162,14 +161,13 @@ static int create_on(struct thread *t, struct sigevent *ev, timer_t *timer) {
 EXPORT int timer_create(clockid_t clock, struct sigevent *restrict ev, timer_t *restrict timer) {
   struct thread *self = thread_self(), *t = g_of(clock);
   struct sigevent real;
-  uint64_t ns;
   if (self && ev && ev->sigev_notify == SIGEV_THREAD_ID && wire_thread_by_tid(ev->_sigev_un._tid) == self) {
     real = *ev;
     free_wire(FREE_WIRE_SIGNALS);
     real._sigev_un._tid = (pid_t)sys_gettid();
     ev = &real;
   }
-  return t && thread_cpu_ns(t, &ns) ? create_on(t, ev, timer) : REAL(timer_create)(clock, ev, timer);
+  return t && thread_has_clock(t) ? create_on(t, ev, timer) : REAL(timer_create)(clock, ev, timer);
 }
 
 EXPORT int timer_settime(timer_t timer, int flags, const struct itimerspec *restrict value, struct itimerspec *restrict old) {
