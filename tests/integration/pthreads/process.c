@@ -118,6 +118,11 @@ static void cpu_clock_begins(void) {
   for (int i = 0; i < 3; i++) say("near nothing %ld", (long)in_thread(begin_clock, NULL));
 }
 
+static void compute_ms(int ms) {
+  int64_t from = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  while (clock_ns(CLOCK_THREAD_CPUTIME_ID) - from < ms * 1000000) continue;
+}
+
 /* Computes until it is told to stop; reads its own clock by each name that it has. */
 static _Atomic bool spin_stop, spinning;
 static void *spin_on(void *arg) {
@@ -172,7 +177,7 @@ static void cpu_clock_of_another(void) {
 /* A thread of which nobody asked until it has computed at a stretch. */
 static void *spin_asking_last(void *arg) {
   int64_t from = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-  while (clock_ns(CLOCK_PROCESS_CPUTIME_ID) - from < 100000000) continue;
+  while (clock_ns(CLOCK_PROCESS_CPUTIME_ID) - from < (arg ? 400000000 : 100000000)) continue;
   gate_pass(&gate);
   say("at least 20 ms: %d", clock_ns(CLOCK_THREAD_CPUTIME_ID) >= 20000000);
   return arg;
@@ -182,6 +187,22 @@ static void cpu_clock_at_the_end(void) {
   in_thread(spin_asking_last, NULL);
   in_thread(spin_asking_last, NULL);
 }
+static void cpu_clocks_at_the_end(void) {
+  pthread_t t[4];
+  gate_open(&gate);
+  for (int i = 0; i < 4; i++) t[i] = start(spin_asking_last, t);
+  for (int i = 0; i < 4; i++) join_value(t[i]);
+}
+static void *read_in_child(void *arg) {
+  compute_ms(20);
+  pid_t pid = vfork();
+  if (pid == 0) _exit(clock_ns(CLOCK_THREAD_CPUTIME_ID) < 15000000);
+  int status = -1;
+  MUST(waitpid(pid, &status, 0) == pid);
+  say("child's near nothing %d, parent's goes on %d", WEXITSTATUS(status), clock_ns(CLOCK_THREAD_CPUTIME_ID) >= 20000000);
+  return arg;
+}
+static void cpu_clock_after_vfork(void) { in_thread(read_in_child, NULL); }
 
 /* Short turns between waits. */
 #define TURNERS 4
@@ -227,10 +248,6 @@ static _Atomic int handled;
 static void count_signal(int sig) {
   (void)sig;
   handled++;
-}
-static void compute_ms(int ms) {
-  int64_t from = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-  while (clock_ns(CLOCK_THREAD_CPUTIME_ID) - from < ms * 1000000) continue;
 }
 /* What makes it a thread of the kernel's in free mode leaves its clock as it is. */
 static void *wired_clock(void *arg) {
@@ -931,6 +948,8 @@ const struct check process_checks[] = {
     CHECK(cpu_clock_timer),
     CHECK(cpu_clock_after_fork),
     CHECK(cpu_clocks_raw),
+    CHECK(cpu_clocks_at_the_end),
+    CHECK(cpu_clock_after_vfork),
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(thread_ids),
