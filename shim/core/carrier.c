@@ -308,7 +308,7 @@ static void carrier_evict(struct carrier *c, struct g *g, uint64_t used) {
   uint64_t now = sched_hooks.now();
   sched_charge(m, now); /* to the Gs that it ran so far */
   fair_charge(&g->fair, now, used);
-  cpuclock_alone(c, g, used);
+  cpuclock_alone(c, g, pq, used);
   m->g->fair = g->fair;
   m->g->newborn = g->newborn;
   __atomic_store_n(&m->g->gs, 0, __ATOMIC_RELAXED);

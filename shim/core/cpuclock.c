@@ -92,6 +92,14 @@ static void leave(struct cpuclock *k, struct g *g) {
 
 /* --- before the clocks are turned on --- */
 
+/* What the G that runs on pq has used since the monitor saw it first, where its thread's clock is `cpu`; 0: not known. */
+static uint64_t since_seen(const struct pq *pq, uint64_t cpu, uint64_t now) {
+  if (__atomic_load_n(&pq->seen_tick, __ATOMIC_RELAXED) != GLANCE(pq->tick)) return 0;
+  uint64_t seen = __atomic_load_n(&pq->seen_cpu, __ATOMIC_RELAXED), at = __atomic_load_n(&pq->seen_at, __ATOMIC_RELAXED);
+  /* more than the wall clock's: it was another thread's */
+  return seen && cpu > seen && now > at && cpu - seen <= now - at + SHORT_NS ? cpu - seen : 0;
+}
+
 /* What c's G has used of its thread in the present stint, as far as known; `cpu` is that thread's clock.  At a glance. */
 static uint64_t stint(const struct carrier *c, uint64_t cpu) {
   const struct cpuclock *k = &c->cpu;
@@ -102,15 +110,13 @@ static uint64_t stint(const struct carrier *c, uint64_t cpu) {
     return k->alone_known && bpf == k->alone_bpf && at > k->alone_cpu ? at - k->alone_cpu : 0;
   }
   const struct pq *pq = __atomic_load_n(&c->pq, __ATOMIC_RELAXED);
-  if (!pq || __atomic_load_n(&pq->seen_tick, __ATOMIC_RELAXED) != GLANCE(pq->tick)) return 0;
-  uint64_t seen = __atomic_load_n(&pq->seen_cpu, __ATOMIC_RELAXED), at = __atomic_load_n(&pq->seen_at, __ATOMIC_RELAXED);
-  /* more than the wall clock's: it was another thread's */
-  return seen && cpu > seen && now > at && cpu - seen <= now - at + SHORT_NS ? cpu - seen : 0;
+  return pq ? since_seen(pq, cpu, now) : 0;
 }
 
-void cpuclock_alone(struct carrier *c, struct g *g, uint64_t used) {
+void cpuclock_alone(struct carrier *c, struct g *g, const struct pq *pq, uint64_t used) {
   if (GLANCE(cpuclock_on)) return;
-  OWN_ADD(g->cpu, used);
+  uint64_t seen = used && !c->m->cpu_from_bpf ? since_seen(pq, c->m->cpu_last, sys_now()) : 0;
+  OWN_ADD(g->cpu, seen > used ? seen : used);
   c->cpu.alone_cpu = c->m->cpu_last;
   c->cpu.alone_bpf = c->m->cpu_from_bpf;
   c->cpu.alone_known = true;
@@ -125,17 +131,23 @@ void cpuclock_alone_over(struct carrier *c, struct g *g) {
 
 /* --- turning them on --- */
 
-/* c's G, if it has one and has not begun; c is the caller's own, or not in the scheduler.  light.lock held.  False: later. */
+/* c is not in the midst of a switch: it runs its G, or waits for a P on the way back to it.  At a glance. */
+static bool steady(const struct carrier *c) {
+  const struct m_slot *s = __atomic_load_n(&c->m->slot, __ATOMIC_ACQUIRE); /* pairs with m_place_slot */
+  return !__atomic_load_n(&c->m->locks, __ATOMIC_RELAXED) || (s && SLOT_LOAD(s->state) == M_IDLE);
+}
+
+/* c's G, if it has one and has not begun; c is the caller's own, or steady.  light.lock held.  False: later. */
 static bool begin_at_once(struct carrier *c, bool own) {
   struct cpuclock *k = &c->cpu;
   struct g *g = __atomic_load_n(&c->g, __ATOMIC_RELAXED);
   if (GLANCE(k->begun) || !g || g->kind != G_THREAD || !c->m) return true;
-  if (!own && __atomic_load_n(&c->m->locks, __ATOMIC_RELAXED)) return false;
+  if (!own && !steady(c)) return false;
   uint64_t cpu = sys_thread_cpu_ns(k->tid), so_far = stint(c, cpu);
   if (cpu == 0) return true; /* of another process: the caller is a child of vfork */
   write_begin(k);
   bool still = !GLANCE(k->begun) && __atomic_load_n(&c->g, __ATOMIC_RELAXED) == g;
-  still = still && (own || !__atomic_load_n(&c->m->locks, __ATOMIC_RELAXED));
+  still = still && (own || steady(c));
   if (still) begin(c, g, cpu - so_far);
   write_end(k);
   return still;
@@ -292,10 +304,19 @@ static bool read_patiently(struct carrier *c, struct g *g, uint64_t *ns, bool di
   return there;
 }
 
+/* One that was in the scheduler for long when the clocks were turned on, and has not been since. */
+static void begin_late(struct g *g) {
+  light_take();
+  for (struct carrier *c = light.carriers; c; c = c->all)
+    if (__atomic_load_n(&c->g, __ATOMIC_RELAXED) == g) begin_at_once(c, false);
+  light_drop();
+}
+
 uint64_t cpuclock_read(struct g *g, bool own) {
   uint64_t ns = 0;
   struct carrier *c;
   if (own) return read_own(g);
+  if (!GLANCE(g->cpu_on) && __atomic_load_n(&g->status, __ATOMIC_RELAXED) == G_RUNNING) begin_late(g);
   for (uint32_t i = 0; i < TRIES && (c = runs_on(g, &ns)) && !read_patiently(c, g, &ns, i >= TRIES_ASIDE); i++) continue;
   return ns;
 }

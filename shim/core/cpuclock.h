@@ -8,6 +8,7 @@
 
 struct carrier;
 struct g;
+struct pq;
 
 /* Of a carrier.  Written by who has made seq odd: itself, or who turns the clocks on. */
 struct cpuclock {
@@ -39,8 +40,8 @@ void cpuclock_carrier_born(struct carrier *c);
 void cpuclock_g_born(struct g *g);
 /* c goes from one G to another; null, or a light G: no thread G. */
 void cpuclock_switch(struct carrier *c, struct g *from, struct g *to);
-/* g goes on alone, after so many ns; and no longer does.  Its M was charged just now. */
-void cpuclock_alone(struct carrier *c, struct g *g, uint64_t used);
+/* g goes on alone, after so many ns or more on pq; and no longer does.  Its M was charged just now. */
+void cpuclock_alone(struct carrier *c, struct g *g, const struct pq *pq, uint64_t used);
 void cpuclock_alone_over(struct carrier *c, struct g *g);
 /* c->g gets c's thread for good; gives it back; ends with it. */
 void cpuclock_lent(struct carrier *c);

@@ -684,7 +684,7 @@ struct thread *thread_by_id(uint32_t id) {
 
 /* --- CPU clocks --- */
 
-static bool is_alive(const struct thread *t) {
+bool thread_lives(const struct thread *t) {
   enum life life = __atomic_load_n(&t->life, __ATOMIC_RELAXED); /* who has joined it has had the lot's lock */
   return life == LIFE_JOINABLE || life == LIFE_DETACHED;
 }
@@ -693,14 +693,14 @@ bool thread_clock_is_ours(const struct thread *t) { return !t->forked; }
 
 bool thread_has_clock(const struct thread *t) {
   cpuclock_turn_on();
-  return is_alive(t);
+  return thread_lives(t);
 }
 
 bool thread_cpu_ns(struct thread *t, uint64_t *ns) {
   uint32_t id = t->id.tid;
   if (!thread_has_clock(t)) return false;
   *ns = cpuclock_read(&t->g, t == thread_self());
-  return is_alive(t) && t->id.tid == id;
+  return thread_lives(t) && t->id.tid == id;
 }
 
 /*
@@ -725,6 +725,11 @@ void thread_usage(struct thread *t, struct timeval *utime, struct timeval *stime
   t->usage.utime += more - more_sys;
   *utime = (struct timeval){(time_t)(t->usage.utime / 1000000), (suseconds_t)(t->usage.utime % 1000000)};
   *stime = (struct timeval){(time_t)(t->usage.stime / 1000000), (suseconds_t)(t->usage.stime % 1000000)};
+}
+
+uint32_t thread_kernels_tid(const struct thread *t) {
+  const struct carrier *c = __atomic_load_n(&t->lent, __ATOMIC_RELAXED); /* they are never given back */
+  return c ? c->cpu.tid : 0;
 }
 
 int64_t thread_cpu_ahead(const struct thread *t) { return cpuclock_ahead(&t->g); }

@@ -57,6 +57,10 @@ bool thread_cpu_ns(struct thread *t, uint64_t *ns);
 void thread_usage(struct thread *self, struct timeval *utime, struct timeval *stime);
 /* So many ns is the clock of the kernel thread that it has for good ahead of its own. */
 int64_t thread_cpu_ahead(const struct thread *t);
+/* It has not ended. */
+bool thread_lives(const struct thread *t);
+/* The tid of the kernel thread that it has for good; 0: none. */
+uint32_t thread_kernels_tid(const struct thread *t);
 /* By the tid that thread_id gives; null: none. */
 struct thread *thread_by_id(uint32_t id);
 /* As pthread_kill and pthread_sigqueue of another thread: sig is none of glibc's own.  si null: pthread_kill. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads and the process around them: names, clocks, affinity, credentials of one thread, fork, exec, spawn. */
+#include <fcntl.h>
 #include <sched.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -179,7 +180,8 @@ static void *spin_asking_last(void *arg) {
   int64_t from = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
   while (clock_ns(CLOCK_PROCESS_CPUTIME_ID) - from < (arg ? 400000000 : 100000000)) continue;
   gate_pass(&gate);
-  say("at least 20 ms: %d", clock_ns(CLOCK_THREAD_CPUTIME_ID) >= 20000000);
+  int64_t used = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  say("at least 20 ms: %d", used >= 20000000);
   return arg;
 }
 static void cpu_clock_at_the_end(void) {
@@ -464,6 +466,51 @@ static void *raw_clocks(void *arg) {
 static void cpu_clocks_raw(void) {
   in_thread(raw_clocks, NULL);
   raw_clocks(NULL);
+}
+
+/* --- files of a thread --- */
+
+/* The first line, without its end; of a file that begins with `key`, what comes after that. */
+static void say_task_file(const char *dir, pid_t tid, const char *file, const char *key) {
+  char path[64], line[128] = "";
+  snprintf(path, sizeof path, "/proc/%s/task/%d/%s", dir, (int)tid, file);
+  errno = 0;
+  FILE *f = fopen(path, "re");
+  if (!f) say("%s: %s", file, err(errno));
+  if (!f) return;
+  while (fgets(line, sizeof line, f) && key && strncmp(line, key, strlen(key)) != 0) continue;
+  fclose(f);
+  line[strcspn(line, "\n")] = 0;
+  say("%s: %s", file, line);
+}
+static _Atomic pid_t task_tid;
+static void *task_thread(void *arg) {
+  char pid[16], text[64] = "";
+  snprintf(pid, sizeof pid, "%d", (int)getpid());
+  pthread_setname_np(pthread_self(), "with-files");
+  compute_ms(2);
+  task_tid = gettid();
+  say_task_file("self", gettid(), "comm", NULL);
+  say_task_file(pid, gettid(), "comm", NULL);
+  snprintf(text, sizeof text, "/proc/self/task/%d/schedstat", (int)gettid());
+  int fd = open(text, O_RDONLY | O_CLOEXEC);
+  say("open %d, flags %d", fd >= 0, fcntl(fd, F_GETFD));
+  MUST(read(fd, text, sizeof text - 1) > 0);
+  close(fd);
+  say("used %d", atoll(text) >= 2000000);
+  gate_pass(&gate);
+  say_task_file("self", gettid(), "status", "Name:");
+  say_task_file("self", gettid(), "nothing", NULL);
+  return arg;
+}
+static void task_files(void) {
+  pthread_t t = start(task_thread, NULL);
+  gate_await(&gate, 1);
+  say_task_file("self", task_tid, "comm", NULL);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  say_task_file("self", getpid(), "comm", NULL);
+  say_task_file("1", task_tid, "comm", NULL);
 }
 
 static void concurrency(void) {
@@ -950,6 +997,7 @@ const struct check process_checks[] = {
     CHECK(cpu_clocks_raw),
     CHECK(cpu_clocks_at_the_end),
     CHECK(cpu_clock_after_vfork),
+    CHECK(task_files),
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(thread_ids),
