@@ -278,6 +278,7 @@ struct carrier *carrier_lend(void) {
   carrier_hold(c);
   struct m *m = c->m;
   struct pq *pq = c->pq;
+  cpuclock_lent(c);
   c->alone = false;
   if (GLANCE(c->interrupt.state) != INTERRUPT_OFF) interrupt_disarm(c);
   if (!give_up_pq(c)) pq = NULL;
@@ -296,6 +297,7 @@ struct carrier *carrier_lend(void) {
 void carrier_take_back(struct carrier *c) {
   struct m *m = c->m;
   m_hold(m);
+  cpuclock_returned(c, c->g);
   sys_sigmask(carrier_sigmask());
   altstack_arm(c);
   m->carrier = c;
@@ -328,6 +330,7 @@ static void lay_aside(struct carrier *c) {
 }
 
 void carrier_gone(struct carrier *c, struct g *g) {
+  cpuclock_gone(c, g);
   m_exit(c->m);
   light_take();
   light.nwired--;
@@ -356,6 +359,7 @@ static void carrier_evict(struct carrier *c, struct g *g, uint64_t used) {
   uint64_t now = sched_hooks.now();
   sched_charge(m, now); /* to the Gs that it ran so far */
   fair_charge(&g->fair, now, used);
+  cpuclock_alone(c, g, pq, used);
   m->g->fair = g->fair;
   m->g->newborn = g->newborn;
   __atomic_store_n(&m->g->gs, 0, __ATOMIC_RELAXED);
@@ -369,6 +373,7 @@ void carrier_alone_over(struct carrier *c, struct g *g) {
   sched_lock();
   uint64_t now = sched_hooks.now();
   sched_charge(m, now);
+  cpuclock_alone_over(c, g);
   g->fair = m->g->fair;
   m->g->fair = (struct fair){0, now}; /* it begins anew, with others */
   m->g->newborn = false;
@@ -927,6 +932,7 @@ static void *carrier_main(void *arg) {
   c->m->carries = true;
   if (m_self) SLOT_STORE(m_self->slot->carrier, 1);
   carrier_self = c;
+  cpuclock_carrier_born(c);
   altstack_make(c);
   fiber_of_thread(&c->fiber);
   carrier_hold(c);

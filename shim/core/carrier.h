@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/cpuclock.h"
 #include "core/fair.h"
 #include "core/g.h"
 #include "core/light.h"
@@ -87,6 +88,7 @@ struct carrier {
   struct carrier *next;      /* [light.lock] idle list */
   struct carrier *all;
   struct interrupt interrupt; /* of a call by a context */
+  struct cpuclock cpu;        /* what its G uses */
   void *altstack;             /* [own] for handlers of signals; null: none */
   struct m no_m;
 };
@@ -178,10 +180,10 @@ void light_fork_child(struct m *m);
 void light_leave(struct carrier *c, struct g *g, enum left_how how);
 void light_arrive(void);
 /* c, held, leaves `from` for `to` (null: its own stack): the thread pointer of who comes next. */
-void light_wear_slow(struct carrier *c, void *tp);
-static inline void light_wear(struct carrier *c, const struct g *from, const struct g *to) {
+void light_wear_slow(struct carrier *c, struct g *from, struct g *to);
+static inline void light_wear(struct carrier *c, struct g *from, struct g *to) {
   void *had = from ? from->tp : NULL, *tp = to ? to->tp : NULL;
-  if (__builtin_expect(had != tp, 0)) light_wear_slow(c, tp ? tp : c->tp);
+  if (__builtin_expect(had != tp, 0)) light_wear_slow(c, from, to);
 }
 /* g, filled in with its thread pointer, begins fn(arg) below `top`, and ends by light_thread_end. */
 void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg);

@@ -57,6 +57,7 @@ struct fair {
 };
 
 struct m;
+struct carrier;
 struct note;
 struct ration_context;
 /* kind: a light G runs with its carrier's thread identity, a thread G with its own, a wired one is the G of a thread */
@@ -92,18 +93,20 @@ struct g {
   uint32_t stack_bytes;
   uint32_t locked; /* ration_lock_os_thread, nested */
   int saved_errno;
-  bool in_libcall;               /* inside of a long call into libc: what that calls must not park (preload/lightio.c) */
-  _Atomic uint32_t wake;         /* of a G that is a thread: futex, 1: readied */
-  uint64_t created_by;           /* id */
-  const void *waiting_on;        /* the channel, mutex, ...; for dumps and leak checks */
-  const void *selects;           /* the select that it is parked in; for leak checks */
-  void *wait;                    /* of shim/sync, while it is parked: what it waits with */
-  _Atomic uint32_t select_done;  /* of select: 0 armed, 1 someone has won */
-  struct ration_context *io_ctx; /* [own] ends its waits for descriptors; a reference.  Null: none */
-  struct fiber fiber;            /* what sanitizers know it by */
-  _Atomic uintptr_t stop;        /* of a wait that others may end: sync/stop.h */
-  _Atomic uint32_t notice;       /* of a thread G: there is something for it to see to (sync/stop.h) */
-  struct note *note;             /* [own] that it waits for, or did when a handler left it; only whether there is one is looked at */
+  bool in_libcall;                  /* inside of a long call into libc: what that calls must not park (preload/lightio.c) */
+  _Atomic uint32_t wake;            /* of a G that is a thread: futex, 1: readied */
+  uint64_t created_by;              /* id */
+  const void *waiting_on;           /* the channel, mutex, ...; for dumps and leak checks */
+  const void *selects;              /* the select that it is parked in; for leak checks */
+  void *wait;                       /* of shim/sync, while it is parked: what it waits with */
+  _Atomic uint32_t select_done;     /* of select: 0 armed, 1 someone has won */
+  struct ration_context *io_ctx;    /* [own] ends its waits for descriptors; a reference.  Null: none */
+  struct fiber fiber;               /* what sanitizers know it by */
+  _Atomic uintptr_t stop;           /* of a wait that others may end: sync/stop.h */
+  _Atomic uint32_t notice;          /* of a thread G: there is something for it to see to (sync/stop.h) */
+  struct note *note;                /* [own] that it waits for, or did when a handler left it; only whether there is one is looked at */
+  _Atomic uint64_t cpu;             /* of a thread G: ns that it was charged; [its carrier] (cpuclock.c) */
+  _Atomic(struct carrier *) cpu_on; /* the same: where it is being charged more; null: it does not run */
   char name[24];
 };
 

@@ -178,12 +178,13 @@ bool tp_by_instruction;
  * What is the thread's own in ration goes along: whoever looks for its M or carrier finds c's.  Between this and the switch a handler
  * of ours already finds the next identity, with the same M, which is held: it stays out.
  */
-__attribute__((noinline)) void light_wear_slow(struct carrier *c, void *tp) {
-  char *to = tp;
+__attribute__((noinline)) void light_wear_slow(struct carrier *c, struct g *from, struct g *to) {
+  if (__builtin_expect(GLANCE(cpuclock_on), 0)) cpuclock_switch(c, from, to); /* one of them is a thread G */
+  char *tp = to && to->tp ? to->tp : c->tp;
   const char *self = tp_get();
   struct m *m = m_self;
-  *(struct m **)(to + ((const char *)&m_self - self)) = m;
-  *(struct carrier **)(to + ((const char *)&carrier_self - self)) = c;
+  *(struct m **)(tp + ((const char *)&m_self - self)) = m;
+  *(struct carrier **)(tp + ((const char *)&carrier_self - self)) = c;
   tp_set(tp);
 }
 
@@ -441,6 +442,7 @@ void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg) {
   g->fair = (struct fair){0};
   g->newborn = true;
   g->id = new_id(c);
+  cpuclock_g_born(g);
   prepare(g, top, fn, arg, NULL);
   if (own) {
     OWN_ADD(c->pq->ngs, 1);
@@ -581,6 +583,7 @@ int ration_start(void) { return light_start(); }
  */
 void light_fork_child(struct m *m) {
   atomic_store_explicit(&light.births, 0, memory_order_relaxed);
+  atomic_store_explicit(&cpuclock_on, 0, memory_order_relaxed);
   if (!light.started) {
     if (sync_fork_child) sync_fork_child(); /* pthread objects are in it too, with or without carriers */
     return;

@@ -12,8 +12,9 @@
  * stays (malloc's cache among it; glibc itself would free it first, by a function that we can't call), with errno and locale set back, and so does ours.
  *
  * The tid in the TCB is what recursive locks inside of libc know their owner by, so it must not change while a G goes from one kernel thread to another, and be nobody
- * else's: we number from 2^29 on, where the kernel has none (PID_MAX_LIMIT is 2^22).  Each life has a number of its own, as a program may keep those of threads that
- * have ended: the identity's place in the lower bits, how often it has lived above, so no two that live are equal.  They come again after 512 lives.
+ * else's: we number from 2^27 on, where the kernel has none (PID_MAX_LIMIT is 2^22).  Each life has a number of its own, as a program may keep those of threads that
+ * have ended: the identity's place in the lower bits, how often it has lived above, so no two that live are equal.  They come again after 256 lives.
+ * Below 2^28, as the number that the kernel has for the CPU clock of a thread has 28 bits for the tid: theirs is their own.
  *
  * Offsets in struct pthread are those that glibc tells debuggers (libthread_db's descriptors), tried out on the main thread before use.
  *
@@ -37,8 +38,7 @@
 #include "free/robust.h"
 
 #define PAGE 4096u
-#define TID_PLACE_BITS 20u
-#define TID_LIVES (THREAD_ID_FIRST >> TID_PLACE_BITS)
+#define TID_LIVES ((THREAD_ID_CLOCKS - THREAD_ID_FIRST) / THREAD_ID_PLACES)
 #define ARENA_STACKS 32u
 #define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
 #ifndef HWCAP2_FSGSBASE
@@ -137,10 +137,10 @@ static char *find_place(size_t bytes) {
 
 /* --- numbers --- */
 
-/* Who comes after the first million keeps its own: from 2^30 on. */
+/* Who comes after the first half million keeps its own, and has no CPU clock: from 2^28 on. */
 static uint32_t number(uint32_t place, uint32_t life) {
-  if (place >> TID_PLACE_BITS) return 2 * THREAD_ID_FIRST + place;
-  return THREAD_ID_FIRST + (life % TID_LIVES << TID_PLACE_BITS) + place;
+  if (place >= THREAD_ID_PLACES) return THREAD_ID_CLOCKS + place;
+  return THREAD_ID_FIRST + life % TID_LIVES * THREAD_ID_PLACES + place;
 }
 
 void identity_renumber(struct identity *id) {

@@ -11,7 +11,9 @@
 #include <stdint.h>
 
 struct robust_list_head;
-#define THREAD_ID_FIRST (1u << 29) /* tids from here on are ours */
+#define THREAD_ID_FIRST (1u << 27)  /* tids from here on are ours */
+#define THREAD_ID_PLACES (1u << 19) /* below that: what they are modulo this no two that live have in common */
+#define THREAD_ID_CLOCKS (1u << 28) /* those below have a CPU clock: its number is negative, and has 28 bits for them */
 
 struct identity {
   void *tp; /* its thread pointer */

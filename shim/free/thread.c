@@ -60,13 +60,20 @@ struct thread {
   stack_t alt;          /* [own] for handlers: what its kernel thread gets (altstack.c) */
   _Atomic int policy;   /* set from outside, for when it is wired; -1: none */
   struct kill kill;     /* the signals that it is sent */
-  struct carrier *lent; /* [own] whose thread it has; null: it is a G like others */
+  bool forked;          /* it is the process's first thread: of a child that it forked */
+  struct {
+    uint32_t tid;                       /* of the kernel thread that it had */
+    uint64_t utime, stime;              /* us that were said */
+    uint64_t kernels_user, kernels_sys; /* us that the kernel said of that thread */
+  } usage;                              /* [own] when thread_usage was last asked for */
+  struct carrier *lent;                 /* [own] whose thread it has; null: it is a G like others */
 };
 
 #define SPARE_SIZES 16u
 #define THREADS_CHUNK (64u << 10)
 #define BATCH_MOST 32u
 #define JOIN_SPIN_NS 10000u
+#define PLACES_CHUNK 1024u
 
 static struct lock spares_lock;
 static struct {
@@ -76,6 +83,8 @@ static struct {
 static uint32_t nsizes;
 static char *chunk, *chunk_end;
 static struct thread *threads; /* all records, by all; pairs free_threads_each with record: release, acquire */
+static struct thread *
+    *places[THREAD_ID_PLACES / PLACES_CHUNK]; /* [written under spares_lock] by their tids; pairs thread_by_id with take_place: the same */
 
 static __thread struct thread *self_thread __attribute__((tls_model("initial-exec")));
 static ptrdiff_t self_offset; /* of self_thread from the pthread_t of its thread; the same for all */
@@ -449,10 +458,26 @@ static void take_name(struct thread *t) {
     raw_syscall2(SYS_prctl, PR_GET_NAME, (long)t->name);
 }
 
+/* For thread_by_id. */
+static void take_place(struct thread *t) {
+  uint32_t place = t->id.place;
+  if (place >= THREAD_ID_PLACES) return;
+  run_lock(&spares_lock);
+  struct thread **chunk_of = places[place / PLACES_CHUNK];
+  if (!chunk_of) {
+    long at = raw_syscall6(SYS_mmap, 0, PLACES_CHUNK * sizeof t, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at > 0 || at < -4095) chunk_of = (struct thread **)at;
+    __atomic_store_n(&places[place / PLACES_CHUNK], chunk_of, __ATOMIC_RELEASE);
+  }
+  if (chunk_of) __atomic_store_n(&chunk_of[place % PLACES_CHUNK], t, __ATOMIC_RELEASE);
+  run_unlock(&spares_lock);
+}
+
 /* All that is known of an identity that is ripe. */
 static void settle_in(struct thread *t) {
   identity_ripe(&t->id);
   *(struct thread **)((char *)t->id.self + self_offset) = t;
+  take_place(t);
   t->g.stack = t->id.map + t->id.guard;
   size_t bytes = (size_t)((char *)t->id.top - (char *)t->g.stack);
   t->g.stack_bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
@@ -523,6 +548,7 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   atomic_store_explicit(&t->changed, false, memory_order_relaxed);
   atomic_store_explicit(&t->policy, -1, memory_order_relaxed);
   t->alt = (stack_t){.ss_flags = SS_DISABLE};
+  memset(&t->usage, 0, sizeof t->usage);
   cancel_born(&t->at_once, &t->g, &t->id);
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
   atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
@@ -703,10 +729,68 @@ struct kill *thread_kill_of(struct thread *t) {
 uint64_t thread_blocked(const struct thread *t) { return atomic_load_explicit(&t->mask, memory_order_relaxed); }
 
 struct thread *thread_by_id(uint32_t id) {
-  struct thread *t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); /* pairs with record */
+  uint32_t place = id % THREAD_ID_PLACES;
+  struct thread **known =
+      id < THREAD_ID_CLOCKS ? __atomic_load_n(&places[place / PLACES_CHUNK], __ATOMIC_ACQUIRE) : NULL; /* pairs with take_place */
+  struct thread *t = known ? __atomic_load_n(&known[place % PLACES_CHUNK], __ATOMIC_ACQUIRE) : NULL;
+  if (t && t->id.tid == id) return t;
+  if (known) return NULL;
+  t = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); /* pairs with record */
   while (t && t->id.tid != id) t = t->all;
   return t;
 }
+
+/* --- CPU clocks --- */
+
+bool thread_lives(const struct thread *t) {
+  enum life life = __atomic_load_n(&t->life, __ATOMIC_RELAXED); /* who has joined it has had the lot's lock */
+  return life == LIFE_JOINABLE || life == LIFE_DETACHED;
+}
+
+bool thread_clock_is_ours(const struct thread *t) { return !t->forked; }
+
+bool thread_has_clock(const struct thread *t) {
+  cpuclock_turn_on();
+  return thread_lives(t);
+}
+
+bool thread_cpu_ns(struct thread *t, uint64_t *ns) {
+  uint32_t id = t->id.tid;
+  if (!thread_has_clock(t)) return false;
+  *ns = cpuclock_read(&t->g, t == thread_self());
+  return thread_lives(t) && t->id.tid == id;
+}
+
+/*
+ * The kernel's are its thread's.  What it has used since it last asked is divided as the kernel divided what that thread has used since then, or ever.
+ */
+void thread_usage(struct thread *t, struct timeval *utime, struct timeval *stime) {
+  uint64_t user = (uint64_t)utime->tv_sec * 1000000 + (uint64_t)utime->tv_usec,
+           sys = (uint64_t)stime->tv_sec * 1000000 + (uint64_t)stime->tv_usec;
+  uint64_t ns, said = t->usage.utime + t->usage.stime, user_part = user, sys_part = sys;
+  uint32_t tid = sys_gettid();
+  if (!thread_cpu_ns(t, &ns)) return;
+  if (tid == t->usage.tid && user >= t->usage.kernels_user && sys >= t->usage.kernels_sys) {
+    user_part -= t->usage.kernels_user;
+    sys_part -= t->usage.kernels_sys;
+  }
+  uint64_t more = ns / 1000 > said ? ns / 1000 - said : 0;
+  uint64_t more_sys = user_part + sys_part ? more * (sys_part * 1024 / (user_part + sys_part)) / 1024 : 0;
+  t->usage.tid = tid;
+  t->usage.kernels_user = user;
+  t->usage.kernels_sys = sys;
+  t->usage.stime += more_sys;
+  t->usage.utime += more - more_sys;
+  *utime = (struct timeval){(time_t)(t->usage.utime / 1000000), (suseconds_t)(t->usage.utime % 1000000)};
+  *stime = (struct timeval){(time_t)(t->usage.stime / 1000000), (suseconds_t)(t->usage.stime % 1000000)};
+}
+
+uint32_t thread_kernels_tid(const struct thread *t) {
+  const struct carrier *c = __atomic_load_n(&t->lent, __ATOMIC_RELAXED); /* they are never given back */
+  return c ? c->cpu.tid : 0;
+}
+
+int64_t thread_cpu_ahead(const struct thread *t) { return cpuclock_ahead(&t->g); }
 
 int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
   siginfo_t own;
@@ -729,6 +813,7 @@ int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
 
 void thread_g_fork_child(void) {
   struct thread *self = thread_self();
+  if (self) self->forked = true;
   main_self = pthread_self();
   shared_fork_child();
   if (self && !self->lent) raw_syscall2(SYS_sigaltstack, (long)&self->alt, 0); /* it was on paper */
@@ -742,4 +827,5 @@ void thread_g_fork_child(void) {
   atomic_store_explicit(&main_left, false, memory_order_relaxed);
   cancel_fork_child();
   memset(spares, 0, sizeof spares);
+  memset(places, 0, sizeof places);
 }

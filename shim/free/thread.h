@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include "free/identity.h"
 
@@ -56,6 +57,20 @@ void threads_each(bool (*fn)(struct thread *t, void *arg), void *arg);
 /* The caller is the process's first thread; that has left by pthread_exit. */
 bool thread_is_main(void);
 bool thread_main_gone(void);
+/* Its CPU clock is ours to keep: it is not the first thread of a child that it forked. */
+bool thread_clock_is_ours(const struct thread *t);
+/* It has not ended.  Asked for the first time, all clocks are kept from then on (core/cpuclock.c). */
+bool thread_has_clock(const struct thread *t);
+/* What t has used since its birth.  False: it has ended. */
+bool thread_cpu_ns(struct thread *t, uint64_t *ns);
+/* The calling one's user and system time; comes with those of its kernel thread. */
+void thread_usage(struct thread *self, struct timeval *utime, struct timeval *stime);
+/* So many ns is the clock of the kernel thread that it has for good ahead of its own. */
+int64_t thread_cpu_ahead(const struct thread *t);
+/* It has not ended. */
+bool thread_lives(const struct thread *t);
+/* The tid of the kernel thread that it has for good; 0: none. */
+uint32_t thread_kernels_tid(const struct thread *t);
 /* By the tid that thread_id gives; null: none. */
 struct thread *thread_by_id(uint32_t id);
 /* As pthread_kill and pthread_sigqueue of another thread: sig is none of glibc's own.  si null: pthread_kill. */

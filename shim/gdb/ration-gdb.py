@@ -52,7 +52,7 @@ A thread-local variable of a G is $tls("NAME"): `g 7 p $tls("errno")`.
 NO_STACKS = "stacks can't be read.  A core file of gcore has none (`g core FILE` writes one that has them, and so does the kernel)"
 PAGE = 4096
 M_SYSCALL = 3  # proto/m_slot.h
-TID_FIRST = 1 << 29  # free/identity.c: in a core file libthread_db takes each identity for a thread, of which there are no registers
+TID_FIRST = 1 << 27  # free/identity.c: in a core file libthread_db takes each identity for a thread, of which there are no registers
 
 # Where ration_switch leaves what it saves: bytes above g->sp; what it drops from the stack; and the number of pc and sp in gdb.
 MACHINES = {

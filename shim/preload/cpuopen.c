@@ -18,6 +18,7 @@
 #include "preload/cpufiles.h"
 #include "preload/lightio.h"
 #include "preload/real.h"
+#include "preload/taskfile.h"
 #include "rawsys.h"
 
 typedef int scandir_filter(const struct dirent *);
@@ -50,6 +51,22 @@ typedef int scandir_compare(const struct dirent **, const struct dirent **);
   X(int, scandirat, (int, const char *, struct dirent ***, scandir_filter *, scandir_compare *))
 REAL_DEFINE(REAL_CPUOPEN)
 
+/* `call` opens `at`: the path, and if there is no such file what stands for it. */
+#define TRY_OPEN(type, bad, writes, call)                                            \
+  ({                                                                                 \
+    const char *at = path;                                                           \
+    struct taskfile other;                                                           \
+    type try_ = (call);                                                              \
+    if (__builtin_expect(try_ == (bad), 0) && taskfile_find(path, writes, &other)) { \
+      at = other.path;                                                               \
+      try_ = (call);                                                                 \
+      taskfile_done(&other);                                                         \
+    }                                                                                \
+    try_;                                                                            \
+  })
+#define OPEN(call) opened(TRY_OPEN(int, -1, (flags & O_ACCMODE) != O_RDONLY, call), path)
+#define FOPEN(call) fopened(TRY_OPEN(FILE *, NULL, mode[0] != 'r' || strchr(mode, '+'), call), path)
+
 /* `path` is looked at after the kernel has: it can be read. */
 static inline int opened(int fd, const char *path) {
   if (fd >= 0 && __builtin_expect(cpufile_candidate(path), 0)) cpufile_serve(fd, path);
@@ -72,22 +89,22 @@ static inline bool has_mode(int flags) { return (flags & O_CREAT) || (flags & O_
 
 EXPORT int open(const char *path, int flags, ...) {
   MODE_ARG(mode, flags);
-  return opened(REAL(open)(path, flags, mode), path);
+  return OPEN(REAL(open)(at, flags, mode));
 }
 
 EXPORT int open64(const char *path, int flags, ...) {
   MODE_ARG(mode, flags);
-  return opened(REAL(open64)(path, flags, mode), path);
+  return OPEN(REAL(open64)(at, flags, mode));
 }
 
 EXPORT int openat(int dir, const char *path, int flags, ...) {
   MODE_ARG(mode, flags);
-  return opened(REAL(openat)(dir, path, flags, mode), path);
+  return OPEN(REAL(openat)(dir, at, flags, mode));
 }
 
 EXPORT int openat64(int dir, const char *path, int flags, ...) {
   MODE_ARG(mode, flags);
-  return opened(REAL(openat64)(dir, path, flags, mode), path);
+  return OPEN(REAL(openat64)(dir, at, flags, mode));
 }
 
 /* What _FORTIFY_SOURCE makes of them. */
@@ -95,13 +112,13 @@ EXPORT int __open_2(const char *path, int flags);
 EXPORT int __open64_2(const char *path, int flags);
 EXPORT int __openat_2(int dir, const char *path, int flags);
 EXPORT int __openat64_2(int dir, const char *path, int flags);
-int __open_2(const char *path, int flags) { return opened(REAL(__open_2)(path, flags), path); }
-int __open64_2(const char *path, int flags) { return opened(REAL(__open64_2)(path, flags), path); }
-int __openat_2(int dir, const char *path, int flags) { return opened(REAL(__openat_2)(dir, path, flags), path); }
-int __openat64_2(int dir, const char *path, int flags) { return opened(REAL(__openat64_2)(dir, path, flags), path); }
+int __open_2(const char *path, int flags) { return OPEN(REAL(__open_2)(at, flags)); }
+int __open64_2(const char *path, int flags) { return OPEN(REAL(__open64_2)(at, flags)); }
+int __openat_2(int dir, const char *path, int flags) { return OPEN(REAL(__openat_2)(dir, at, flags)); }
+int __openat64_2(int dir, const char *path, int flags) { return OPEN(REAL(__openat64_2)(dir, at, flags)); }
 
-EXPORT FILE *fopen(const char *path, const char *mode) { return fopened(REAL(fopen)(path, mode), path); }
-EXPORT FILE *fopen64(const char *path, const char *mode) { return fopened(REAL(fopen64)(path, mode), path); }
+EXPORT FILE *fopen(const char *path, const char *mode) { return FOPEN(REAL(fopen)(at, mode)); }
+EXPORT FILE *fopen64(const char *path, const char *mode) { return FOPEN(REAL(fopen64)(at, mode)); }
 EXPORT FILE *freopen(const char *path, const char *mode, FILE *f) {
   lightio_forget_stream(f);
   return fopened(REAL(freopen)(path, mode, f), path);

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include "free/free.h"
 #include "preload/real.h"
 
@@ -51,6 +52,9 @@ void ownthread_before_syscall(long nr, const long *a) {
   switch (nr) {
     case SYS_setpriority:
       if (a[0] == PRIO_PROCESS && a[1] == 0) ownthread_before();
+      break;
+    case SYS_timer_create:
+      if (a[0] == CLOCK_THREAD_CPUTIME_ID) ownthread_before();
       break;
     case SYS_perf_event_open:
       if (a[1] == 0) ownthread_before();

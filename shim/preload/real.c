@@ -35,6 +35,9 @@ static const char *const newest[][2] = {
     {"pthread_setaffinity_np", "GLIBC_2.3.4"},
     {"sched_getaffinity", "GLIBC_2.3.4"},
     {"sched_setaffinity", "GLIBC_2.3.4"},
+    {"timer_create", "GLIBC_2.3.3"},
+    {"timer_delete", "GLIBC_2.3.3"},
+    {"timer_settime", "GLIBC_2.3.3"},
 };
 #else
 /* aarch64 came with glibc 2.17: one version of each. */

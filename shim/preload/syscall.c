@@ -26,6 +26,7 @@
 #include <unistd.h>
 #include "free/free.h"
 #include "free/thread.h"
+#include "preload/clock.h"
 #include "preload/cpucount.h"
 #include "preload/lightio.h"
 #include "preload/ownthread.h"
@@ -202,7 +203,7 @@ static long special(long nr, const struct args *x) {
   long r;
   if (nr == SYS_gettid) return gettid();
   if (nr == SYS_prctl) return prctl((int)x->a[0], x->a[1], x->a[2], x->a[3], x->a[4]);
-  if (tid_address(nr, x, &r)) return r;
+  if (tid_address(nr, x, &r) || clock_raw(nr, x->a, &r)) return r;
   long killed;
   if ((nr == SYS_tgkill || nr == SYS_tkill || nr == SYS_rt_tgsigqueueinfo) && wire_raw_kill(nr, x->a, &killed)) return killed;
   if (nr == SYS_sched_yield) return gate_yield() ? 0 : PASS(nr, x);
@@ -308,6 +309,7 @@ static bool light_call(long nr, const struct args *x, long *r) {
 
 static long blocking(long nr, struct args *x) {
   long parked;
+  if (nr == SYS_clock_nanosleep && clock_raw(nr, x->a, &parked)) return parked;
   if (light_running() && light_call(nr, x, &parked)) return parked;
   struct signal_mark mark = signal_mark();
   struct timespec left;

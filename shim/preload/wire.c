@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 #include "core/carrier.h"
 #include "free/free.h"
@@ -27,7 +26,6 @@
   X(int, tgkill, (pid_t, pid_t, int))                                         \
   X(void, siglongjmp, (struct __jmp_buf_tag *, int))                          \
   X(void, __longjmp_chk, (struct __jmp_buf_tag *, int))                       \
-  X(int, timer_create, (clockid_t, struct sigevent *, timer_t *))             \
   X(int, sigaltstack, (const stack_t *, stack_t *))                           \
   X(int, pthread_setschedparam, (pthread_t, int, const struct sched_param *)) \
   X(int, pthread_getschedparam, (pthread_t, int *, struct sched_param *))     \
@@ -35,8 +33,7 @@
   X(int, sched_setscheduler, (pid_t, int, const struct sched_param *))        \
   X(int, sched_setparam, (pid_t, const struct sched_param *))                 \
   X(int, setpriority, (__priority_which_t, id_t, int))                        \
-  X(int, nice, (int))                                                         \
-  X(int, pthread_getcpuclockid, (pthread_t, clockid_t *))
+  X(int, nice, (int))
 REAL_DEFINE(REAL_WIRE)
 
 /* A thread G has no tid of the kernel's; this one is always the same, and no thread's.  In the child of its fork it has one. */
@@ -81,12 +78,13 @@ EXPORT int pthread_sigqueue(pthread_t t, int sig, const union sigval value) {
   return REAL(pthread_sigqueue)(t, sig, value);
 }
 
-/* The thread G whose tid is one of ours; it may have a thread of the kernel's by now. */
-static struct thread *by_tid(pid_t tid) { return free_mode && tid >= (pid_t)THREAD_ID_FIRST ? thread_by_id((uint32_t)tid) : NULL; }
+struct thread *wire_thread_by_tid(pid_t tid) {
+  return free_mode && tid >= (pid_t)THREAD_ID_FIRST ? thread_by_id((uint32_t)tid) : NULL;
+}
 
 /* One of ours for this process: its errno, 0.  -1: not one of ours. */
 static int send_to_tid(pid_t tid, int sig, const siginfo_t *si) {
-  struct thread *th = by_tid(tid);
+  struct thread *th = wire_thread_by_tid(tid);
   if (!th) return -1;
   if (th != thread_self()) return thread_signal(th, sig, si);
   free_wire(FREE_WIRE_SIGNALS);
@@ -140,18 +138,6 @@ EXPORT void __longjmp_chk(sigjmp_buf env, int value) {
   own_mask(env);
   REAL(__longjmp_chk)(env, value);
   __builtin_unreachable();
-}
-
-/* Timers that are for one thread. */
-EXPORT int timer_create(clockid_t clock, struct sigevent *restrict ev, timer_t *restrict timer) {
-  struct thread *self = thread_self();
-  if (self && ev && ev->sigev_notify == SIGEV_THREAD_ID && by_tid(ev->_sigev_un._tid) == self) {
-    struct sigevent real = *ev;
-    free_wire(FREE_WIRE_SIGNALS);
-    real._sigev_un._tid = (pid_t)sys_gettid();
-    return REAL(timer_create)(clock, &real, timer);
-  }
-  return REAL(timer_create)(clock, ev, timer);
 }
 
 EXPORT int sigaltstack(const stack_t *restrict ss, stack_t *restrict old) {
@@ -223,10 +209,4 @@ EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
 EXPORT int nice(int more) {
   free_wire(FREE_WIRE_SCHED);
   return REAL(nice)(more);
-}
-
-/* Its CPU time is a thread's. */
-EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t *clock) {
-  if (is_self(t)) free_wire(FREE_WIRE_OTHER);
-  return REAL(pthread_getcpuclockid)(t, clock);
 }

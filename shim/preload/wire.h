@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+struct thread;
+/* The thread G whose tid is one of ours; it may have a thread of the kernel's by now.  Null: none. */
+struct thread *wire_thread_by_tid(pid_t tid);
+
 /* tkill, tgkill, rt_tgsigqueueinfo: true: they are for a thread G, by the tid that gettid gives it; *r and errno are what the call returns. */
 bool wire_raw_kill(long nr, const long *a, long *r);
 /* The affinity of t is about to be set: a thread G gets a thread of the kernel's first. */

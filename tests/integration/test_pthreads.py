@@ -25,7 +25,7 @@ WAYS = {
 }
 FREE_NOT_YET = set(
     """
-    local:key_limit process:cpu_clock_begins process:cpu_clocks
+    local:key_limit
 """.split()
 )
 

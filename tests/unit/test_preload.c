@@ -38,6 +38,7 @@ int main(void) {
 #include "free/shared.h"
 #include "free/thread.h"
 #include "free/psync.h"
+#include "preload/clock.h"
 #include "preload/lightdisk.h"
 #include "preload/lightio.h"
 #include "preload/process.h"
@@ -165,6 +166,9 @@ NO_FREE(free_sem_trywait);
 NO_FREE(free_sem_timed);
 NO_FREE(free_sem_post);
 NO_FREE(free_once);
+NOT_HERE(bool, clock_of_g, clockid_t clock __attribute__((unused)))
+NOT_HERE(int, clock_sleep, clockid_t clock __attribute__((unused)), int flags __attribute__((unused)),
+         const struct timespec *q __attribute__((unused)), struct timespec *r __attribute__((unused)))
 #pragma GCC diagnostic pop
 NOT_HERE(int, lightio_over, void)
 NOT_HERE(int, lightio_sleep, uint64_t at __attribute__((unused)))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads and the process around them: names, clocks, affinity, credentials of one thread, fork, exec, spawn. */
+#include <fcntl.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <spawn.h>
@@ -117,6 +118,401 @@ static void cpu_clock_begins(void) {
   gate_open(&gate);
   in_thread(spin_some, NULL);
   for (int i = 0; i < 3; i++) say("near nothing %ld", (long)in_thread(begin_clock, NULL));
+}
+
+static void compute_ms(int ms) {
+  int64_t from = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  while (clock_ns(CLOCK_THREAD_CPUTIME_ID) - from < ms * 1000000) continue;
+}
+
+/* Computes until it is told to stop; reads its own clock by each name that it has. */
+static _Atomic bool spin_stop, spinning;
+static void *spin_on(void *arg) {
+  clockid_t own;
+  MUST(pthread_getcpuclockid(pthread_self(), &own) == 0);
+  int64_t last = 0;
+  int back = 0;
+  for (unsigned i = 0; !spin_stop; i++) {
+    int64_t now = clock_ns(i % 2 ? own : CLOCK_THREAD_CPUTIME_ID);
+    back += now < last;
+    last = now;
+    spinning = true;
+  }
+  say("spinner's went back %d", back);
+  return arg;
+}
+/* Until it has grown by so many ms. */
+static void await_clock(clockid_t c, int ms) {
+  int64_t from = clock_ns(c);
+  UNTIL(clock_ns(c) - from >= ms * 1000000);
+}
+
+static clockid_t read_by;
+static void *reads_other(void *arg) {
+  int64_t from = clock_ns(read_by), last = from;
+  int back = 0;
+  while (last - from < 20000000) {
+    int64_t now = clock_ns(read_by);
+    back += now < last;
+    last = now;
+    if (arg) nap(1);
+  }
+  say("reader's went back %d", back);
+  return arg;
+}
+static void cpu_clock_of_another(void) {
+  pthread_t t = start(spin_on, NULL);
+  clockid_t main_clock;
+  UNTIL(spinning);
+  SAY_ERR("get", pthread_getcpuclockid(t, &read_by));
+  await_clock(read_by, 20);
+  in_thread(reads_other, NULL);
+  in_thread(reads_other, t ? &read_by : NULL);
+  reads_other(NULL);
+  SAY_ERR("of main", pthread_getcpuclockid(pthread_self(), &main_clock));
+  read_by = main_clock;
+  reads_other(NULL);
+  spin_stop = true;
+  pthread_join(t, NULL);
+}
+
+/* Threads of which nobody asked until they have computed at a stretch: all that the process has used is theirs. */
+static int64_t at_the_end[4];
+static void *spin_asking_last(void *arg) {
+  int64_t from = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+  while (clock_ns(CLOCK_PROCESS_CPUTIME_ID) - from < 200000000) continue;
+  gate_pass(&gate);
+  *(int64_t *)arg = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  return arg;
+}
+static void say_at_the_end(int threads) {
+  pthread_t t[4];
+  int64_t sum = 0;
+  gate_open(&gate);
+  for (int i = 0; i < threads; i++) t[i] = start(spin_asking_last, &at_the_end[i]);
+  for (int i = 0; i < threads; i++) join_value(t[i]);
+  for (int i = 0; i < threads; i++) sum += at_the_end[i];
+  say("at least 100 ms: %d, at most the process's: %d", sum >= 100000000, sum <= clock_ns(CLOCK_PROCESS_CPUTIME_ID));
+}
+static void cpu_clock_at_the_end(void) { say_at_the_end(1); }
+static void cpu_clocks_at_the_end(void) { say_at_the_end(4); }
+
+static void *read_in_child(void *arg) {
+  compute_ms(20);
+  pid_t pid = vfork();
+  if (pid == 0) _exit(clock_ns(CLOCK_THREAD_CPUTIME_ID) < 15000000);
+  int status = -1;
+  MUST(waitpid(pid, &status, 0) == pid);
+  say("child's near nothing %d, parent's goes on %d", WEXITSTATUS(status), clock_ns(CLOCK_THREAD_CPUTIME_ID) >= 20000000);
+  return arg;
+}
+static void cpu_clock_after_vfork(void) { in_thread(read_in_child, NULL); }
+
+/* Short turns between waits. */
+#define TURNERS 4
+static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn_cond = PTHREAD_COND_INITIALIZER;
+static int turn;
+static int64_t turned_ns[TURNERS];
+static void *take_turns(void *arg) {
+  int self = (int)(intptr_t)arg, back = 0;
+  int64_t last = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  for (int i = 0; i < 500; i++) {
+    pthread_mutex_lock(&turn_lock);
+    while (turn % TURNERS != self) pthread_cond_wait(&turn_cond, &turn_lock);
+    int64_t from = now_ns();
+    while (now_ns() - from < 20000) continue;
+    turn++;
+    pthread_cond_broadcast(&turn_cond);
+    pthread_mutex_unlock(&turn_lock);
+    if (i % 16) continue;
+    int64_t now = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    back += now < last;
+    last = now;
+  }
+  turned_ns[self] = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  return (void *)(intptr_t)back;
+}
+static void cpu_clocks_in_turns(void) {
+  pthread_t t[TURNERS];
+  int64_t sum = 0, process = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+  long back = 0, little = 0;
+  for (int i = 0; i < TURNERS; i++) t[i] = start(take_turns, (void *)(intptr_t)i);
+  for (int i = 0; i < TURNERS; i++) back += join_value(t[i]);
+  process = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - process;
+  for (int i = 0; i < TURNERS; i++) {
+    sum += turned_ns[i];
+    little += turned_ns[i] < 500000;
+  }
+  say("went back %ld, too little %ld, more than the process %d, less than half of it %d", back, little, sum > process + process / 8,
+      sum < process / 2);
+}
+
+static _Atomic int handled;
+static void count_signal(int sig) {
+  (void)sig;
+  handled++;
+}
+/* What makes it a thread of the kernel's in free mode leaves its clock as it is. */
+static void *wired_clock(void *arg) {
+  clockid_t own;
+  struct rusage u, v;
+  compute_ms(20);
+  MUST(pthread_getcpuclockid(pthread_self(), &own) == 0);
+  getrusage(RUSAGE_THREAD, &u);
+  int64_t before = clock_ns(own), after;
+  if (arg)
+    raise(SIGUSR1);
+  else
+    MUST(prctl(PR_SET_TIMERSLACK, 50000L) == 0);
+  after = clock_ns(own);
+  say("handled %d, back %d, forward %d", handled, after<before, after - before> 15000000);
+  int64_t t = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  say("by the other name %d", t >= after && t - after < 15000000);
+  compute_ms(20);
+  say("goes on %d", clock_ns(own) - after >= 20000000);
+  getrusage(RUSAGE_THREAD, &v);
+  int64_t more = (v.ru_utime.tv_sec + v.ru_stime.tv_sec - u.ru_utime.tv_sec - u.ru_stime.tv_sec) * 1000000LL + v.ru_utime.tv_usec +
+                 v.ru_stime.tv_usec - u.ru_utime.tv_usec - u.ru_stime.tv_usec;
+  say("rusage %d", more >= 15000);
+  gate_pass(&gate);
+  nap(20);
+  say("at rest %d", clock_ns(own) - t < 35000000);
+  return arg;
+}
+static void cpu_clock_when_wired(void) {
+  signal(SIGUSR1, count_signal);
+  for (int i = 0; i < 4; i++) {
+    clockid_t c;
+    gate.open = false;
+    gate.arrived = 0;
+    pthread_t t = start(wired_clock, i % 2 ? NULL : &gate);
+    gate_await(&gate, 1);
+    MUST(pthread_getcpuclockid(t, &c) == 0);
+    say("from outside %d", clock_ns(c) >= 40000000);
+    gate_open(&gate);
+    pthread_join(t, NULL);
+  }
+}
+
+static void *compute_some(void *arg) {
+  compute_ms(10);
+  gate_pass(&gate);
+  return arg;
+}
+static void cpu_clock_ended(void) {
+  clockid_t c, d;
+  struct timespec ts = {0, 1000};
+  pthread_t t = start(compute_some, NULL);
+  gate_await(&gate, 1);
+  SAY_ERR("get", pthread_getcpuclockid(t, &c));
+  say("used %d", clock_ns(c) >= 10000000);
+  gate_open(&gate);
+  UNTIL(pthread_getcpuclockid(t, &d) != 0);
+  SAY_ERR("ended", pthread_getcpuclockid(t, &d));
+  SAY_CALL("clock", clock_gettime(c, &ts));
+  pthread_join(t, NULL);
+  SAY_CALL("joined", clock_gettime(c, &ts));
+  SAY_CALL("raw", syscall(SYS_clock_gettime, c, &ts));
+  SAY_CALL("resolution", clock_getres(c, &ts));
+  SAY_ERR("sleep", clock_nanosleep(c, 0, &ts, NULL));
+  timer_t timer;
+  SAY_CALL("timer", timer_create(c, NULL, &timer));
+  /* whose identity may be the same */
+  for (int i = 0; i < 3; i++) {
+    gate.open = false;
+    gate.arrived = 0;
+    pthread_t next = start(wait_at_gate, NULL);
+    gate_await(&gate, 1);
+    SAY_CALL("of the last", clock_gettime(c, &ts));
+    MUST(pthread_getcpuclockid(next, &d) == 0);
+    say("begins near nothing %d", clock_ns(d) < 10000000);
+    c = d;
+    gate_open(&gate);
+    pthread_join(next, NULL);
+  }
+}
+
+static _Atomic bool wants_signal;
+static void *sleeps_on_clock(void *arg) {
+  clockid_t c = *(clockid_t *)arg, own;
+  struct timespec ts = {0, 20000000}, left = {0, 0};
+  int64_t from = clock_ns(c);
+  SAY_ERR("relative", clock_nanosleep(c, 0, &ts, NULL));
+  int64_t to = clock_ns(c);
+  say("so long %d", to - from >= 20000000);
+  to += 20000000;
+  ts = (struct timespec){to / 1000000000, to % 1000000000};
+  SAY_ERR("absolute", clock_nanosleep(c, TIMER_ABSTIME, &ts, NULL));
+  say("so long %d", clock_ns(c) >= to);
+  SAY_ERR("over", clock_nanosleep(c, TIMER_ABSTIME, &ts, NULL));
+  SAY_CALL("raw", syscall(SYS_clock_nanosleep, c, TIMER_ABSTIME, &ts, NULL));
+  ts.tv_nsec = 1000000000;
+  SAY_ERR("no time", clock_nanosleep(c, 0, &ts, NULL));
+  ts = (struct timespec){0, 1000};
+  MUST(pthread_getcpuclockid(pthread_self(), &own) == 0);
+  SAY_ERR("own", clock_nanosleep(own, 0, &ts, NULL));
+  SAY_ERR("own", clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &ts, NULL));
+  ts.tv_sec = 1000;
+  wants_signal = true;
+  SAY_ERR("interrupted", clock_nanosleep(c, 0, &ts, &left));
+  say("most is left %d", left.tv_sec > 900);
+  return arg;
+}
+static void cpu_clock_sleep(void) {
+  clockid_t c;
+  pthread_t spinner = start(spin_on, NULL);
+  MUST(pthread_getcpuclockid(spinner, &c) == 0);
+  UNTIL(spinning);
+  signal(SIGUSR1, count_signal);
+  pthread_t t = start(sleeps_on_clock, &c);
+  for (;;) {
+    nap(20);
+    if (pthread_tryjoin_np(t, NULL) == 0) break;
+    if (wants_signal) pthread_kill(t, SIGUSR1);
+  }
+  spin_stop = true;
+  pthread_join(spinner, NULL);
+}
+
+static clockid_t timed_clock;
+static void *timed_thread(void *arg) {
+  const bool absolute = arg != NULL;
+  timer_t by_name, by_id;
+  struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+  compute_ms(15);
+  MUST(pthread_getcpuclockid(pthread_self(), &timed_clock) == 0);
+  SAY_CALL("by name", timer_create(CLOCK_THREAD_CPUTIME_ID, &ev, &by_name));
+  SAY_CALL("by id", timer_create(timed_clock, &ev, &by_id));
+  for (int i = 0; i < 2; i++) {
+    int64_t now = clock_ns(timed_clock), at = now + 20000000, set = absolute ? at : 20000000;
+    struct itimerspec its = {.it_value = {set / 1000000000, set % 1000000000}}, left;
+    SAY_CALL("set", timer_settime(i ? by_id : by_name, absolute ? TIMER_ABSTIME : 0, &its, NULL));
+    SAY_CALL("left", timer_gettime(i ? by_id : by_name, &left));
+    say("some %d", left.it_value.tv_sec == 0 && left.it_value.tv_nsec > 0 && left.it_value.tv_nsec <= 20000000);
+    gate_pass(&gate); /* waits do not count */
+    nap(30);
+    while (spin_stop == false) continue;
+    spin_stop = false;
+    say("not before %d, soon after %d", clock_ns(timed_clock) >= at, clock_ns(timed_clock) < at + 200000000);
+  }
+  SAY_CALL("delete", timer_delete(by_name));
+  SAY_CALL("delete", timer_delete(by_id));
+  return arg;
+}
+static void cpu_clock_timer(void) {
+  sigset_t set;
+  int sig;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR2);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  gate_open(&gate);
+  for (int i = 0; i < 2; i++) {
+    pthread_t t = start(timed_thread, i ? &gate : NULL);
+    for (int k = 0; k < 2; k++) {
+      MUST(sigwait(&set, &sig) == 0);
+      spin_stop = true;
+    }
+    pthread_join(t, NULL);
+  }
+}
+
+static void *clock_after_fork(void *arg) {
+  clockid_t own, childs;
+  compute_ms(30);
+  MUST(pthread_getcpuclockid(pthread_self(), &own) == 0);
+  if (arg) raise(SIGUSR1);
+  pid_t pid = fork();
+  if (pid == 0) {
+    struct timespec ts;
+    say("child's near nothing %d", clock_ns(CLOCK_THREAD_CPUTIME_ID) < 25000000);
+    SAY_CALL("parent's", clock_gettime(own, &ts));
+    SAY_ERR("own", pthread_getcpuclockid(pthread_self(), &childs));
+    say("near nothing %d", clock_ns(childs) < 25000000);
+    compute_ms(5);
+    say("goes on %d", clock_ns(childs) >= 5000000);
+    in_thread(begin_clock, NULL);
+    _exit(0);
+  }
+  waitpid(pid, NULL, 0);
+  say("parent's goes on %d", clock_ns(own) >= 30000000);
+  return arg;
+}
+static void cpu_clock_after_fork(void) {
+  signal(SIGUSR1, count_signal);
+  in_thread(clock_after_fork, NULL);
+  in_thread(clock_after_fork, &handled);
+}
+
+static void *raw_clocks(void *arg) {
+  clockid_t own, made = (clockid_t)((~(unsigned)gettid() << 3) | 6);
+  struct timespec ts;
+  compute_ms(20);
+  MUST(pthread_getcpuclockid(pthread_self(), &own) == 0);
+  say("made of the tid %d", own == made);
+  SAY_CALL("raw", syscall(SYS_clock_gettime, own, &ts));
+  say("used %d", ts.tv_nsec >= 20000000);
+  SAY_CALL("raw", syscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &ts));
+  say("used %d", ts.tv_nsec >= 20000000);
+  SAY_CALL("bad", syscall(SYS_clock_gettime, own, (struct timespec *)8));
+  SAY_CALL("resolution", syscall(SYS_clock_getres, own, &ts));
+  say("1 ns %d", ts.tv_sec == 0 && ts.tv_nsec == 1);
+  SAY_CALL("no resolution", clock_getres(own, NULL));
+  struct rusage u;
+  SAY_CALL("rusage", syscall(SYS_getrusage, RUSAGE_THREAD, &u));
+  say("used %d", u.ru_utime.tv_usec + u.ru_stime.tv_usec >= 15000);
+  SAY_CALL("no such clock", clock_gettime((clockid_t)((~0x3ffffeu << 3) | 6), &ts));
+  SAY_CALL("no such clock", clock_gettime(77, &ts));
+  return arg;
+}
+static void cpu_clocks_raw(void) {
+  in_thread(raw_clocks, NULL);
+  raw_clocks(NULL);
+}
+
+/* --- files of a thread --- */
+
+/* The first line, without its end; of a file that begins with `key`, what comes after that. */
+static void say_task_file(const char *dir, pid_t tid, const char *file, const char *key) {
+  char path[64], line[128] = "";
+  snprintf(path, sizeof path, "/proc/%s/task/%d/%s", dir, (int)tid, file);
+  errno = 0;
+  FILE *f = fopen(path, "re");
+  if (!f) say("%s: %s", file, err(errno));
+  if (!f) return;
+  while (fgets(line, sizeof line, f) && key && strncmp(line, key, strlen(key)) != 0) continue;
+  fclose(f);
+  line[strcspn(line, "\n")] = 0;
+  say("%s: %s", file, line);
+}
+static _Atomic pid_t task_tid;
+static void *task_thread(void *arg) {
+  char pid[16], text[64] = "";
+  snprintf(pid, sizeof pid, "%d", (int)getpid());
+  pthread_setname_np(pthread_self(), "with-files");
+  compute_ms(2);
+  task_tid = gettid();
+  say_task_file("self", gettid(), "comm", NULL);
+  say_task_file(pid, gettid(), "comm", NULL);
+  snprintf(text, sizeof text, "/proc/self/task/%d/schedstat", (int)gettid());
+  int fd = open(text, O_RDONLY | O_CLOEXEC);
+  say("open %d, flags %d", fd >= 0, fcntl(fd, F_GETFD));
+  MUST(read(fd, text, sizeof text - 1) > 0);
+  close(fd);
+  say("used %d", atoll(text) >= 2000000);
+  gate_pass(&gate);
+  say_task_file("self", gettid(), "status", "Name:");
+  say_task_file("self", gettid(), "nothing", NULL);
+  return arg;
+}
+static void task_files(void) {
+  pthread_t t = start(task_thread, NULL);
+  gate_await(&gate, 1);
+  say_task_file("self", task_tid, "comm", NULL);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  say_task_file("self", getpid(), "comm", NULL);
+  say_task_file("1", task_tid, "comm", NULL);
 }
 
 static void concurrency(void) {
@@ -635,6 +1031,18 @@ const struct check process_checks[] = {
     CHECK(names),
     CHECK(cpu_clocks),
     CHECK(cpu_clock_begins),
+    CHECK(cpu_clock_of_another),
+    CHECK(cpu_clock_at_the_end),
+    CHECK(cpu_clocks_in_turns),
+    CHECK(cpu_clock_when_wired),
+    CHECK(cpu_clock_ended),
+    CHECK(cpu_clock_sleep),
+    CHECK(cpu_clock_timer),
+    CHECK(cpu_clock_after_fork),
+    CHECK(cpu_clocks_raw),
+    CHECK(cpu_clocks_at_the_end),
+    CHECK(cpu_clock_after_vfork),
+    CHECK(task_files),
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(affinity_of_others),
