@@ -885,7 +885,7 @@ static void *run_once(void *arg) {
 }
 
 static __attribute__((noinline)) void wait_at(enum wait_at what) {
-  struct timespec until = in_ms(CLOCK_REALTIME, 60); /* it is over when the stack is another's */
+  struct timespec until = in_ms(CLOCK_REALTIME, 300); /* it is over when the stack is another's */
   pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER;
   if (what == MUTEX) pthread_mutex_lock(&on.mutex);
   if (what == TIMED_MUTEX) pthread_mutex_timedlock(&on.mutex, &until);
@@ -925,6 +925,10 @@ static void leave_wait(enum wait_at what) {
   if (bad) say("%d: %d bytes written", what, bad);
 }
 
+static bool has_time(enum wait_at what) {
+  return what == TIMED_MUTEX || what == TIMED_COND || what == TIMED_SEM || what == TIMED_READER || what == TIMED_WRITER ||
+         what == TIMED_JOIN;
+}
 static void before_wait(enum wait_at what) {
   pthread_mutex_init(&on.mutex, NULL);
   pthread_cond_init(&on.cond, NULL);
@@ -950,7 +954,7 @@ static void after_wait(enum wait_at what) {
   if (what == BARRIER) say("barrier, the last one: %d", pthread_barrier_wait(&on.barrier) != 0); /* it had come */
   if (what == ONCE || what == JOIN || what == TIMED_JOIN) gate_open(&on.gate);
   if (what == ONCE) pthread_join(on.once_runner, NULL);
-  nap(what >= TIMED_JOIN || what % 2 ? 70 : 10); /* also those with a time are over */
+  nap(has_time(what) ? 320 : 10);
   if (what == JOIN || what == TIMED_JOIN) SAY_ERR("joined by one that left", pthread_join(on.joined, NULL));
   if (what == MUTEX || what == TIMED_MUTEX || what == MOVED_COND) SAY_ERR("trylock", pthread_mutex_trylock(&on.mutex));
   if (what == SEMAPHORE) SAY_CALL("trywait", sem_trywait(&on.sem));
