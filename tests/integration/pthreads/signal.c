@@ -1227,7 +1227,10 @@ static void cpu_timers(void) {
 
 static void *doing_or_blocked(void *arg) {
   my_number = (int)(intptr_t)arg;
-  if (my_number == DOINGS) block(SIG_BLOCK, SIGUSR1, SIGALRM);
+  if (my_number == DOINGS) {
+    block(SIG_BLOCK, SIGUSR1, SIGALRM);
+    block(SIG_BLOCK, SIGRTMIN + 3, 0);
+  }
   ready++;
   do_until_stopped(my_number == DOINGS ? NAP : (enum doing)my_number);
   return (void *)(intptr_t)my_handled;
