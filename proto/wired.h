@@ -7,7 +7,7 @@
  */
 #define WIRED_LIST(X)                                                                                  \
   X(SIGNALS, "signals")   /* it opens signals that it was born with blocked, or sends one to itself */ \
-  X(ALTSTACK, "altstack") /* a stack of its own for handlers */                                        \
+  X(ALTSTACK, "altstack") /* a fault that it handles on a stack of its own */                          \
   X(SCHED, "sched")       /* a policy, priority or affinity of its own */                              \
   X(OBJECT, "object")     /* a robust, priority-inheriting, protected or process-shared object */      \
   X(OTHER, "other")

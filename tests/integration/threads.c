@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -81,10 +82,15 @@ static void *spinner(void *arg) {
   spins();
   return arg;
 }
-/* Has signals delivered on a stack of its own: only a kernel thread can. */
+static sigjmp_buf after_fault;
+static void on_fault(int sig) { siglongjmp(after_fault, sig); }
+/* Handles a fault on a stack of its own: only a kernel thread can. */
 static void *wired(void *arg) {
   stack_t s = {.ss_sp = malloc(65536), .ss_size = 65536};
-  MUST(s.ss_sp && sigaltstack(&s, NULL) == 0);
+  struct sigaction a = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK};
+  MUST(s.ss_sp && sigaltstack(&s, NULL) == 0 && sigaction(SIGSEGV, &a, NULL) == 0);
+  volatile int *volatile nowhere = (int *)8;
+  if (sigsetjmp(after_fault, 1) == 0) *nowhere = 1;
   begins(15, "wired");
   waits_for_cond();
   return arg;
