@@ -41,9 +41,17 @@ ready() { python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.c
 requests() {
   unix_clients '[(("/read/%d" if r % 2 else "/%d") % (r + 1), {"Range": "bytes=%d-" % (r * 1000)} if r % 3 == 0 else {})]'
 }
+# Whoever came to a worker that is about to go would lose its connection between two requests.
+none_of() {
+  local p
+  for p; do [ ! -d "/proc/$p" ] || return 1; done
+}
 load() {
+  local workers
   requests || return 1
+  mapfile -t workers < <(pgrep -P "$server")
   kill -HUP "$server"
+  until_true 30 none_of "${workers[@]}" || return 1
   requests
   local r=$?
   grep -vE 'using the "user" directive' "$dir/error.log" | cut -d' ' -f3- | sed -E 's/[0-9]+#[0-9]+/N/g'
