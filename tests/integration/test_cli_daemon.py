@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 """ration ps, pool and stats: with no daemon, with daemons that answer anything at all, and with the real one."""
 import json
 import os

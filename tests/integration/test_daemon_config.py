@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 """rationd's command line, configuration, privilege, and its units."""
 import os
 import shutil

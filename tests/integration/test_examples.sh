@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 300
 #
 # The examples do what they say, with one P and with two; and what a user of the C API gets: headers for C and C++, an

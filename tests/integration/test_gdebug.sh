@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 300
 #
 # What light Gs tell about themselves (gdebug.c): the deadlock report, dumps, leaks, schedtrace.  Without a daemon.

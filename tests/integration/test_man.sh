@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 #
 # The manual: each function of the headers is in the synopsis of a page, and has a page when installed; the pages say what they name;
 # and they render without warnings.

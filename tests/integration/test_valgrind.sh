@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# beside: others
 # timeout: 240
 #
 # Programs of light Gs under valgrind: it knows their stacks (core/stack.c), and finds no error.
