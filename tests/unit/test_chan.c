@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* beside: others */
 /*
  * Channels and select: what the Go spec promises.  Each case runs Gs; the case itself is a plain thread and takes part as one.
  */

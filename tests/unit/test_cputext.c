@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* beside: others */
 /* Sets of CPUs, and what is left of the kernel's texts about them. */
 #include "unit.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* beside: others */
 /* The owner's side of a pool: division of CPUs, parameters, seats and slots, the meter of strangers. */
 #include "unit.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* beside: others */
 /*
  * quota.c on generated trees of files: what limits a process, which file said so, and what is said about
  * files that make no sense.  The last part compares it with a slow and obvious reference on random trees.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* beside: others */
 /* Rules about applications: what is read, what is said about what is wrong, which rule fits, and what it sets. */
 #include "unit.h"
 

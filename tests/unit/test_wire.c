@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* beside: others */
 /* Frames: sizes, strict decoding of every type, descriptors that ride along. */
 #include "unit.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* beside: others */
 /*
  * Worker pools, by what ants and tunny promise; the concurrent map, by Go's sync.Map; the object pool, by sync.Pool.
  */
