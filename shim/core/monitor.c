@@ -236,8 +236,7 @@ void monitor_turn(struct watch *w) {
     pqs = look_pqs(now);
     w->until = sooner(pqs, look_lists(now));
     if (now - trimmed > MONITOR_TRIM_NS) {
-      trimmed = now;
-      stack_trim();
+      trimmed = stack_trim() ? now - MONITOR_TRIM_NS + MONITOR_TELL_NS : now;
     }
     if (pqs == UINT64_MAX || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
       told = now;

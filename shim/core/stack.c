@@ -32,6 +32,7 @@ enum {
 };
 #define SLABS_MOST 65536u
 #define PAGE 4096u
+#define TRIM_MOST 1000u /* at once: whoever does the monitor's part has other things to do, and the lock is taken */
 #define BATCH (STACK_CACHE / 2)
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -196,8 +197,11 @@ struct g *stack_guard_hit(uintptr_t addr) {
   return NULL;
 }
 
-void stack_trim(void) {
+bool stack_trim(void) {
   static uint32_t idle_before;
+  static bool more; /* the last time has left some, below those that it trimmed */
+  bool left = false;
+  uint32_t n = 0;
   lock_take(&stack_lock);
   uint32_t idle = nfree < idle_before ? nfree : idle_before; /* at least so many were not needed since the last time */
   idle_before = nfree;
@@ -207,12 +211,17 @@ void stack_trim(void) {
       skip--;
       continue;
     }
-    if (g->trimmed) break; /* and so are all below it */
+    if (g->trimmed && !more) break; /* and so are all below it */
+    if (g->trimmed) continue;
+    left = n++ == TRIM_MOST;
+    if (left) break;
     g->trimmed = true;
     uintptr_t last = (uintptr_t)g & ~(uintptr_t)(PAGE - 1); /* the descriptor's page stays */
     raw_syscall3(SYS_madvise, (long)g->stack + PAGE, (long)(last - (uintptr_t)g->stack - PAGE), MADV_DONTNEED);
   }
+  more = left;
   lock_drop(&stack_lock);
+  return left;
 }
 
 void stack_fork_child(void) {

@@ -35,8 +35,8 @@ void stack_guard(char *at, size_t bytes);
 
 /* Calls fn for every G that there ever was a stack for (also dead ones, by status), until it says false. */
 void stack_each(bool (*fn)(struct g *g, void *arg), void *arg);
-/* Returns the pages of stacks that have been idle since the last call but one to the kernel. */
-void stack_trim(void);
+/* Returns the pages of stacks that have been idle since the last call but one to the kernel; true: there are more. */
+bool stack_trim(void);
 /* In the child of a fork: whoever held the lock is not here, and what was free stays unused. */
 void stack_fork_child(void);
 /* Is addr in the guard page of a stack?  Its G, or null. */
