@@ -33,6 +33,7 @@
 #include "client/env.h"
 #include "core/preempt.h"
 #include "core/carrier.h"
+#include "core/decimal.h"
 #include "core/fiber.h"
 #include "core/gdump.h"
 #include "core/sched.h"
@@ -413,11 +414,8 @@ static void poller_searching(void) {
 /* --- the process's life --- */
 
 static void kick_poller(void) {
-  char path[48] = "/proc/self/task/", digits[12];
-  size_t n = 0, len = sizeof "/proc/self/task/" - 1;
-  for (unsigned t = (unsigned)poller.tid; t; t /= 10) digits[n++] = (char)('0' + t % 10);
-  while (n) path[len++] = digits[--n];
-  memcpy(path + len, "/fd/4", sizeof "/fd/4");
+  char path[48];
+  task_path(path, (uint32_t)poller.tid, "/fd/4");
   /* For reading too: if the poller ends in between, its pipe would have no reader, and the program a SIGPIPE. */
   int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return;

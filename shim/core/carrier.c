@@ -36,7 +36,6 @@
 #define STEAL_ROUNDS 4
 #define GLOBAL_BATCH (RUNQ_SIZE / 2)
 #define CARRIER_STACK (256u << 10)
-#define AUTODISARM (1u << 31) /* SS_AUTODISARM, Linux >= 4.7 */
 #define SPIN_ROUNDS 20
 #define SPARES 2u
 #define CARRIER_IDLE_NS 5000000000u
@@ -232,7 +231,7 @@ struct m *carrier_m_of(const struct g *g) {
  * context says while it is still on the old stack, and would be refused.  (An emulator may not know it.)
  */
 static void altstack_arm(const struct carrier *c) {
-  stack_t ss = {.ss_sp = c->altstack, .ss_size = CARRIER_ALTSTACK_BYTES, .ss_flags = (int)AUTODISARM};
+  stack_t ss = {.ss_sp = c->altstack, .ss_size = CARRIER_ALTSTACK_BYTES, .ss_flags = (int)SYS_SS_AUTODISARM};
   if (!c->altstack) ss = (stack_t){.ss_flags = SS_DISABLE};
   if (raw_syscall2(SYS_sigaltstack, (long)&ss, 0) == 0) return;
   ss.ss_flags = 0;

@@ -19,6 +19,7 @@
 #include "core/sched.h"
 #include <linux/membarrier.h>
 #include "core/preempt.h"
+#include "core/decimal.h"
 
 _Atomic bool preempt_no_signals;
 _Atomic int preempt_signal = SIGURG;
@@ -34,14 +35,9 @@ bool preempt_sent(const siginfo_t *si) { return si->si_code == SI_QUEUE && si->s
 
 /* By default others than SIGURG end the process, should its handler have been taken away by a raw system call: never again then. */
 static bool is_handled(int sig) {
-  struct {
-    uintptr_t fn;
-    unsigned long flags;
-    void (*restorer)(void);
-    uint64_t mask;
-  } now = {0};
+  struct sys_action now;
   if (sig == SIGURG) return true;
-  if (raw_syscall4(SYS_rt_sigaction, sig, 0, (long)&now, sizeof now.mask) == 0 && now.fn != (uintptr_t)SIG_DFL) return true;
+  if (sys_sigaction(sig, NULL, &now) == 0 && now.fn != (uintptr_t)SIG_DFL) return true;
   atomic_store_explicit(&preempt_no_signals, true, memory_order_relaxed);
   return false;
 }
@@ -67,12 +63,9 @@ static uint64_t thread_clock(const struct m *m) { return sys_thread_cpu_ns(m->ti
 
 /* State S or D in /proc/self/task/TID/stat.  Only from a thread with a descriptor table of its own (sysmon). */
 static bool sleeps_by_proc(const struct m *m) {
-  char path[48] = "/proc/self/task/", digits[12], buf[128];
+  char path[48], buf[128];
   if (m_self) return false;
-  size_t n = 0, len = sizeof "/proc/self/task/" - 1;
-  for (uint32_t t = m->tid; t; t /= 10) digits[n++] = (char)('0' + t % 10);
-  while (n) path[len++] = digits[--n];
-  __builtin_memcpy(path + len, "/stat", 6);
+  task_path(path, m->tid, "/stat");
   int fd = (int)raw_syscall4(SYS_openat, -100 /* AT_FDCWD */, (long)path, 02000000 /* O_CLOEXEC */, 0);
   if (fd < 0) return false;
   long got = raw_syscall3(SYS_read, fd, (long)buf, sizeof buf - 1);

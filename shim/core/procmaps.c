@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "core/decimal.h"
 #include "core/sys.h"
 
 #define BUF_BYTES 16384u /* a line has at most PATH_MAX bytes and the numbers before it */
@@ -84,11 +85,8 @@ int procmaps_each(bool (*fn)(const struct procmap *m, void *arg), void *arg) {
 }
 
 bool procmaps_blocked_at(uint32_t tid, uintptr_t *pc, uintptr_t *sp) {
-  char path[48] = "/proc/self/task/", digits[12], text[256];
-  size_t n = 0, len = sizeof "/proc/self/task/" - 1;
-  for (uint32_t t = tid; t; t /= 10) digits[n++] = (char)('0' + t % 10);
-  while (n) path[len++] = digits[--n];
-  memcpy(path + len, "/syscall", sizeof "/syscall");
+  char path[48], text[256];
+  task_path(path, tid, "/syscall");
   int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return false;
   long got = raw_syscall3(SYS_read, fd, (long)text, sizeof text - 1);

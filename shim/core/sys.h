@@ -79,6 +79,20 @@ static inline uint64_t sys_sigmask(uint64_t set) {
   return old;
 }
 
+/* A disposition as the kernel has it: glibc's functions refuse two signals, and hide how a handler comes back. */
+struct sys_action {
+  uintptr_t fn;
+  unsigned long flags;
+  void (*restorer)(void);
+  uint64_t mask;
+};
+static inline int sys_sigaction(int sig, const struct sys_action *set, struct sys_action *old) {
+  if (old) *old = (struct sys_action){.fn = (uintptr_t)SIG_DFL}; /* the analyzer does not know that the kernel writes it */
+  return (int)raw_syscall4(SYS_rt_sigaction, sig, (long)set, (long)old, sizeof set->mask);
+}
+
+#define SYS_SS_AUTODISARM (1u << 31) /* of stack_t: no stack for handlers while one runs (Linux >= 4.7) */
+
 /* The CPU time of a thread of this process, ns; 0 if it is gone. */
 static inline uint64_t sys_thread_cpu_ns(uint32_t tid) {
   struct timespec ts;

@@ -13,7 +13,6 @@
 #include "free/free.h"
 #include "free/thread.h"
 
-#define AUTODISARM (1u << 31)
 #if defined(__aarch64__)
 #define LEAST 5120u /* the kernel's MINSIGSTKSZ; that of libc may be a call */
 #else
@@ -34,7 +33,7 @@ static bool is_on(const stack_t *alt, const void *sp) {
 }
 
 static int set(stack_t *alt, const stack_t *ss) {
-  unsigned mode = (unsigned)ss->ss_flags & ~AUTODISARM;
+  unsigned mode = (unsigned)ss->ss_flags & ~SYS_SS_AUTODISARM;
   if (is_on(alt, __builtin_frame_address(0))) return -EPERM;
   if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) return -EINVAL;
   if (mode != SS_DISABLE && ss->ss_size < LEAST) return -ENOMEM;
@@ -50,7 +49,7 @@ int altstack_of_g(struct thread *t, const stack_t *ss, stack_t *old) {
   int r = ss ? set(alt, ss) : 0;
   if (r < 0 || !old) return r;
   *old = before;
-  old->ss_flags = (int)((before.ss_flags & SS_DISABLE ? SS_DISABLE : 0u) | ((unsigned)before.ss_flags & AUTODISARM));
+  old->ss_flags = (int)((before.ss_flags & SS_DISABLE ? SS_DISABLE : 0u) | ((unsigned)before.ss_flags & SYS_SS_AUTODISARM));
   return 0;
 }
 
@@ -58,9 +57,15 @@ static bool comes_again(int sig, const siginfo_t *si) {
   return si->si_code > 0 && (sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL);
 }
 
-bool free_fault(int sig, siginfo_t *si, ucontext_t *uc, bool onstack) {
+/* Its handler is set, with SA_ONSTACK.  (One with SA_RESETHAND is not any more: it could not come again.) */
+static bool is_for_altstack(int sig) {
+  struct sys_action a;
+  return sys_sigaction(sig, NULL, &a) == 0 && a.fn != (uintptr_t)SIG_DFL && (a.flags & SA_ONSTACK);
+}
+
+bool free_fault(int sig, siginfo_t *si, ucontext_t *uc) {
   struct thread *t = thread_self();
-  if (!t || !carrier_now() || !onstack || m_self->locks || (thread_altstack(t)->ss_flags & SS_DISABLE)) return false;
+  if (!t || !carrier_now() || m_self->locks || (thread_altstack(t)->ss_flags & SS_DISABLE) || !is_for_altstack(sig)) return false;
   free_wire_in_handler(FREE_WIRE_ALTSTACK, uc);
   if (carrier_now()) return false;
   if (!comes_again(sig, si)) raw_syscall4(SYS_rt_tgsigqueueinfo, sys_getpid(), sys_gettid(), sig, (long)si);

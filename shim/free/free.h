@@ -37,8 +37,8 @@ void free_wire_alone(void);
 struct ucontext_t;
 /* The same in a handler, for the code that it returns to. */
 void free_wire_in_handler(enum free_wire why, struct ucontext_t *uc);
-/* In the program's handler of a fault; onstack: it is to run on the stack that sigaltstack has set.  True: the caller returns, and it comes again there. */
-bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc, bool onstack);
+/* In the program's handler of a fault.  True: the caller returns, and it comes again, on the stack that sigaltstack has set. */
+bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc);
 /* What is about to be done to t, another thread G, only a thread of the kernel's can have: t gets one, if it has not ended, and that one is nobody's after it. */
 struct thread;
 void free_wire_other(struct thread *t);

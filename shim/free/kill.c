@@ -299,25 +299,18 @@ bool free_interrupted(const struct free_mark *since, bool always) {
   return now.breaks != since->breaks || (always && now.runs != since->runs);
 }
 
-/* As the kernel has it. */
-struct kernel_action {
-  void (*fn)(int);
-  unsigned long flags;
-  void (*restorer)(void);
-  uint64_t mask;
-};
-
 static bool is_handled(int sig, unsigned long *flags) {
-  struct kernel_action a = {.fn = SIG_DFL};
-  if (raw_syscall4(SYS_rt_sigaction, sig, 0, (long)&a, sizeof a.mask) < 0) return false;
+  struct sys_action a;
+  if (sys_sigaction(sig, NULL, &a) < 0) return false;
   *flags = a.flags;
-  return a.fn != SIG_DFL && a.fn != SIG_IGN;
+  return a.fn != (uintptr_t)SIG_DFL && a.fn != (uintptr_t)SIG_IGN;
 }
 
 bool kill_ignores(int sig) {
-  struct kernel_action a = {.fn = SIG_DFL};
-  if (raw_syscall4(SYS_rt_sigaction, sig, 0, (long)&a, sizeof a.mask) < 0) return false;
-  return a.fn == SIG_IGN || (a.fn == SIG_DFL && (sig == SIGCHLD || sig == SIGCONT || sig == SIGWINCH || sig == SIGURG));
+  struct sys_action a;
+  if (sys_sigaction(sig, NULL, &a) < 0) return false;
+  return a.fn == (uintptr_t)SIG_IGN ||
+         (a.fn == (uintptr_t)SIG_DFL && (sig == SIGCHLD || sig == SIGCONT || sig == SIGWINCH || sig == SIGURG));
 }
 
 void free_handler_begins(int sig) {

@@ -126,7 +126,7 @@ int clock_sleep(clockid_t clock, int flags, const struct timespec *req, struct t
 /* Those on a clock of a thread G.  Lock-free, as they may be set in handlers; one that finds no place is not corrected. */
 #define TIMERS 64u
 static struct {
-  _Atomic uintptr_t id; /* of the timer, +1; 0: free, 1: being filled in */
+  _Atomic uintptr_t id; /* of the timer, +2; 0: free, 1: being filled in */
   int64_t ahead;        /* published by id: release, acquire */
 } timers[TIMERS];
 

@@ -32,6 +32,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include "core/decimal.h"
 #include "rawsys.h"
 
 #define CPU_DIR "/sys/devices/system/cpu"
@@ -136,20 +137,10 @@ static bool text_make(struct text *out, const struct text *in, enum cpufile kind
 
 /* ---- the file that shows it ----------------------------------------------------------------------- */
 
-static long put_digits(char *p, unsigned v) {
-  char digits[10];
-  long n = 0, i = 0;
-  do digits[n++] = (char)('0' + v % 10);
-  while (v /= 10);
-  while (n) p[i++] = digits[--n];
-  p[i] = 0;
-  return i;
-}
-
 /* The same file, opened for reading only.  -errno where there is no /proc. */
 static long reopen(int fd, int flags) {
   char path[32] = "/proc/self/fd/";
-  put_digits(path + 14, (unsigned)fd);
+  *decimal(path + 14, (unsigned)fd) = 0;
   return raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC | flags, 0);
 }
 

@@ -15,6 +15,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include "core/decimal.h"
 
 unsigned cpus_count(const struct cpus *c) {
   unsigned n = 0;
@@ -42,15 +43,6 @@ void cpus_to_mask(const struct cpus *c, void *mask, size_t size) {
   memcpy(mask, c, size < sizeof *c ? size : sizeof *c);
 }
 
-static char *put_num(char *p, uint64_t v) {
-  char digits[20];
-  int n = 0;
-  do digits[n++] = (char)('0' + v % 10);
-  while (v /= 10);
-  while (n) *p++ = digits[--n];
-  return p;
-}
-
 size_t cpus_format(const struct cpus *c, char *buf, size_t size) {
   char *p = buf;
   for (unsigned cpu = 0; cpu < CPUS_MAX; cpu++) {
@@ -59,10 +51,10 @@ size_t cpus_format(const struct cpus *c, char *buf, size_t size) {
     while (cpus_has(c, last + 1)) last++;
     if (size - (size_t)(p - buf) < 16) return 0; /* two numbers below CPUS_MAX and three marks */
     if (p != buf) *p++ = ',';
-    p = put_num(p, cpu);
+    p = decimal(p, cpu);
     if (last != cpu) {
       *p++ = '-';
-      p = put_num(p, last);
+      p = decimal(p, last);
     }
     cpu = last;
   }
@@ -191,7 +183,7 @@ static char *put_field(char *out, struct span line, unsigned v) {
   const char *colon = memchr(line.p, ':', (size_t)(line.end - line.p));
   out = put_span(out, (struct span){line.p, colon + 1});
   *out++ = ' ';
-  out = put_num(out, v);
+  out = decimal(out, v);
   *out++ = '\n';
   return out;
 }
@@ -285,7 +277,7 @@ size_t cputext_stat(const char *in, size_t len, const struct cpus *shown, char *
     struct span line = next_line(&s);
     if (n && starts(line, "cpu ")) {
       o = put_span(o, (struct span){line.p, line.p + 4});
-      for (unsigned i = 0; i < n; i++) *o++ = ' ', o = put_num(o, sum[i]);
+      for (unsigned i = 0; i < n; i++) *o++ = ' ', o = decimal(o, sum[i]);
       *o++ = '\n';
       n = 0; /* there is one such line */
     } else if (!stat_cpu(line, &cpu) || keeps(&k, cpu)) {

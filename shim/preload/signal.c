@@ -156,14 +156,6 @@ static void count(uint32_t *n) { __atomic_fetch_add(n, 1, __ATOMIC_RELAXED); }
 
 #define SIGNAL_CANCEL 32 /* glibc's own */
 
-/* As the kernel has it: glibc's functions refuse this signal. */
-struct kernel_action {
-  void (*fn)(int, siginfo_t *, void *);
-  unsigned long flags;
-  void (*restorer)(void);
-  uint64_t mask;
-};
-
 /* While we decide, no handler of the program may run, nor a cancellation; glibc's setxid must, and faults are not to be held. */
 static uint64_t mask_in_ours(void) {
   uint64_t mask = ~(uint64_t)0;
@@ -192,17 +184,17 @@ static void on_hidden(int sig, siginfo_t *si, void *ctx) {
 }
 
 static bool hide(void) {
-  struct kernel_action now, ours;
-  if (raw_syscall4(SYS_rt_sigaction, SIGNAL_CANCEL, 0, (long)&now, sizeof now.mask) < 0) return false;
-  if (now.fn == on_hidden) return true;
+  struct sys_action now, ours;
+  if (sys_sigaction(SIGNAL_CANCEL, NULL, &now) < 0) return false;
+  if (now.fn == (uintptr_t)on_hidden) return true;
   /* The way back from a handler is the kernel's business, or glibc's: as SIGURG's. */
-  if (raw_syscall4(SYS_rt_sigaction, SIGURG, 0, (long)&ours, sizeof ours.mask) < 0) return false;
-  ours.fn = on_hidden;
+  if (sys_sigaction(SIGURG, NULL, &ours) < 0) return false;
+  ours.fn = (uintptr_t)on_hidden;
   ours.flags = (ours.flags & 0x04000000u /* SA_RESTORER */) | SA_SIGINFO | SA_RESTART | SA_ONSTACK;
   ours.mask = mask_in_ours();
-  bool none = (uintptr_t)now.fn == (uintptr_t)SIG_DFL || (uintptr_t)now.fn == (uintptr_t)SIG_IGN;
-  if (!none) atomic_store_explicit(&cancels, now.fn, memory_order_relaxed);
-  return raw_syscall4(SYS_rt_sigaction, SIGNAL_CANCEL, (long)&ours, 0, sizeof ours.mask) == 0;
+  bool none = now.fn == (uintptr_t)SIG_DFL || now.fn == (uintptr_t)SIG_IGN;
+  if (!none) atomic_store_explicit(&cancels, (handler_fn *)now.fn, memory_order_relaxed);
+  return sys_sigaction(SIGNAL_CANCEL, &ours, NULL) == 0;
 }
 
 void signal_stay_hidden(void) {
@@ -254,17 +246,11 @@ static bool is_fault(int sig) {
   return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP || sig == SIGSYS;
 }
 
-/* Its handler is set, with SA_ONSTACK.  (One with SA_RESETHAND is not any more: it could not come again.) */
-static bool on_altstack(int sig) {
-  struct sigaction a;
-  return REAL(sigaction)(sig, NULL, &a) == 0 && a.sa_handler != SIG_DFL && (a.sa_flags & SA_ONSTACK);
-}
-
 static void on_signal(int sig, siginfo_t *si, void *ctx) {
   uintptr_t h = atomic_load_explicit(&handlers[sig], memory_order_acquire); /* pairs with the exchange in set_action */
   if (h == 0) return;
   if (!is_fault(sig) && gate_defer(sig, si, ctx)) return;
-  if (is_fault(sig) && __builtin_expect(free_mode, 0) && free_fault(sig, si, ctx, on_altstack(sig))) return;
+  if (is_fault(sig) && __builtin_expect(free_mode, 0) && free_fault(sig, si, ctx)) return;
   count(&signal_tls.handled); /* before, for it may not return */
   run_handler((handler_fn *)(h & ~SIGNAL_SIGINFO), sig, si, ctx);
 }

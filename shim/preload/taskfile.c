@@ -17,12 +17,11 @@
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
+#include "core/decimal.h"
 #include "free/free.h"
 #include "free/thread.h"
 #include "preload/wire.h"
 #include "rawsys.h"
-
-#define TASK_DIR "/proc/self/task/"
 
 static const char *after(const char *s, const char *prefix) {
   size_t n = strlen(prefix);
@@ -33,15 +32,6 @@ static const char *number(const char *s, uint32_t *v) {
   const char *at = s;
   for (*v = 0; at && *at >= '0' && *at <= '9' && *v < UINT32_MAX / 10 - 1; at++) *v = *v * 10 + (uint32_t)(*at - '0');
   return at != s ? at : NULL;
-}
-
-static char *put_number(char *at, uint64_t v) {
-  char digits[20];
-  int n = 0;
-  do digits[n++] = (char)('0' + v % 10);
-  while (v /= 10);
-  while (n) *at++ = digits[--n];
-  return at;
 }
 
 /* What comes after the thread's directory, and whose that is; null: another path. */
@@ -57,7 +47,7 @@ static bool by_text(struct taskfile *f, const char *text, size_t len) {
   long fd = raw_syscall2(SYS_memfd_create, (long)"task", MFD_CLOEXEC);
   if (fd < 0) return false;
   f->fd = (int)fd;
-  char *end = put_number(stpcpy(f->path, "/proc/self/fd/"), (uint64_t)fd);
+  char *end = decimal(stpcpy(f->path, "/proc/self/fd/"), (uint64_t)fd);
   *end = 0;
   if (raw_syscall3(SYS_write, fd, (long)text, (long)len) == (long)len) return true;
   taskfile_done(f);
@@ -77,15 +67,15 @@ static bool schedstat(struct thread *t, struct taskfile *f) {
   char text[32];
   uint64_t ns;
   if (!thread_cpu_ns(t, &ns)) return false;
-  char *end = stpcpy(put_number(text, ns), " 0 0\n");
+  char *end = stpcpy(decimal(text, ns), " 0 0\n");
   return by_text(f, text, (size_t)(end - text));
 }
 
 static bool kernels(struct thread *t, const char *file, struct taskfile *f) {
   if (t == thread_self()) free_wire(FREE_WIRE_OTHER);
   uint32_t tid = thread_kernels_tid(t);
-  if (tid == 0 || strlen(file) > sizeof f->path - sizeof TASK_DIR - 10) return false;
-  strcpy(put_number(stpcpy(f->path, TASK_DIR), tid), file);
+  if (tid == 0 || TASK_PATH_BYTES(strlen(file)) > sizeof f->path) return false;
+  task_path(f->path, tid, file);
   return true;
 }
 

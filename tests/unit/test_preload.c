@@ -109,8 +109,8 @@ void free_wire(enum free_wire why) { (void)why, not_here(); }
 void free_notice(void) { not_here(); }
 void free_handler_begins(int sig) { (void)sig, not_here(); }
 void free_handler_ends(void) { not_here(); }
-bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc, bool onstack) {
-  (void)sig, (void)si, (void)uc, (void)onstack, not_here();
+bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc) {
+  (void)sig, (void)si, (void)uc, not_here();
   return false;
 }
 void shared_blocks(uint64_t set) { (void)set, not_here(); }
