@@ -215,13 +215,15 @@ static __always_inline void tell(struct watch_task *wt, struct m_header *h, __u3
  *   blocked_at: one of the two sees the other.  (`gs` is a hint: the monitor's next look finds what it misses.)
  */
 static __always_inline void mark_blocked(struct watch_task *wt, struct m_slot *s, void *map, __u64 now) {
-  if (!LOAD(s->has_p) || LOAD(s->taken)) return;
-  __u32 state = LOAD(s->state);
+  __u32 state = LOAD(s->state), carrier = LOAD(s->carrier);
   if (state != M_RUN && state != M_SYSCALL) return;
+  bool has_p = LOAD(s->has_p) && !LOAD(s->taken);
+  /* A carrier whose P was taken in one block, and that blocks again before it has noticed, still has the queue of Gs (carrier_retake_running). */
+  if (!has_p && !(carrier && state == M_RUN)) return;
   __sync_lock_test_and_set(&s->blocked_at, now);
 
   struct m_header *h = header_of(map);
-  if (h && (LOAD(h->waiting) || (LOAD(s->carrier) && LOAD(h->gs)))) tell(wt, h, M_EV_BLOCKED, now);
+  if (h && ((has_p && LOAD(h->waiting)) || (carrier && LOAD(h->gs)))) tell(wt, h, M_EV_BLOCKED, now);
 }
 
 /*
