@@ -382,7 +382,7 @@ void carrier_alone_over(struct carrier *c, struct g *g) {
 bool carrier_hog(const struct carrier *c, const struct g *g) {
   if (g->kind != G_THREAD || g->fair.usage <= FAIR_SMALL_NS || c->m == &c->no_m) return false;
   if (!carrier_gs_for(c->pq) && !netpoll_waiters() && timers_first_of_all() == UINT64_MAX) return false;
-  return fair_usage(&g->fair, sys_now()) > FAIR_SMALL_NS;
+  return fair_hog(fair_usage(&g->fair, sys_now()), fair_share(POOL_RATE_ONE, GLANCE(c->pq->gs)));
 }
 
 bool carrier_preempted(struct m *m, void *uctx) {
@@ -621,8 +621,13 @@ static struct g *find_own(struct carrier *c) {
   bool inherit;
   run_timers(&pq->timers);
   OWN_ADD(pq->tick, 1); /* or a P that comes by here alone, with preempted Gs, serves the global queue for ever */
-  if (netpoll_overdue() && (g = poll_now(c))) return g;
-  if (GLANCE(pq->tick) % LIGHT_TICK == 0 && ((g = later_turn(pq)) || (g = global_get(c, 1)) || (g = poll_now(c)))) return g;
+  bool polls = pq->polls || netpoll_overdue();
+  pq->polls = false;
+  if (polls && (g = poll_now(c))) return g;
+  /* As many as have room: where the own queue overflows now and then, those that it loses would wait for 61 turns each (Go's way). */
+  if (GLANCE(pq->tick) % LIGHT_TICK == 0 &&
+      ((g = later_turn(pq)) || (g = global_get(c, 1 + (RUNQ_SIZE - runq_len(&pq->runq)) / 2)) || (g = poll_now(c))))
+    return g;
   g = runq_get(&pq->runq, &inherit);
   return g ? g : later_pop(pq);
 }

@@ -19,6 +19,7 @@
 #define LIGHT_PQS_MAX 64u
 #define LIGHT_SLICE_NS 10000000u
 #define LIGHT_THREAD_NS 2000000u /* of a thread G: not stopped after it, but on its own (carrier_evict) */
+#define LIGHT_TURN_NS 100000u    /* who has written something after so long lets others run: light_answered */
 #define LIGHT_WINDOW_NS FAIR_HALFLIFE_NS
 #define LIGHT_TICK 61u /* every so many dispatches the global queue goes first */
 
@@ -44,6 +45,9 @@ struct pq {
   uint32_t id;
   struct gqueue later; /* spawners that outran their P, the last first: run when the queue is empty */
   uint64_t oldest_at;  /* when who waits longest there last had its turn */
+  uint64_t turn_at;    /* when who runs was dispatched, if that is timed: light_answered */
+  bool timed;
+  bool polls; /* the next look for a G begins at the descriptors */
   struct stack_cache stacks;
   struct g *overflow[RUNQ_OVERFLOW];
   _Atomic int64_t ngs;    /* born minus died here; others read it */
@@ -56,6 +60,7 @@ struct pq {
   /* [monitor] */
   _Atomic uint32_t gs; /* how many thread Gs ran here in the last window; others read it */
   uint32_t seen_tick, seen_syscalls, seen_ran;
+  uint32_t calm; /* so many looks found another G than the one before */
   uint64_t seen_at, seen_cpu;
 };
 
@@ -231,6 +236,7 @@ static inline void carrier_interrupted(struct carrier *c, void *uctx) {
 static inline void light_count_run(struct pq *pq, struct g *g) {
   uint32_t window = GLANCE(light.window);
   if (!pq) return;
+  if (__builtin_expect(pq->timed, 0)) pq->turn_at = sys_now();
   atomic_store_explicit(&pq->slice, g->kind != G_THREAD ? 0 : g->newborn ? FAIR_BIRTH_NS : LIGHT_THREAD_NS, memory_order_relaxed);
   if (g->kind != G_THREAD || g->window == window) return;
   g->window = window;
@@ -250,6 +256,8 @@ void carrier_handoff(struct pq *pq);
 struct m *carrier_m_of(const struct g *g);
 /* Is g one that computes, and would keep others waiting?  Then it goes on its own way: carrier_evict. */
 bool carrier_hog(const struct carrier *c, const struct g *g);
+/* The G that runs on c has written something: it may have had its turn (light.c). */
+void light_answered(struct carrier *c);
 /* c, held and alone, is about to leave its G. */
 void carrier_alone_over(struct carrier *c, struct g *g);
 /* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */

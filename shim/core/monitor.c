@@ -28,6 +28,8 @@
 #define MONITOR_TICK_NS (LIGHT_SLICE_NS / 2)
 /* A look finds a new G that has run for half a tick, on the average: with the rest it gets a slice. */
 #define MONITOR_SEEN_NS (LIGHT_SLICE_NS - MONITOR_TICK_NS / 2)
+#define MONITOR_CALM \
+  16u /* so many looks without one that computes, and those that come are expected to be short as well: a tick is soon enough */
 #define MONITOR_SYSCALL_NS 20000u
 #define MONITOR_TRIM_NS 5000000000u
 #define MONITOR_TELL_NS 100000000u
@@ -143,8 +145,9 @@ static uint64_t look_running(struct pq *pq, struct carrier *c, uint64_t now) {
   if (!thread) slice = MONITOR_SEEN_NS;
   if (tick != pq->seen_tick) {
     see_running(pq, c, tick, now);
-    return thread ? now + slice : 0;
+    return thread && ++pq->calm < MONITOR_CALM ? now + slice : 0;
   }
+  pq->calm = 0;
   if (now - pq->seen_at >= MONITOR_TICK_NS && !runq_empty(&pq->runq)) carrier_wake_idle();
   if (!carrier_wanted(pq)) return thread ? now + slice : 0;
   if (blocked_outside(c)) {
