@@ -35,7 +35,7 @@ static void rt_enter(struct m *m) {
 
 static void rt_leave(struct m *m) {
   int type = m->cancel_type;
-  lock_drop(&sched.lock);
+  sched_drop();
   m_release(m);
   if (__builtin_expect(type != PTHREAD_CANCEL_DEFERRED, 0)) pthread_setcanceltype(type, NULL);
 }
@@ -94,7 +94,7 @@ static bool may_be_newcomer(const struct g *g, bool stopped, uint64_t now) {
 }
 
 /* Gets a P for m, which has none; waits if it must. Lock held; dropped after. */
-static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front) {
+static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_place at) {
   struct g *g = m->g;
   if (!sched.gated) {
     g->status = G_RUNNING;
@@ -118,10 +118,28 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, bool front)
     rt_leave(m);
     return;
   }
-  sched_enqueue(g, why, now, front);
+  sched_enqueue(g, why, now, at);
   kick_for(now, sched_balance(now));
   park_m(m);
   run_again(m);
+}
+
+/*
+ * The call that m comes back from waited for a lock, or a condition, which returns with one: as a rule m has it now, and others may wait for m.  In the line of all
+ * that wait for a P it would make each of them that needs this lock wait for the whole line again.
+ */
+static bool owns(const struct m *m) { return m->lock_systick == m->systick; }
+
+/*
+ * Where m goes in its line.  One that was away for a moment goes on with its turn, before others begin theirs: the turns are of equal length, whether its requests come
+ * while it runs or just after.
+ */
+static enum sched_place place_of(struct m *m, bool from_call, uint64_t now) {
+  if (from_call && owns(m)) return SCHED_OWNER;
+  if (m->g->front) return SCHED_FRONT;
+  if (from_call && m->turn_used < SCHED_TURN_NS && now - m->g->since < SCHED_TURN_KEPT_NS) return SCHED_OWNER;
+  m->turn_used = 0;
+  return SCHED_BACK;
 }
 
 /* m lost its P, or is asked to yield.  Lock held; dropped after. */
@@ -146,7 +164,8 @@ static void settle(struct m *m, enum wait_reason why) {
     if (m->p) sched_p_free(sched_p_take(m, now), now, false);
     SLOT_STORE(s->has_p, 0);
     if (m->g->stopped && now - m->g->since > GATE_STOPPED_NS) m->g->stopped = m->g->front = false;
-    acquire(m, why == WAIT_PREEMPTED ? WAIT_SYSCALL : why, now, m->g->front); /* lost while it was blocked, wherever it noticed */
+    enum sched_place at = place_of(m, why != WAIT_PREEMPTED, now);
+    acquire(m, why == WAIT_PREEMPTED ? WAIT_SYSCALL : why, now, at); /* lost while it was blocked, wherever it noticed */
     return;
   }
   /* Asked to yield with the P in hand: it goes to whoever waits; we queue behind (in front if only the quota made us pause). */
@@ -156,7 +175,7 @@ static void settle(struct m *m, enum wait_reason why) {
   struct p *p = sched_p_take(m, now);
   m->g->express = may_be_newcomer(m->g, true, now);
   m->g->enough = !m->g->express && sched_had_enough(m);
-  sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, !slice_over);
+  sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, slice_over ? SCHED_BACK : SCHED_FRONT);
   if (p) {
     if (!slice_over && sched.express.len == 0 && sched.paced && p->id >= lease_hog_slots())
       lease_release(p);
@@ -257,8 +276,11 @@ static void hand_on(struct m *m, enum wait_reason why) {
   rt_leave(m);
 }
 
+static bool is_lock(enum wait_reason why) { return why == WAIT_MUTEX || why == WAIT_COND || why == WAIT_RWLOCK || why == WAIT_SEMA; }
+
 void m_entersyscallblock(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
+  if (is_lock(why)) m->lock_systick = m->systick;
   __atomic_store_n(&m->sure_systick, m->systick, __ATOMIC_RELAXED); /* for who comes to wait only now: handoff_blocked */
   if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || m_is_borrowed(m)) return;
   hand_on(m, why);
@@ -271,27 +293,49 @@ void m_enteridle(struct m *m, enum wait_reason why) {
   hand_on(m, why);
 }
 
-bool gate_yield(void) {
-  struct m *m = m_self;
-  if (!m || m->locks || !sched_waiting() || SLOT_LOAD(m->slot->state) != M_RUN) return false;
-  uint64_t now = sched_hooks.now();
-  if (now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) < SCHED_YIELD_NS || m_is_borrowed(m)) return false;
+/* m has a P, and may give it up if it has had it for so long. */
+static bool may_step_back(struct m *m, uint64_t least, uint64_t now) {
+  if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return false;
+  return now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) >= least && !m_is_borrowed(m);
+}
+
+/* m goes to the end of its line, if others are in it.  What it is from now on, of the two classes, is said by `turn_over`: false: a hog. */
+static bool step_back(struct m *m, bool turn_over, uint64_t now) {
   rt_enter(m);
-  if (!m->p || SLOT_LOAD(m->slot->taken) || (!sched.global.len && !sched.express.len)) {
+  bool others = sched.express.len || (!turn_over && sched.global.len);
+  if (!m->p || SLOT_LOAD(m->slot->taken) || !others) {
     rt_leave(m);
     return false;
   }
   SLOT_STORE(m->slot->state, M_IDLE);
   struct p *p = sched_p_take(m, now);
-  m->g->express = false;
-  m->g->enough = true;
-  sched_enqueue(m->g, WAIT_PREEMPTED, now, false);
+  m->g->express = turn_over && may_be_newcomer(m->g, true, now);
+  m->g->enough = !m->g->express && (!turn_over || sched_had_enough(m));
+  m->turn_used = 0;
+  sched_enqueue(m->g, WAIT_PREEMPTED, now, SCHED_BACK);
   sched_p_free(p, now, true);
   kick_for(now, sched_balance(now));
   park_m(m);
   run_again(m);
   if (m_has_news(m->slot)) m_exitsyscall_slow(m);
   return true;
+}
+
+bool gate_yield(void) {
+  struct m *m = m_self;
+  if (!m || !sched_waiting()) return false;
+  uint64_t now = sched_hooks.now();
+  return may_step_back(m, SCHED_YIELD_NS, now) && step_back(m, false, now);
+}
+
+/*
+ * Among newcomers the order is first in, first out, and they are not stopped.  Where the next request is there as soon as the last is answered (a client on the same
+ * machine), one of them would go on until it is a hog, while each of the others waits again for each of its requests: their turns are to be alike.
+ */
+void gate_answered_slow(struct m *m) {
+  uint64_t now = sched_hooks.now();
+  uint64_t used = __atomic_load_n(&m->turn_used, __ATOMIC_RELAXED), left = used < SCHED_TURN_NS ? SCHED_TURN_NS - used : 0;
+  if (__atomic_load_n(&m->g->express, __ATOMIC_RELAXED) && may_step_back(m, left, now)) step_back(m, true, now);
 }
 
 bool (*gate_timer_hook)(const siginfo_t *si);

@@ -35,6 +35,13 @@ static inline void gate_enter(void) {
   m_entersyscall(m);
 }
 
+/* The same, where the call may be a wait for a lock of the program's, which it has then. */
+static inline void gate_enter_lock(void) {
+  gate_enter();
+  struct m *m = m_self;
+  if (m) m->lock_systick = m->systick;
+}
+
 /* After it: waits for a P if ours was retaken.  A store and a load. */
 static inline void gate_exit(void) {
   struct m *m = m_self;
@@ -63,6 +70,18 @@ static inline bool gate_contended(void) {
 static inline uint32_t gate_urg_seq(void) {
   struct m *m = m_self;
   return m ? atomic_load_explicit(&m->urg_seq, memory_order_relaxed) : 0;
+}
+
+/* After something was written: if a newcomer has had its turn, the next one has his. */
+void gate_answered_slow(struct m *m);
+void light_answered(struct carrier *c);
+static inline void gate_answered(void) {
+  struct m *m = m_self;
+  if (!m) return;
+  if (__builtin_expect(m->carrier != NULL, 0))
+    light_answered(m->carrier);
+  else if (__builtin_expect(sched_waiting(), 0))
+    gate_answered_slow(m);
 }
 
 /* sched_yield: gives the P to a waiting G if this one has had a fair stint, and returns true; false: call the real one. */

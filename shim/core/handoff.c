@@ -6,10 +6,20 @@
  *
  *   with BPF      blocked_at is set from the switch out to the switch in
  *   without BPF   the M is in a wrapper (M_SYSCALL), in a call that blocks for sure (a condition), or in the same as at the last look at least
- *                 SCHED_POLL_MIN_NS ago; as Go's sysmon guesses.  One that blocks in a
- *                 raw system call is found by its CPU clock, which stands still, and by what /proc says.
+ *                 SCHED_POLL_MIN_NS ago, and sleeps by what /proc says (Go's sysmon guesses).  One that blocks in a
+ *                 raw system call is found by its CPU clock, which stands still, and by /proc.
  */
 #include "core/sched.h"
+
+/*
+ * It sleeps, and does not only wait for a CPU, as /proc has it: who has answered a client of the same machine is preempted by that in the middle of its call, as a
+ * rule.  Asked once a look.
+ */
+static bool sleeps(struct m *m, uint64_t now) {
+  if (m->asked_at != now) m->asleep = sched_hooks.sleeps(m);
+  m->asked_at = now;
+  return m->asleep;
+}
 
 bool handoff_blocked(struct m *m, uint64_t now) {
   struct m_slot *s = m->slot;
@@ -18,10 +28,10 @@ bool handoff_blocked(struct m *m, uint64_t now) {
   bool seen = tick == m->seen_systick;
   m->seen_systick = tick;
   if (state == M_SYSCALL && __atomic_load_n(&m->sure_systick, __ATOMIC_RELAXED) == tick) return true;
-  if (seen && state == M_SYSCALL) return now - m->seen_at >= SCHED_POLL_MIN_NS;
+  if (seen && state == M_SYSCALL) return now - m->seen_at >= SCHED_POLL_MIN_NS && sleeps(m, now);
   m->seen_at = now;
-  /* Outside of any wrapper: its CPU clock stands still. Then /proc says whether it sleeps or only has no CPU. */
-  return state == M_RUN && sched_waiting() && now - m->cpu_moved_at >= SCHED_POLL_RAW_NS && sched_hooks.sleeps(m);
+  /* Outside of any wrapper: its CPU clock stands still. */
+  return state == M_RUN && sched_waiting() && now - m->cpu_moved_at >= SCHED_POLL_RAW_NS && sleeps(m, now);
 }
 
 /* Having set `taken`: is the M really away? */

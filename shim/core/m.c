@@ -119,6 +119,7 @@ void m_start(struct m *m, const struct fair *inherit) {
   m->tid = sys_gettid();
   m->changed = false;
   m->locks = 1;
+  m->lock_systick = m->systick - 1; /* no such call */
   m->g = &m->g0;
   m->g0.kind = G_WIRED;
   m->g0.lockedm = m;
@@ -144,7 +145,7 @@ void m_start(struct m *m, const struct fair *inherit) {
   SLOT_STORE(m->slot->has_p, 0);
   SLOT_STORE(m->slot->taken, 1);
   SLOT_STORE(m->slot->state, M_SYSCALL);
-  lock_drop(&sched.lock);
+  sched_drop();
   m_release(m);
   m_exitsyscall(m); /* gets a P as after any system call */
 }
@@ -178,7 +179,7 @@ void m_exit(struct m *m) {
     sched_p_free(p, now, false);
     if (sched.nheld) sched_kick(now + SCHED_ACTIVE_TICK_NS);
   }
-  lock_drop(&sched.lock);
+  sched_drop();
   m->slot = &m->own_slot;
   SLOT_STORE(m->own_slot.state, M_OPEN);
   m_release(m);

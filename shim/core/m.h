@@ -47,13 +47,17 @@ struct m {
   uint32_t systick;         /* [own] +1 at each gate_enter: tells sysmon one call from the next */
   uint32_t seen_systick;    /* [lock] at sysmon's last look */
   uint32_t sure_systick;    /* [own; others read] systick of the last call that was known to block */
+  uint32_t lock_systick;    /* [own] systick of the last call that waited for a lock of the program's */
   uint64_t seen_at;         /* [lock] when systick was first seen at this value in M_SYSCALL */
+  uint64_t asked_at;        /* [lock] the look that /proc was last asked in whether it sleeps, */
+  bool asleep;              /* [lock] and what that said */
   uint64_t cpu_last;        /* [lock] CPU time up to which the M was charged */
   uint64_t cpu_granted;     /* [lock] cpu_last when it got its P */
   uint64_t cpu_called;      /* [lock] cpu_last at the begin of the stint in which it was last seen to have made a call (called_systick) */
   uint32_t called_systick;  /* [lock] */
   uint64_t cpu_moved_at;    /* [lock] when that clock was last seen to have moved */
   uint64_t granted_at;      /* [lock] when it got its P */
+  uint64_t turn_used;       /* [lock] CPU ns of its turn before that */
   uint64_t preempt_at;      /* [lock] when it was last asked to yield; 0: not asked */
   bool cpu_from_bpf;        /* [lock] which clock cpu_last belongs to */
   bool gone;                /* [lock] thread ended */

@@ -33,8 +33,8 @@
  * Rejected: a gate at every blocking call (a semaphore of nP).  It costs two system
  * calls a block and queues short requests behind batch work (230 ms, DESIGN Facts 7).
  *
- * Lock order: sched.lock alone; no other lock is taken under it. Futex wakes are
- * done under it: they don't block.
+ * Lock order: sched.lock alone; no other lock is taken under it.  Ms that were given a P, and sysmon, are woken after it (sched_drop); other futex wakes,
+ * which are rare, are done under it: they don't block.
  */
 #include "core/sched.h"
 #include <string.h>
@@ -75,7 +75,25 @@ void gqueue_push_front(struct gqueue *q, struct g *g) {
   q->len++;
 }
 
+void gqueue_push_owner(struct gqueue *q, struct g *g) {
+  struct g *after = q->owners;
+  q->owners = g;
+  if (!after) {
+    gqueue_push_front(q, g);
+    return;
+  }
+  g->prev = after;
+  g->next = after->next;
+  if (after->next)
+    after->next->prev = g;
+  else
+    q->tail = g;
+  after->next = g;
+  q->len++;
+}
+
 void gqueue_remove(struct gqueue *q, struct g *g) {
+  if (q->owners == g) q->owners = g->prev;
   if (g->prev)
     g->prev->next = g->next;
   else
@@ -139,12 +157,10 @@ void sched_update_waiting(void) {
   if (sched.header) SLOT_STORE(sched.header->waiting, w);
 }
 
-void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, bool front) {
-  struct gqueue *q = g->express ? &sched.express : &sched.global;
-  if (front)
-    gqueue_push_front(q, g);
-  else
-    gqueue_push(q, g);
+void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, enum sched_place at) {
+  static void (*const push[])(struct gqueue *, struct g *) = {
+      [SCHED_BACK] = gqueue_push, [SCHED_FRONT] = gqueue_push_front, [SCHED_OWNER] = gqueue_push_owner};
+  push[at](g->express ? &sched.express : &sched.global, g);
   g->queued = true;
   g->status = G_RUNNABLE;
   g->why = why;
@@ -182,12 +198,30 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   SLOT_STORE(m->slot->has_p, 1);
   if (self) return;
   atomic_store_explicit(&m->park, 1, memory_order_release); /* pairs with the acquire in park_m */
-  sched_hooks.wake(&m->park, false);
+  if (sched.ngranted == SCHED_WAKES) sched_hooks.wake(&sched.granted[--sched.ngranted]->park, false);
+  sched.granted[sched.ngranted++] = m;
+}
+
+/*
+ * Not under the lock: as a rule the kernel lets who is woken preempt who wakes, and all others would then wait for a lock whose owner has no CPU.
+ * (The bell may be of a page that has been left, and be no memory any more: then the kernel refuses, and sysmon has been told of the new one.)  An M that has seen `park` by itself and ended meanwhile is none the worse for a wake-up (m.c: records stay).
+ */
+void sched_drop(void) {
+  struct m *granted[SCHED_WAKES];
+  uint32_t n = sched.ngranted;
+  for (uint32_t i = 0; i < n; i++) granted[i] = sched.granted[i];
+  sched.ngranted = 0;
+  _Atomic uint32_t *bell = sched.kicked ? sched.bell : NULL;
+  sched.kicked = false;
+  lock_drop(&sched.lock);
+  if (bell) sched_hooks.wake(bell, true);
+  for (uint32_t i = 0; i < n; i++) sched_hooks.wake(&granted[i]->park, false);
 }
 
 struct p *sched_p_take(struct m *m, uint64_t now) {
   struct p *p = m->p;
   sched_charge(m, now);
+  m->turn_used += m->cpu_last - m->cpu_granted;
   if (p && !m->g->express) sched.hog_ran_at = now;
   SLOT_STORE(m->slot->has_p, 0);
   m->p = NULL;
@@ -276,9 +310,15 @@ struct p *sched_p_get(struct g *g, uint64_t now) {
   return p;
 }
 
+/* At every 4th turn of P who has waited for long goes before owners, who may come one after another without end. */
+static struct g *first(const struct gqueue *q, const struct p *p, uint64_t now) {
+  struct g *other = q->owners ? q->owners->next : NULL;
+  return other && (p->tick & 3) == 2 && now - other->since > SCHED_AGE_NS ? other : q->head;
+}
+
 /* The G of ours that P should run next, still queued. */
 static struct g *pick(const struct p *p, uint64_t now) {
-  struct g *e = sched.express.head, *r = sched.global.head;
+  struct g *e = first(&sched.express, p, now), *r = first(&sched.global, p, now);
   if (e && !newcomer_ok(e, now)) e = NULL;
   if (r && p->id >= lease_hog_slots()) r = NULL;
   if (e && r && (p->tick & 3) == 0 && now - r->since > SCHED_AGE_NS) return r;
@@ -709,7 +749,7 @@ void sched_kick(uint64_t deadline) {
   if (until == 0 || deadline >= until) return;
   atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);
   atomic_fetch_add_explicit(sched.bell, 1, memory_order_release);
-  sched_hooks.wake(sched.bell, true);
+  sched.kicked = true; /* sched_drop wakes it */
 }
 
 /* --- the gate opens or closes --- */
@@ -797,6 +837,8 @@ void sched_forget_all(void) {
   sched.nslots = sched.nslot_free = 0;
   sched.slot_free = NULL;
   sched.express = sched.global = (struct gqueue){0};
+  sched.ngranted = 0;
+  sched.kicked = false;
   sched.nstrays = 0;
   sched.nheld = sched.nheld_regular = sched.stride = sched.top = 0;
   sched.rang_express = sched.rang_wants = 0;

@@ -16,6 +16,8 @@
 #define SCHED_SLICE_NS 10000000u     /* a G runs so long while others of its class wait */
 #define SCHED_MIN_RUN_NS 1000000u    /* and at least so long before a newcomer preempts it */
 #define SCHED_YIELD_NS 50000u        /* and so long before sched_yield is more than the kernel's */
+#define SCHED_TURN_NS 2000000u       /* of a newcomer, while others wait (gate_answered) */
+#define SCHED_TURN_KEPT_NS 2000000u  /* who comes back from a block so soon goes on with its turn */
 #define SCHED_AGE_NS 50000000u       /* a regular G that waited so long goes before newcomers at every 4th turn */
 #define SCHED_FRAME_NS 10000000u     /* of pacing; divides the usual periods of CFS quotas */
 #define SCHED_FRAME_MAX_NS 20000000u /* where pauses are short */
@@ -37,7 +39,8 @@
 #define SCHED_PROMOTE_LOOK 64u        /* so many waiting hogs are looked at, whether they are newcomers by now */
 #define SCHED_RING_AGAIN_NS 50000000u /* holders of slots that know that we wait are told again after so long */
 #define SCHED_RING_NS 1000000u        /* so often at most a ring that is of no use to us goes on to the next process */
-#define SCHED_RESIGNAL_NS 2000000u    /* a preemption that had no effect is asked for again after so long */
+#define SCHED_WAKES 8u
+#define SCHED_RESIGNAL_NS 2000000u /* a preemption that had no effect is asked for again after so long */
 
 /* What the core asks of the world outside; unit tests put their own in place. */
 struct sched_hooks {
@@ -50,13 +53,15 @@ struct sched_hooks {
 };
 extern struct sched_hooks sched_hooks;
 
-/* A queue of Gs, by their own links. */
+/* A queue of Gs, by their own links.  Those that own something which others wait for stand before all others. */
 struct gqueue {
   struct g *head, *tail;
+  struct g *owners; /* the last of them, null: there are none */
   uint32_t len;
 };
 void gqueue_push(struct gqueue *q, struct g *g);
 void gqueue_push_front(struct gqueue *q, struct g *g);
+void gqueue_push_owner(struct gqueue *q, struct g *g);
 struct g *gqueue_pop(struct gqueue *q);
 void gqueue_remove(struct gqueue *q, struct g *g);
 
@@ -88,8 +93,11 @@ struct sched {
   struct gqueue express, global;
   struct p ps[POOL_SLOTS_MAX];
   uint32_t nheld, nheld_regular;
-  uint32_t top;           /* ps[top] and above were never leased */
-  uint32_t stride;        /* share of the others in our Ps that they have not had yet, in 1/65536 */
+  uint32_t top;                   /* ps[top] and above were never leased */
+  uint32_t stride;                /* share of the others in our Ps that they have not had yet, in 1/65536 */
+  struct m *granted[SCHED_WAKES]; /* Ms that were given a P, to be woken when the lock is dropped */
+  uint32_t ngranted;
+  bool kicked;            /* sysmon is to be woken then */
   bool paced;             /* the bucket ran empty and has not filled again */
   uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
   uint64_t paced_frame;
@@ -140,8 +148,10 @@ static inline void sched_lock(void) {
   m_hold(m_self);
   lock_take(&sched.lock);
 }
+/* Drops the lock, then wakes whom sched_grant gave a P (sched.c). */
+void sched_drop(void);
 static inline void sched_unlock(void) {
-  lock_drop(&sched.lock);
+  sched_drop();
   m_release(m_self);
 }
 
@@ -160,9 +170,10 @@ uint64_t sched_balance(uint64_t now);
 /* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
 void sched_p_free(struct p *p, uint64_t now, bool slice_over);
 /* Queues a runnable G that has no P. Lock held. */
-void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, bool front);
+enum sched_place { SCHED_BACK, SCHED_FRONT, SCHED_OWNER };
+void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, enum sched_place at);
 void sched_dequeue(struct g *g);
-/* Puts G (the wired G of its M) on P and wakes the M unless it is the caller. Lock held. */
+/* Puts G (the wired G of its M) on P; the M, unless it is the caller, is woken when the lock is dropped. Lock held. */
 void sched_grant(struct p *p, struct g *g, uint64_t now, bool self);
 /* A P for G right now, or null. Lock held. */
 struct p *sched_p_get(struct g *g, uint64_t now);

@@ -114,7 +114,7 @@ static bool own_turn(struct watch *w, uint64_t overslept) {
   w->rung =
       atomic_load_explicit(w->bell, memory_order_acquire); /* pairs with sched_kick and lease_ring: before the look, so none is lost */
   if (atomic_load_explicit(&sysmon_stop, memory_order_relaxed)) { /* set under the lock, then the bell is rung */
-    lock_drop(&sched.lock);
+    sched_drop();
     return false;
   }
   uint64_t now = sched_hooks.now();
@@ -124,7 +124,7 @@ static bool own_turn(struct watch *w, uint64_t overslept) {
   if (trace < w->until) w->until = trace;
   atomic_store_explicit(&sched.sysmon_until, w->until, memory_order_relaxed); /* read by sched_kick under the lock */
   bool hungry = starved(now);
-  lock_drop(&sched.lock);
+  sched_drop();
   if (hungry && sysmon_starved) sysmon_starved();
   trace_tick(now);
   return true;

@@ -182,7 +182,7 @@ void trace_tick(uint64_t now) {
   out_pair(&o, "wakeups", (int64_t)sched.stats.wakeups);
   out_pair(&o, "pauses", (int64_t)sched.stats.pauses);
   out_pair(&o, "bpf", sched.bpf);
-  lock_drop(&sched.lock);
+  sched_drop();
   if (lights) put_light(&o);
   out_str(&o, "\n");
   if (lights && detail) put_detail(&o);

@@ -42,6 +42,7 @@
 #define CALL_APART inline
 #endif
 static CALL_APART void call_enter(void) { gate_enter(); }
+static CALL_APART void call_enter_lock(void) { gate_enter_lock(); }
 static CALL_APART void call_enter_blocking(enum wait_reason why) { gate_enter_blocking(why); }
 static CALL_APART void call_exit(void) { gate_exit(); }
 

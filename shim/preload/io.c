@@ -146,25 +146,33 @@ DISK_CALLS(DISK_WRAPPER)
 /* A light G parks on the netpoller (lightio.c); others are bracketed. */
 #define LIGHT(light, call) (light_running() ? (light) : (call))
 
+/* After what may have been an answer. */
+static CALL_APART ssize_t answered(ssize_t r) {
+  if (r > 0) gate_answered();
+  return r;
+}
+
 EXPORT ssize_t read(int fd, void *buf, size_t n) { return LIGHT(lightio_read(fd, buf, n), CALL(ssize_t, REAL(read)(fd, buf, n))); }
 ssize_t __read_chk(int fd, void *buf, size_t n, size_t size);
 EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t size) {
   if (n <= size && light_running()) return lightio_read(fd, buf, n);
   return CALL(ssize_t, REAL(__read_chk)(fd, buf, n, size)); /* which ends the program where n > size */
 }
-EXPORT ssize_t write(int fd, const void *buf, size_t n) { return LIGHT(lightio_write(fd, buf, n), CALL(ssize_t, REAL(write)(fd, buf, n))); }
+EXPORT ssize_t write(int fd, const void *buf, size_t n) {
+  return answered(LIGHT(lightio_write(fd, buf, n), CALL(ssize_t, REAL(write)(fd, buf, n))));
+}
 EXPORT ssize_t readv(int fd, const struct iovec *v, int n) { return LIGHT(lightio_readv(fd, v, n), CALL(ssize_t, REAL(readv)(fd, v, n))); }
 EXPORT ssize_t writev(int fd, const struct iovec *v, int n) {
-  return LIGHT(lightio_writev(fd, v, n), CALL(ssize_t, REAL(writev)(fd, v, n)));
+  return answered(LIGHT(lightio_writev(fd, v, n), CALL(ssize_t, REAL(writev)(fd, v, n))));
 }
 EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags) {
-  return LIGHT(lightio_sendto(fd, buf, n, flags, NULL, 0), CALL(ssize_t, REAL(send)(fd, buf, n, flags)));
+  return answered(LIGHT(lightio_sendto(fd, buf, n, flags, NULL, 0), CALL(ssize_t, REAL(send)(fd, buf, n, flags))));
 }
 EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG to, socklen_t len) {
-  return LIGHT(lightio_sendto(fd, buf, n, flags, to.__sockaddr__, len), CALL(ssize_t, REAL(sendto)(fd, buf, n, flags, to, len)));
+  return answered(LIGHT(lightio_sendto(fd, buf, n, flags, to.__sockaddr__, len), CALL(ssize_t, REAL(sendto)(fd, buf, n, flags, to, len))));
 }
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags) {
-  return LIGHT(lightio_sendmsg(fd, msg, flags), CALL(ssize_t, REAL(sendmsg)(fd, msg, flags)));
+  return answered(LIGHT(lightio_sendmsg(fd, msg, flags), CALL(ssize_t, REAL(sendmsg)(fd, msg, flags))));
 }
 EXPORT int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len) {
   return LIGHT(lightio_connect(fd, to.__sockaddr__, len), CALL(int, REAL(connect)(fd, to, len)));

@@ -314,10 +314,11 @@ static long blocking(long nr, struct args *x) {
   struct signal_mark mark = signal_mark();
   struct timespec left;
   uint64_t deadline = 0;
+  bool is_lock = nr == SYS_futex && (x->a[1] & FUTEX_CMD_MASK) != FUTEX_WAKE; /* who wakes does not block */
   uint64_t began = relative_timespec(nr, x) >= 0 || relative_ms(nr) >= 0 ? call_now() : 0;
   for (;;) {
     bool again;
-    long r = CALL_TRY(long, call_enter(), PASS(nr, x), &mark, again);
+    long r = CALL_TRY(long, is_lock ? call_enter_lock() : call_enter(), PASS(nr, x), &mark, again);
     if (!again) return r;
     count_down(nr, x, began, &left, &deadline);
   }

@@ -94,6 +94,8 @@ int *ration_errno(void) { return __errno_location(); }
 void ration_lock_os_thread(void) { not_here(); }
 void ration_unlock_os_thread(void) { not_here(); }
 void carrier_gate_enter(struct m *m) { (void)m, not_here(); }
+void light_answered(struct carrier *c) { (void)c, not_here(); }
+void gate_answered_slow(struct m *m) { (void)m; }
 void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }

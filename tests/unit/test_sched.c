@@ -80,7 +80,7 @@ static bool arrive(unsigned i) {
     ms[i].own_slot.state = M_RUN;
     return true;
   }
-  sched_enqueue(g, WAIT_SYSCALL, clock_now, false);
+  sched_enqueue(g, WAIT_SYSCALL, clock_now, SCHED_BACK);
   sched_balance(clock_now);
   return false;
 }
@@ -417,6 +417,67 @@ static void go_blocked(unsigned i) {
   ms[i].systick++;
 }
 
+static unsigned first_in(const struct gqueue *q) { return (unsigned)(q->head->lockedm - ms); }
+
+/* They may have what the others need. */
+START_TEST(owners_of_locks_go_before_others_in_their_order) {
+  setup(1, 0, 980000);
+  for (unsigned i = 0; i < 6; i++) ms[i].g0.express = true;
+  sched_enqueue(&ms[0].g0, WAIT_SYSCALL, clock_now, SCHED_BACK);
+  sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, SCHED_OWNER);
+  sched_enqueue(&ms[2].g0, WAIT_SYSCALL, clock_now, SCHED_BACK);
+  sched_enqueue(&ms[3].g0, WAIT_SYSCALL, clock_now, SCHED_OWNER);
+  sched_enqueue(&ms[4].g0, WAIT_SYSCALL, clock_now, SCHED_OWNER);
+  sched_dequeue(&ms[4].g0); /* the last of them */
+  sched_enqueue(&ms[5].g0, WAIT_SYSCALL, clock_now, SCHED_OWNER);
+  static const unsigned order[] = {1, 3, 5, 0, 2};
+  for (unsigned i = 0; i < 5; i++) {
+    ck_assert_uint_eq(first_in(&sched.express), order[i]);
+    sched_dequeue(sched.express.head->lockedm->g);
+  }
+  ck_assert_ptr_null(sched.express.owners);
+  ck_assert_ptr_null(sched.express.tail);
+}
+END_TEST
+
+START_TEST(owners_do_not_keep_others_waiting_for_ever) {
+  setup(1, 0, 980000);
+  usage(0, 0);
+  ck_assert(arrive(0));
+  ms[1].g0.express = true;
+  sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, SCHED_BACK);
+  unsigned has = 0, turns = 0;
+  for (clock_now += SCHED_AGE_NS + 1; has != 1; turns++) {
+    unsigned next = has == 2 ? 3 : 2; /* two that hand a lock to and fro */
+    ms[next].g0.express = true;
+    sched_enqueue(&ms[next].g0, WAIT_SYSCALL, clock_now, SCHED_OWNER);
+    sched_p_free(sched_p_take(&ms[has], clock_now), clock_now, false);
+    has = ms[1].p ? 1 : next;
+    ck_assert_ptr_nonnull(ms[has].p);
+    ck_assert_uint_le(turns, 4);
+    if (has == 1) sched_dequeue(&ms[next].g0);
+  }
+}
+END_TEST
+
+/* Nobody is woken under the lock: who is woken preempts who wakes. */
+START_TEST(who_is_granted_a_p_is_woken_after_the_lock) {
+  setup(1, 0, 980000);
+  usage(0, 0);
+  ck_assert(arrive(0));
+  ms[1].g0.express = true;
+  sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, SCHED_BACK);
+  woken = 0;
+  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, false);
+  ck_assert_ptr_nonnull(ms[1].p);
+  ck_assert_uint_eq(ms[1].park, 1);
+  ck_assert_uint_eq(woken, 0);
+  sched_drop();
+  ck_assert_uint_eq(woken, 1);
+  lock_take(&sched.lock);
+}
+END_TEST
+
 START_TEST(without_bpf_a_wrapper_that_lasts_loses_its_p) {
   setup(1, 0, 980000);
   usage(0, HOG);
@@ -426,6 +487,10 @@ START_TEST(without_bpf_a_wrapper_that_lasts_loses_its_p) {
   go_blocked(0);
   sched_balance(clock_now);
   ck_assert_ptr_nonnull(ms[0].p); /* seen for the first time */
+  clock_now += SCHED_POLL_MIN_NS;
+  sched_balance(clock_now);
+  ck_assert_ptr_nonnull(ms[0].p); /* it has no CPU: the client that it has just answered runs */
+  asleep_in_proc = true;
   clock_now += SCHED_POLL_MIN_NS;
   sched_balance(clock_now);
   ck_assert_ptr_null(ms[0].p);
@@ -438,6 +503,7 @@ END_TEST
 /* Two threads that hand a P to and fro: each time the look comes soon, however often they have done so. */
 START_TEST(without_bpf_each_wait_is_polled_for_from_the_start) {
   setup(1, 0, 980000);
+  asleep_in_proc = true;
   usage(0, HOG);
   usage(1, HOG);
   ck_assert(arrive(0));
@@ -911,10 +977,12 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
           one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, newcomers_leave_the_next_period_alone,
           a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent, a_full_bucket_lets_the_kernel_schedule,
-          without_bpf_a_wrapper_that_lasts_loses_its_p, a_retake_that_finds_the_m_back_is_undone,
-          an_m_blocked_outside_any_wrapper_is_found_by_its_clock, who_looks_for_a_p_takes_that_of_a_blocked_m,
-          a_p_that_serves_nobody_goes_back_to_the_pool, the_p_of_an_m_without_cpu_is_taken_without_a_signal,
-          a_slot_that_bpf_has_not_seen_says_nothing, cpu_time_is_charged_once_to_g_bucket_and_page, a_released_slot_rings_who_waits,
+          owners_of_locks_go_before_others_in_their_order, owners_do_not_keep_others_waiting_for_ever,
+          who_is_granted_a_p_is_woken_after_the_lock, without_bpf_a_wrapper_that_lasts_loses_its_p,
+          a_retake_that_finds_the_m_back_is_undone, an_m_blocked_outside_any_wrapper_is_found_by_its_clock,
+          who_looks_for_a_p_takes_that_of_a_blocked_m, a_p_that_serves_nobody_goes_back_to_the_pool,
+          the_p_of_an_m_without_cpu_is_taken_without_a_signal, a_slot_that_bpf_has_not_seen_says_nothing,
+          cpu_time_is_charged_once_to_g_bucket_and_page, a_released_slot_rings_who_waits,
           processes_share_in_proportion_to_their_waiting_threads, a_newcomer_of_another_process_gets_our_hogs_p,
           a_slot_handed_to_us_is_found_and_used, an_expropriated_p_is_noticed_and_no_error, a_page_of_nonsense_harms_nobody,
           opening_the_gate_lets_everybody_run, fewer_slots_call_in_who_holds_more, maxprocs_bounds_the_regular_slots,
