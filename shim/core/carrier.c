@@ -30,6 +30,7 @@
 #include <ucontext.h>
 #include "core/gate.h"
 #include "core/preempt.h"
+#include "core/spin.h"
 #include "core/switch.h"
 #include "core/tp.h"
 
@@ -688,14 +689,35 @@ static struct g *find_elsewhere(struct carrier *c) {
   return NULL;
 }
 
-/* --- going idle --- */
-
 static bool anything(void) {
   if (atomic_load_explicit(&light.nglobal, memory_order_relaxed)) return true;
   for (uint32_t i = 0; i < light.npqs; i++)
     if (!runq_empty(&light.pqs[i].runq)) return true;
   return timers_first_of_all() <= sys_now();
 }
+
+/* Before c goes idle: where that has paid, it looks on for a moment, as one that is spinning, so that nobody need be woken. */
+static struct g *linger(struct carrier *c) {
+  if (light.npqs < 2 || !spin_worth(&c->pq->spin)) return NULL;
+  if (!c->spinning && atomic_load_explicit(&light.nspinning, memory_order_relaxed)) return NULL;
+  begin_spinning(c);
+  struct spin *spin = &c->pq->spin;
+  uint64_t until = sys_now() + SPIN_NS;
+  struct g *g = NULL;
+  do {
+    spin_step();
+    if (anything()) g = find_elsewhere(c);
+  } while (!g && sys_now() < until);
+  spin_was(spin, g != NULL);
+  if (g) {
+    c->spinning = false;
+    /* Two that hand something to and fro have nothing for a third.  What comes just now in another's queue, past this look, is seen by the monitor. */
+    if (atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_seq_cst) == 1 && anything()) carrier_wake_idle();
+  }
+  return g;
+}
+
+/* --- going idle --- */
 
 static bool pq_again(struct carrier *c) {
   light_take();
@@ -903,6 +925,7 @@ static struct g *find(struct carrier *c) {
     if (GLANCE(light.nidle) < SPARES && make_spare(c)) continue;
     struct g *g = find_own(c);
     if (!g) g = find_elsewhere(c);
+    if (!g) g = linger(c);
     if (!g) {
       go_idle(c);
       continue;

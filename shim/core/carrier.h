@@ -48,6 +48,7 @@ struct pq {
   uint64_t turn_at;    /* when who runs was dispatched, if that is timed: light_answered */
   bool timed;
   bool polls; /* the next look for a G begins at the descriptors */
+  struct spin spin;
   struct stack_cache stacks;
   struct g *overflow[RUNQ_OVERFLOW];
   _Atomic int64_t ngs;    /* born minus died here; others read it */

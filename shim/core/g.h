@@ -56,6 +56,14 @@ struct fair {
   uint64_t at;
 };
 
+enum thread_wake { THREAD_READIED = 1, THREAD_ASLEEP };
+
+/* [own] Whether it is worth while to spin before a sleep (core/spin.h). */
+struct spin {
+  uint8_t skip;    /* so many sleeps without, from now on */
+  uint8_t backoff; /* and after the next one in vain twice that */
+};
+
 struct m;
 struct carrier;
 struct note;
@@ -94,7 +102,8 @@ struct g {
   uint32_t locked; /* ration_lock_os_thread, nested */
   int saved_errno;
   bool in_libcall;                  /* inside of a long call into libc: what that calls must not park (preload/lightio.c) */
-  _Atomic uint32_t wake;            /* of a G that is a thread: futex, 1: readied */
+  _Atomic uint32_t wake;            /* of a G that is a thread: futex, 0 or enum thread_wake */
+  struct spin spin;                 /* the same */
   uint64_t created_by;              /* id */
   const void *waiting_on;           /* the channel, mutex, ...; for dumps and leak checks */
   const void *selects;              /* the select that it is parked in; for leak checks */

@@ -111,6 +111,7 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_
   if (g->status != G_DEAD) g->newborn = false; /* it has blocked of its own accord */
   struct p *p = sched_p_get(g, now);
   if (p) {
+    m->turn_used = 0; /* nobody waits for it */
     sched_grant(p, g, now, true);
     SLOT_STORE(m->slot->state, M_RUN);
     uint64_t tokens_last = sched.sysmon_until ? sched_balance(now) : UINT64_MAX;
@@ -299,18 +300,18 @@ static bool may_step_back(struct m *m, uint64_t least, uint64_t now) {
   return now - __atomic_load_n(&m->granted_at, __ATOMIC_RELAXED) >= least && !m_is_borrowed(m);
 }
 
-/* m goes to the end of its line, if others are in it.  What it is from now on, of the two classes, is said by `turn_over`: false: a hog. */
-static bool step_back(struct m *m, bool turn_over, uint64_t now) {
+/* m goes to the end of a line, if others are in it: that of newcomers as long as its usage is of one, or the hogs'. */
+static bool step_back(struct m *m, bool as_newcomer, uint64_t now) {
   rt_enter(m);
-  bool others = sched.express.len || (!turn_over && sched.global.len);
+  bool others = sched.express.len || (!as_newcomer && sched.global.len);
   if (!m->p || SLOT_LOAD(m->slot->taken) || !others) {
     rt_leave(m);
     return false;
   }
   SLOT_STORE(m->slot->state, M_IDLE);
   struct p *p = sched_p_take(m, now);
-  m->g->express = turn_over && may_be_newcomer(m->g, true, now);
-  m->g->enough = !m->g->express && (!turn_over || sched_had_enough(m));
+  m->g->express = as_newcomer && may_be_newcomer(m->g, true, now);
+  m->g->enough = !m->g->express && (!as_newcomer || sched_had_enough(m));
   m->turn_used = 0;
   sched_enqueue(m->g, WAIT_PREEMPTED, now, SCHED_BACK);
   sched_p_free(p, now, true);

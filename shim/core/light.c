@@ -46,6 +46,7 @@
 #include <time.h>
 #include "core/carrier.h"
 #include "core/gate.h"
+#include "core/spin.h"
 #include "core/switch.h"
 #include "core/tp.h"
 #include "ration/g.h"
@@ -211,12 +212,35 @@ void light_leave(struct carrier *c, struct g *g, enum left_how how) {
 
 /* --- threads that are no carriers --- */
 
+static bool is_readied(struct g *g) {
+  return atomic_load_explicit(&g->wake, memory_order_acquire) == THREAD_READIED;
+} /* pairs with g_ready */
+
+static bool thread_spins(struct g *g) {
+  if (light.npqs < 2 || !spin_worth(&g->spin)) return false;
+  uint64_t until = sys_now() + SPIN_NS;
+  do spin_step();
+  while (!is_readied(g) && sys_now() < until);
+  bool good = is_readied(g);
+  spin_was(&g->spin, good);
+  return good;
+}
+
+static void thread_sleeps(struct g *g) {
+  while (!is_readied(g)) {
+    uint32_t awake = 0;
+    /* relaxed: the kernel compares it again; THREAD_ASLEEP may be left over from a sleep that a handler has left */
+    if (atomic_compare_exchange_strong_explicit(&g->wake, &awake, THREAD_ASLEEP, memory_order_relaxed, memory_order_relaxed) ||
+        awake == THREAD_ASLEEP)
+      sys_futex_wait(&g->wake, THREAD_ASLEEP, SYS_FOREVER, false);
+  }
+}
+
 static void thread_park(struct g *g, g_commit *commit, void *arg, enum wait_reason why) {
   int saved = errno;
   if (!commit || commit(g, arg)) {
     gate_enter_blocking(why);
-    while (atomic_load_explicit(&g->wake, memory_order_acquire) == 0)
-      sys_futex_wait(&g->wake, 0, SYS_FOREVER, false); /* pairs with g_ready */
+    if (!is_readied(g) && !thread_spins(g)) thread_sleeps(g);
     gate_exit();
     atomic_store_explicit(&g->wake, 0, memory_order_relaxed);
   }
@@ -257,9 +281,8 @@ static void ready_from_outside(struct g *g) {
 
 void g_ready(struct g *g, bool next) {
   if (__builtin_expect(g->kind == G_WIRED, 0)) {
-    /* release: pairs with thread_park */
-    atomic_store_explicit(&g->wake, 1, memory_order_release);
-    sys_futex_wake(&g->wake, 1, false);
+    /* release: pairs with is_readied */
+    if (atomic_exchange_explicit(&g->wake, THREAD_READIED, memory_order_release) == THREAD_ASLEEP) sys_futex_wake(&g->wake, 1, false);
     return;
   }
   struct carrier *c = carrier_now();

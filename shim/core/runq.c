@@ -40,6 +40,7 @@
 #include "core/runq.h"
 
 #include <stddef.h>
+#include "core/relax.h"
 
 #ifndef RUNQ_SEED_BUG
 #define RUNQ_SEED_BUG 0
@@ -49,14 +50,6 @@
 #define NEXT_GRACE_SPINS 64
 
 _Static_assert((RUNQ_SIZE & (RUNQ_SIZE - 1)) == 0, "positions are taken modulo RUNQ_SIZE, also when the counters wrap");
-
-static inline void cpu_relax(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("isb" ::: "memory"); /* yield is a no-op on most; isb waits about as long as x86's pause */
-#endif
-}
 
 static inline struct g *ring_load(const struct runq *rq, uint32_t pos) {
   return atomic_load_explicit(&rq->ring[pos % RUNQ_SIZE], memory_order_relaxed); /* ordered by tail, order (1) */

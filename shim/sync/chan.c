@@ -38,6 +38,7 @@
  */
 #include "sync/chan.h"
 #include <errno.h>
+#include "core/relax.h"
 #include <stdlib.h>
 
 /* --- the lock --- */
@@ -50,14 +51,6 @@
 #define LOCK_LOOKS 3
 #define LOCK_PAUSES 50     /* between two looks */
 #define LOCK_NAP_NS 100000 /* chan.h says when one is not cut short */
-
-static inline void cpu_relax(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("isb" ::: "memory");
-#endif
-}
 
 __attribute__((cold)) void chan_lock_slow(struct lock *l) {
   for (int look = 0; look < LOCK_LOOKS; look++) {

@@ -2,6 +2,7 @@
 //
 // A program in C++11 that uses all of the API: that the headers are right for it, and that objects with destructors live in Gs.
 // Prints "ok", or what was wrong.
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -25,7 +26,7 @@ struct pair {
 typedef RATION_CHAN(int) int_chan;
 typedef RATION_CHAN(pair) pair_chan;
 
-static int alive;
+static std::atomic<int> alive;
 struct counted {
   counted() { alive++; }
   counted(const counted &) = delete;
