@@ -212,9 +212,8 @@ void light_leave(struct carrier *c, struct g *g, enum left_how how) {
 
 /* --- threads that are no carriers --- */
 
-static bool is_readied(struct g *g) {
-  return atomic_load_explicit(&g->wake, memory_order_acquire) == THREAD_READIED;
-} /* pairs with g_ready */
+/* acquire: pairs with g_ready */
+static bool is_readied(struct g *g) { return atomic_load_explicit(&g->wake, memory_order_acquire) == THREAD_READIED; }
 
 static bool thread_spins(struct g *g) {
   if (light.npqs < 2 || !spin_worth(&g->spin)) return false;

@@ -204,7 +204,8 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
 
 /*
  * Not under the lock: as a rule the kernel lets who is woken preempt who wakes, and all others would then wait for a lock whose owner has no CPU.
- * (The bell may be of a page that has been left, and be no memory any more: then the kernel refuses, and sysmon has been told of the new one.)  An M that has seen `park` by itself and ended meanwhile is none the worse for a wake-up (m.c: records stay).
+ * (The bell may be of a page that has been left, and be no memory any more: then the kernel refuses, and sysmon has been told of the new one.)  An M that has
+ * seen `park` by itself and ended meanwhile is none the worse for a wake-up (m.c: records stay).
  */
 void sched_drop(void) {
   struct m *granted[SCHED_WAKES];

@@ -188,12 +188,11 @@ static bool asleep(unsigned tid) {
 static void is_left_alone(uint32_t state, uint32_t has_p, uint32_t taken) {
   struct blocker b = {.block = block_read, .unblock = unblock_read, .slot = SPACE, .state = state};
   struct m_slot *s = &rig.slot[b.slot];
-  uint64_t events = RIG_LOAD(rig.h->events);
   RIG_STORE(rig.h->waiting, 1);
   blocker_start(&b);
   RIG_STORE(s->has_p, has_p);
   RIG_STORE(s->taken, taken);
-  uint64_t seq = RIG_LOAD(s->seq);
+  uint64_t seq = RIG_LOAD(s->seq), events = RIG_LOAD(rig.h->events);
   b.go = 1;
   ck_ok(RIG_WAIT(asleep(b.tid)));
   ck_assert_uint_ne(RIG_LOAD(s->seq), seq); /* its switches are seen, */
