@@ -12,6 +12,7 @@
 #include "daemon/cli/choice.h"
 #include "daemon/cli/cli.h"
 #include "daemon/cli/rulefiles.h"
+#include "daemon/cli/scope.h"
 #include "daemon/cli/transient.h"
 #include "daemon/quota.h"
 #include "proto/wire.h"
@@ -295,6 +296,7 @@ static int run_main(const struct cli_command *cmd, int argc, char **argv) {
   struct request r = {0};
   struct binary_path path;
   struct binary b;
+  bool second = scope_is_second();
   int e = parse(cmd, argc, argv, &r);
   if (e == CLI_OPT_HELP) return CLI_OK;
   if (e < 0 || !r.argv) return CLI_RUN_FAILED;
@@ -309,6 +311,7 @@ static int run_main(const struct cli_command *cmd, int argc, char **argv) {
   /* What is wrong with the quota's files is for `ration quota` to say; the result is usable all the same. */
   if (r.cpus || b.knobs) quota_find(&q, &quota_fs_host, 0);
   if (r.cpus && check_limit(cmd, &r, &q) != 0) return CLI_RUN_FAILED;
+  if (r.cpus && q.version == 2 && !q.inexact && !second && !transient_has_room(q.dir, "cpu")) scope_enter();
   if (prepare_environment(cmd, &r, &b, path.text) != 0) return CLI_RUN_FAILED;
   e = prepare_program(cmd, &r, &b, &q);
   if (e != 0) return e;

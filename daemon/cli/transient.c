@@ -5,8 +5,8 @@
  *
  * That rule: a v2 cgroup other than the root may either have processes or hand controllers down.
  * So where the caller's cgroup does not hand the controller down yet, the caller must be alone in it: it moves itself
- * to a leaf beside the new cgroup, and back afterwards.  With others in there it is for the user to
- * decide; moving processes that are not ours would surprise whoever put them there.
+ * to a leaf beside the new cgroup, and back afterwards.  With others in there (a login session) it takes a cgroup of its own
+ * from systemd, where that runs (scope.c); else it is for the user to decide: moving processes that are not ours would surprise whoever put them there.
  */
 #include "daemon/cli/transient.h"
 #include <dirent.h>
@@ -252,16 +252,28 @@ static void leaf_path(const struct transient *t, size_t i, char path[PATH_CAP]) 
   snprintf(path, PATH_CAP, "%s/%s%s", t->place[i].dir, t->name, LEAF_SUFFIX);
 }
 
+enum room { ROOM_IS, ROOM_IF_WE_MOVE, ROOM_NO_CONTROLLER, ROOM_TAKEN };
+
+static enum room look_for_room(const char *dir, const char *controller) {
+  char type[PATH_CAP];
+  if (!has_word(dir, "cgroup.controllers", controller)) return ROOM_NO_CONTROLLER;
+  if (has_word(dir, "cgroup.subtree_control", controller)) return ROOM_IS;
+  snprintf(type, sizeof(type), "%s/cgroup.type", dir);
+  if (access(type, F_OK) < 0) return ROOM_IS; /* the root has no type, and no such rule */
+  return alone_in(dir) ? ROOM_IF_WE_MOVE : ROOM_TAKEN;
+}
+
+bool transient_has_room(const char *dir, const char *controller) { return look_for_room(dir, controller) <= ROOM_IF_WE_MOVE; }
+
 static int make_room(struct transient *t, size_t i, char *err) {
   const struct transient_place *p = &t->place[i];
-  char leaf[PATH_CAP], type[PATH_CAP];
-  if (!has_word(p->dir, "cgroup.controllers", p->controller))
+  char leaf[PATH_CAP];
+  enum room room = look_for_room(p->dir, p->controller);
+  if (room == ROOM_IS) return 0;
+  if (room == ROOM_NO_CONTROLLER)
     return fail(err, -ENOTSUP, "the %s controller is not enabled for %s; whoever manages that cgroup has to (with systemd: Delegate=yes)",
                 p->controller, p->dir);
-  if (has_word(p->dir, "cgroup.subtree_control", p->controller)) return 0;
-  snprintf(type, sizeof(type), "%s/cgroup.type", p->dir);
-  if (access(type, F_OK) < 0) return 0; /* the root has no type, and no such rule */
-  if (!alone_in(p->dir))
+  if (room == ROOM_TAKEN)
     return fail(
         err, -EBUSY,
         "there are other processes in %s, and cgroup v2 allows a limit only below a cgroup without processes; give it one of its own: "

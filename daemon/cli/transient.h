@@ -54,6 +54,8 @@ struct transient {
 
 /* The places for a CPU limit of quota_us in period_us below the cgroup that `q` found.  0, -errno and `err`. */
 int transient_places(struct transient *t, const struct quota *q, uint64_t quota_us, uint64_t period_us, char err[TRANSIENT_ERR]);
+/* v2: can a cgroup with the controller be made below dir, by the only process in it if it is one? */
+bool transient_has_room(const char *dir, const char *controller);
 /* Makes the cgroup in all t->place.  0; or -errno, `err` says why, and nothing is left. */
 int transient_create(struct transient *t, char err[TRANSIENT_ERR]);
 int transient_attach(struct transient *t, pid_t pid, char err[TRANSIENT_ERR]);

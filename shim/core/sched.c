@@ -53,43 +53,27 @@ const char *wait_reason_name(enum wait_reason why) {
   return (unsigned)why < WAIT_REASONS ? names[why] : "?";
 }
 
-void gqueue_push(struct gqueue *q, struct g *g) {
-  g->next = NULL;
-  g->prev = q->tail;
-  if (q->tail)
-    q->tail->next = g;
+/* after: null: in front. */
+static void push_after(struct gqueue *q, struct g *after, struct g *g) {
+  g->prev = after;
+  g->next = after ? after->next : q->head;
+  if (g->next)
+    g->next->prev = g;
+  else
+    q->tail = g;
+  if (after)
+    after->next = g;
   else
     q->head = g;
-  q->tail = g;
   q->len++;
 }
 
-void gqueue_push_front(struct gqueue *q, struct g *g) {
-  g->prev = NULL;
-  g->next = q->head;
-  if (q->head)
-    q->head->prev = g;
-  else
-    q->tail = g;
-  q->head = g;
-  q->len++;
-}
+void gqueue_push(struct gqueue *q, struct g *g) { push_after(q, q->tail, g); }
+void gqueue_push_front(struct gqueue *q, struct g *g) { push_after(q, NULL, g); }
 
 void gqueue_push_owner(struct gqueue *q, struct g *g) {
-  struct g *after = q->owners;
+  push_after(q, q->owners, g);
   q->owners = g;
-  if (!after) {
-    gqueue_push_front(q, g);
-    return;
-  }
-  g->prev = after;
-  g->next = after->next;
-  if (after->next)
-    after->next->prev = g;
-  else
-    q->tail = g;
-  after->next = g;
-  q->len++;
 }
 
 void gqueue_remove(struct gqueue *q, struct g *g) {

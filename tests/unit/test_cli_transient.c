@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include "daemon/cli/scope.h"
 #include "daemon/cli/transient.h"
 #include "daemon/quota.h"
 #include "daemon/util.h"
@@ -135,6 +136,36 @@ START_TEST(beside_others_in_v2_it_refuses) {
 }
 END_TEST
 
+/* Else `ration run` asks systemd for a cgroup of its own. */
+START_TEST(room_is_there_for_one_alone) {
+  enter_own();
+  ck_assert(transient_has_room(own, controller));
+  ck_assert(!transient_has_room(own, "nonesuch"));
+  pid_t p = sleeper();
+  ck_assert(!transient_has_room(own, controller));
+  end(p);
+  leave_own();
+}
+END_TEST
+
+START_TEST(scope_gets_the_same_command) {
+  static const char words[] =
+      "ration\0run\0--cpus\0"
+      "1.5\0--\0sh\0-c\0\0a b";
+  const char *argv[32];
+  ck_assert_int_eq(scope_command(argv, 32, "/bin/ration", words, sizeof(words)), SCOPE_WORDS + 8);
+  static const char *const want[] = {"/bin/ration", "run", "--cpus", "1.5", "--", "sh", "-c", "", "a b"};
+  ck_assert_str_eq(argv[0], "systemd-run");
+  ck_assert_str_eq(argv[SCOPE_WORDS - 2], "--");
+  for (unsigned i = 0; i < 9; i++) ck_assert_str_eq(argv[SCOPE_WORDS - 1 + i], want[i]);
+  ck_assert_ptr_null(argv[SCOPE_WORDS + 8]);
+  ck_assert_int_eq(scope_command(argv, SCOPE_WORDS + 8, "/bin/ration", words, sizeof(words)), -E2BIG);
+  ck_assert_int_eq(setenv(SCOPE_AGAIN, "1", 1), 0);
+  ck_assert(scope_is_second());
+  ck_assert(!scope_is_second()); /* nor does the command see it */
+}
+END_TEST
+
 START_TEST(without_the_controller_it_says_so) {
   static struct transient t;
   char err[TRANSIENT_ERR] = "";
@@ -172,8 +203,12 @@ START_TEST(only_the_dead_are_cleaned) {
 END_TEST
 
 int main(void) {
-  const TTest *const tests[] = {alone_in_v2_it_makes_room_and_leaves_no_trace, beside_others_in_v2_it_refuses,
-                                without_the_controller_it_says_so, only_the_dead_are_cleaned};
+  const TTest *const tests[] = {alone_in_v2_it_makes_room_and_leaves_no_trace,
+                                beside_others_in_v2_it_refuses,
+                                room_is_there_for_one_alone,
+                                scope_gets_the_same_command,
+                                without_the_controller_it_says_so,
+                                only_the_dead_are_cleaned};
   if (geteuid() != 0) {
     puts("needs root");
     return UNIT_SKIP;
