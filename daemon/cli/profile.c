@@ -112,7 +112,7 @@ static int list_rules(const struct rules *rules, bool json) {
     puts("There are no rules; programs run with '--threads locked'.");
     return CLI_OK;
   }
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   table_init(&t, heads);
   for (size_t i = 0; i < rules->n; i++) {
     const struct rule *r = &rules->rule[i];
@@ -129,7 +129,7 @@ static int list_rules(const struct rules *rules, bool json) {
 static void print_choice(const struct choice *c, const char *path, const struct binary *b) {
   static const char *const heads[] = {"", "", NULL};
   const struct rule *r = c->rule;
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   table_init(&t, heads);
   table_cell(&t, "command");
   table_cell(&t, "%s", path);

@@ -120,7 +120,7 @@ static void table_row(struct table *t, const struct row *r) {
 }
 
 static int print_table(const struct rows *rows) {
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   if (rows->n == 0) {
     puts("No process is attached to rationd; start one with 'ration run -- COMMAND'.");
     return CLI_OK;
@@ -157,7 +157,7 @@ static void lines_of_free(struct table *t, const struct row *r) {
 static int print_one(const struct row *r) {
   static const char *const no_heads[] = {"", "", NULL};
   const struct wire_ps *p = &r->ps;
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   char buf[TEXT_UNIT];
   table_init(&t, no_heads);
   line_number(&t, "pid", p->pid);

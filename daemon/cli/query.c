@@ -63,7 +63,7 @@ static int list_json(const struct cli_command *cmd, const char *socket, const st
 }
 
 static int list_table(const struct cli_command *cmd, const char *socket, const struct query_list *list) {
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   table_init(&t, list->heads);
   int s = conn_ask(cmd, socket, list->query, list->answer, true, list->table_row, &t);
   if (s != CLI_OK) return s;

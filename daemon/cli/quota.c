@@ -155,7 +155,7 @@ static void pair_throttling(struct table *t, const struct view *v) {
 /* The chain, where there is more than one cgroup to choose from. */
 static void print_levels(const struct quota *q) {
   static const char *const heads[] = {"CGROUP", ">CPUS", ">QUOTA", ">PERIOD", ">WEIGHT", NULL};
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   char buf[TEXT_UNIT], name[QUOTA_PATH_MAX];
   if (q->nlevels < 2) return;
   table_init(&t, heads);
@@ -179,7 +179,7 @@ static void print_levels(const struct quota *q) {
 
 static void print_text(const struct view *v) {
   const struct quota *q = &v->q;
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   table_init(&t, pair_heads);
   table_cell(&t, "domain");
   table_cell(&t, "%s%s", q->domain, q->limited ? "" : " (the host: no cgroup above it has a quota)");

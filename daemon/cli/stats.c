@@ -51,7 +51,7 @@ static int print_json(const struct wire_stats *s) {
 
 static void print_text(const struct wire_stats *s) {
   static const char *const heads[] = {"", ">", NULL};
-  _cleanup_(table_free) struct table t;
+  _cleanup_(table_free) struct table t = {0};
   char buf[TEXT_UNIT];
   table_init(&t, heads);
   table_cell(&t, "version");
@@ -72,7 +72,7 @@ static void print_text(const struct wire_stats *s) {
   table_cell(&t, "%s", s->bpf ? "loaded" : "off");
   table_print_body(&t, stdout);
   if (s->bpf || !s->bpf_error[0]) return;
-  _cleanup_(table_free) struct table why;
+  _cleanup_(table_free) struct table why = {0};
   table_init(&why, (const char *const[]){"", NULL});
   table_cell(&why, "BPF is off: %s", s->bpf_error);
   table_print_body(&why, stdout);
