@@ -646,10 +646,15 @@ static void stop_spinning(struct carrier *c) {
   atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_release);
 }
 
-/* It has found something; it was the last that looked: another may find more. */
-static void end_spinning(struct carrier *c) {
+/* It has found something; was it the last that looked?  seq_cst: a look at the queues after this sees what was queued while it spun. */
+static bool last_spinning(struct carrier *c) {
   c->spinning = false;
-  if (atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_acq_rel) == 1) carrier_wake_idle();
+  return atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_seq_cst) == 1;
+}
+
+/* The same: another may find more. */
+static void end_spinning(struct carrier *c) {
+  if (last_spinning(c)) carrier_wake_idle();
 }
 
 static uint32_t next_random(struct pq *pq) {
@@ -698,7 +703,7 @@ static bool anything(void) {
 
 /* Before c goes idle: where that has paid, it looks on for a moment, as one that is spinning, so that nobody need be woken. */
 static struct g *linger(struct carrier *c) {
-  if (light.npqs < 2 || !spin_worth(&c->pq->spin)) return NULL;
+  if (!spin_worth(&c->pq->spin)) return NULL;
   if (!c->spinning && atomic_load_explicit(&light.nspinning, memory_order_relaxed)) return NULL;
   begin_spinning(c);
   struct spin *spin = &c->pq->spin;
@@ -709,11 +714,8 @@ static struct g *linger(struct carrier *c) {
     if (anything()) g = find_elsewhere(c);
   } while (!g && sys_now() < until);
   spin_was(spin, g != NULL);
-  if (g) {
-    c->spinning = false;
-    /* Two that hand something to and fro have nothing for a third.  What comes just now in another's queue, past this look, is seen by the monitor. */
-    if (atomic_fetch_sub_explicit(&light.nspinning, 1, memory_order_seq_cst) == 1 && anything()) carrier_wake_idle();
-  }
+  /* Two that hand something to and fro have nothing for a third.  What comes just now in another's queue, past this look, is seen by the monitor. */
+  if (g && last_spinning(c) && anything()) carrier_wake_idle();
   return g;
 }
 

@@ -257,8 +257,6 @@ void carrier_handoff(struct pq *pq);
 struct m *carrier_m_of(const struct g *g);
 /* Is g one that computes, and would keep others waiting?  Then it goes on its own way: carrier_evict. */
 bool carrier_hog(const struct carrier *c, const struct g *g);
-/* The G that runs on c has written something: it may have had its turn (light.c). */
-void light_answered(struct carrier *c);
 /* c, held and alone, is about to leave its G. */
 void carrier_alone_over(struct carrier *c, struct g *g);
 /* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */

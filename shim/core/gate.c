@@ -93,6 +93,12 @@ static bool may_be_newcomer(const struct g *g, bool stopped, uint64_t now) {
   return fair_express(sched_usage(g, now), sched_my_share(1));
 }
 
+/* Which of the two classes m's G is in as it queues; stopped: its P was taken because it had enough. */
+static void classify(struct m *m, bool stopped, uint64_t now) {
+  m->g->express = may_be_newcomer(m->g, stopped, now);
+  m->g->enough = stopped && !m->g->express && sched_had_enough(m);
+}
+
 /* Gets a P for m, which has none; waits if it must. Lock held; dropped after. */
 static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_place at) {
   struct g *g = m->g;
@@ -105,8 +111,7 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_
     rt_leave(m);
     return;
   }
-  g->express = may_be_newcomer(g, g->stopped, now);
-  g->enough = g->stopped && !g->express && sched_had_enough(m);
+  classify(m, g->stopped, now);
   g->stopped = g->front = false;
   if (g->status != G_DEAD) g->newborn = false; /* it has blocked of its own accord */
   struct p *p = sched_p_get(g, now);
@@ -174,8 +179,7 @@ static void settle(struct m *m, enum wait_reason why) {
   bool slice_over = sched_stop_slice(m->g, used);
   sched.stats.preempts++;
   struct p *p = sched_p_take(m, now);
-  m->g->express = may_be_newcomer(m->g, true, now);
-  m->g->enough = !m->g->express && sched_had_enough(m);
+  classify(m, true, now);
   sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, slice_over ? SCHED_BACK : SCHED_FRONT);
   if (p) {
     if (!slice_over && sched.express.len == 0 && sched.paced && p->id >= lease_hog_slots())
@@ -310,8 +314,10 @@ static bool step_back(struct m *m, bool as_newcomer, uint64_t now) {
   }
   SLOT_STORE(m->slot->state, M_IDLE);
   struct p *p = sched_p_take(m, now);
-  m->g->express = as_newcomer && may_be_newcomer(m->g, true, now);
-  m->g->enough = !m->g->express && (!as_newcomer || sched_had_enough(m));
+  if (as_newcomer)
+    classify(m, true, now);
+  else
+    m->g->express = false, m->g->enough = true;
   m->turn_used = 0;
   sched_enqueue(m->g, WAIT_PREEMPTED, now, SCHED_BACK);
   sched_p_free(p, now, true);

@@ -74,6 +74,7 @@ static inline uint32_t gate_urg_seq(void) {
 
 /* After something was written: if a newcomer has had its turn, the next one has his. */
 void gate_answered_slow(struct m *m);
+/* The same for the G that runs on c (light.c). */
 void light_answered(struct carrier *c);
 static inline void gate_answered(void) {
   struct m *m = m_self;

@@ -216,8 +216,7 @@ void light_leave(struct carrier *c, struct g *g, enum left_how how) {
 static bool is_readied(struct g *g) { return atomic_load_explicit(&g->wake, memory_order_acquire) == THREAD_READIED; }
 
 static bool thread_spins(struct g *g) {
-  if (!__atomic_load_n(&light.started, __ATOMIC_ACQUIRE)) return false; /* pairs with light_start: npqs is right */
-  if (light.npqs < 2 || !spin_worth(&g->spin)) return false;
+  if (!spin_worth(&g->spin)) return false;
   uint64_t until = sys_now() + SPIN_NS;
   do spin_step();
   while (!is_readied(g) && sys_now() < until);

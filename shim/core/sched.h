@@ -38,9 +38,9 @@
 #define SCHED_STRAY_NS 500000u        /* so often we look whether an M that lost its P while it had no CPU has got one */
 #define SCHED_PROMOTE_LOOK 64u        /* so many waiting hogs are looked at, whether they are newcomers by now */
 #define SCHED_RING_AGAIN_NS 50000000u /* holders of slots that know that we wait are told again after so long */
+#define SCHED_WAKES 8u                /* so many are woken after the lock; more, and rarely, under it */
 #define SCHED_RING_NS 1000000u        /* so often at most a ring that is of no use to us goes on to the next process */
-#define SCHED_WAKES 8u
-#define SCHED_RESIGNAL_NS 2000000u /* a preemption that had no effect is asked for again after so long */
+#define SCHED_RESIGNAL_NS 2000000u    /* a preemption that had no effect is asked for again after so long */
 
 /* What the core asks of the world outside; unit tests put their own in place. */
 struct sched_hooks {
@@ -169,8 +169,8 @@ static inline bool sched_stop_slice(struct g *g, uint64_t used) {
 uint64_t sched_balance(uint64_t now);
 /* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
 void sched_p_free(struct p *p, uint64_t now, bool slice_over);
-/* Queues a runnable G that has no P. Lock held. */
 enum sched_place { SCHED_BACK, SCHED_FRONT, SCHED_OWNER };
+/* Queues a runnable G that has no P. Lock held. */
 void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, enum sched_place at);
 void sched_dequeue(struct g *g);
 /* Puts G (the wired G of its M) on P; the M, unless it is the caller, is woken when the lock is dropped. Lock held. */

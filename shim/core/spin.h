@@ -10,6 +10,7 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/carrier.h"
 #include "core/g.h"
 #include "core/relax.h"
 #include "core/sched.h"
@@ -20,6 +21,7 @@
 #define SPIN_STEP 64 /* pauses between two looks at the clock */
 
 static inline bool spin_worth(struct spin *s) {
+  if (!__atomic_load_n(&light.started, __ATOMIC_ACQUIRE) || light.npqs < 2) return false; /* pairs with light_start: npqs is right */
   if (atomic_load_explicit(&sched.gated, memory_order_relaxed) || sched_waiting()) return false;
   if (s->skip == 0) return true;
   s->skip--;

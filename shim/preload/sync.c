@@ -19,6 +19,7 @@
  * whose destroy knows whether they are locked.
  */
 #include "preload/sync.h"
+#include "free/pmutex.h"
 
 #include <pthread.h>
 #include <sys/single_threaded.h>
@@ -68,7 +69,6 @@ static inline bool mutex_ours(const pthread_mutex_t *m) {
 static inline bool is_usual(const pthread_mutex_t *m) {
   return (m->__data.__kind & ~0x203) == 0 && m->__data.__kind % 4 != PTHREAD_MUTEX_ERRORCHECK;
 }
-#define WORD(m) ((_Atomic uint32_t *)&(m)->__data.__lock)
 
 BRACKET int word_wait(_Atomic uint32_t *word) { return CALL_ONCE_BLOCKING(int, WAIT_MUTEX, sys_futex_wait(word, 2, SYS_FOREVER, false)); }
 
@@ -80,11 +80,12 @@ static __attribute__((noinline)) int mutex_wait(pthread_mutex_t *m) {
   int r;
   do {
     uint32_t taken = 1;
-    bool busy = atomic_compare_exchange_strong_explicit(WORD(m), &taken, 2, memory_order_relaxed, memory_order_relaxed) || taken == 2;
-    if (busy) word_wait(WORD(m));
+    bool busy =
+        atomic_compare_exchange_strong_explicit(PMUTEX_WORD(m), &taken, 2, memory_order_relaxed, memory_order_relaxed) || taken == 2;
+    if (busy) word_wait(PMUTEX_WORD(m));
   } while ((r = REAL(pthread_mutex_trylock)(m)) == EBUSY);
   uint32_t taken = 1;
-  if (r == 0) atomic_compare_exchange_strong_explicit(WORD(m), &taken, 2, memory_order_relaxed, memory_order_relaxed);
+  if (r == 0) atomic_compare_exchange_strong_explicit(PMUTEX_WORD(m), &taken, 2, memory_order_relaxed, memory_order_relaxed);
   return r;
 }
 

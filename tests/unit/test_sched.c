@@ -440,12 +440,16 @@ START_TEST(owners_of_locks_go_before_others_in_their_order) {
 }
 END_TEST
 
-START_TEST(owners_do_not_keep_others_waiting_for_ever) {
+static void one_runs_one_waits(void) {
   setup(1, 0, 980000);
   usage(0, 0);
   ck_assert(arrive(0));
   ms[1].g0.express = true;
   sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, SCHED_BACK);
+}
+
+START_TEST(owners_do_not_keep_others_waiting_for_ever) {
+  one_runs_one_waits();
   unsigned has = 0, turns = 0;
   for (clock_now += SCHED_AGE_NS + 1; has != 1; turns++) {
     unsigned next = has == 2 ? 3 : 2; /* two that hand a lock to and fro */
@@ -462,11 +466,7 @@ END_TEST
 
 /* Nobody is woken under the lock: who is woken preempts who wakes. */
 START_TEST(who_is_granted_a_p_is_woken_after_the_lock) {
-  setup(1, 0, 980000);
-  usage(0, 0);
-  ck_assert(arrive(0));
-  ms[1].g0.express = true;
-  sched_enqueue(&ms[1].g0, WAIT_SYSCALL, clock_now, SCHED_BACK);
+  one_runs_one_waits();
   woken = 0;
   sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, false);
   ck_assert_ptr_nonnull(ms[1].p);
