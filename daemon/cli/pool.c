@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ration pool: the pools of Ps, one for each quota domain and user.
+ * ration pool: the pools of Ps, one for each quota domain and user, and which rung of the ladder each of their processes is on.
  */
 #include <stdio.h>
 #include <string.h>
 #include "daemon/cli/cli.h"
+#include "daemon/cli/conn.h"
 #include "daemon/cli/query.h"
 #include "daemon/cli/text.h"
 #include "daemon/quota.h"
@@ -86,19 +87,75 @@ static void json_row(void *ctx, const struct wire_frame *f) {
   json_object_set_new(j, "weight", json_uint(p->weight));
   for (uint32_t r = POOL_RUNG_STANDALONE; r <= POOL_RUNG_BPF; r++) json_object_set_new(rungs, text_rung(r), json_uint(p->rung[r]));
   json_object_set_new(j, "rungs", rungs);
+  json_object_set_new(j, "members", json_array());
   json_array_append_new(ctx, j);
 }
 
+/* ---- their processes: a second question, so one that comes or goes meanwhile is in one answer only ---- */
+
+static const char *const process_heads[] = {">PID", "RUNG", "USER", "NAME", "DOMAIN", NULL};
+
+static void process_table_row(void *ctx, const struct wire_frame *f) {
+  struct table *t = ctx;
+  const struct wire_ps *p = &f->u.ps;
+  char buf[TEXT_UNIT];
+  table_cell(t, "%u", p->pid);
+  table_cell(t, "%s", text_rung(p->rung));
+  table_cell(t, "%s", text_user(buf, p->uid));
+  table_cell(t, "%s", p->name);
+  table_cell(t, "%s", p->domain);
+}
+
+/* To the pool of its domain and user. */
+static void process_json_row(void *ctx, const struct wire_frame *f) {
+  const struct wire_ps *p = &f->u.ps;
+  json_t *pool;
+  size_t i;
+  json_array_foreach(ctx, i, pool) {
+    const char *domain = json_string_value(json_object_get(pool, "domain"));
+    if (!domain || strcmp(domain, p->domain) != 0 || json_integer_value(json_object_get(pool, "uid")) != p->uid) continue;
+    json_t *j = json_object();
+    json_object_set_new(j, "pid", json_uint(p->pid));
+    json_object_set_new(j, "name", json_text(p->name));
+    json_object_set_new(j, "rung", json_text(text_rung(p->rung)));
+    json_array_append_new(json_object_get(pool, "members"), j);
+    return;
+  }
+}
+
+static int print_json(const struct cli_command *cmd, const char *socket) {
+  json_t *j = json_array();
+  int s = conn_ask(cmd, socket, WIRE_POOL_QUERY, WIRE_POOL, true, json_row, j);
+  if (s == CLI_OK) s = conn_ask(cmd, socket, WIRE_PS_QUERY, WIRE_PS, true, process_json_row, j);
+  if (s == CLI_OK) return json_print(j);
+  json_decref(j);
+  return s;
+}
+
+static int print_tables(const struct cli_command *cmd, const char *socket) {
+  _cleanup_(table_free) struct table pools = {0}, processes = {0};
+  table_init(&pools, heads);
+  table_init(&processes, process_heads);
+  int s = conn_ask(cmd, socket, WIRE_POOL_QUERY, WIRE_POOL, true, table_row, &pools);
+  if (s == CLI_OK) s = conn_ask(cmd, socket, WIRE_PS_QUERY, WIRE_PS, true, process_table_row, &processes);
+  if (s != CLI_OK) return s;
+  if (pools.ncells == 0) {
+    puts("There is no pool: no process is attached to rationd.");
+    return CLI_OK;
+  }
+  table_print(&pools, stdout);
+  if (processes.ncells) {
+    puts("");
+    table_print(&processes, stdout);
+  }
+  return CLI_OK;
+}
+
 static int pool_main(const struct cli_command *cmd, int argc, char **argv) {
-  static const struct query_list list = {
-      .query = WIRE_POOL_QUERY,
-      .answer = WIRE_POOL,
-      .heads = heads,
-      .table_row = table_row,
-      .json_row = json_row,
-      .none = "There is no pool: no process is attached to rationd.",
-  };
-  return query_list_main(cmd, argc, argv, &list);
+  struct query_args args;
+  int s = query_read_args(cmd, argc, argv, &args);
+  if (s != QUERY_GO) return s;
+  return args.json ? print_json(cmd, args.socket) : print_tables(cmd, args.socket);
 }
 
 const struct cli_command cli_pool = {
@@ -111,5 +168,5 @@ const struct cli_command cli_pool = {
     .text =
         "CPUS is the domain's, RATE this pool's own (- where nothing is rationed).  SLOTS is regular + express,\n"
         "TOKENS the CPU time in hand, STRANGERS the CPUs that others in the cgroup use, RUNGS how many processes\n"
-        "are on which rung: 'bpf', 'polling' or 'standalone'.\n",
+        "are on which rung of the ladder: 'bpf', 'polling' or 'standalone'; below, each process with its own.\n",
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ration ps, pool and stats: reading their arguments; asking for a list and printing it.
+ * ration ps, pool and stats: reading their arguments.
  */
 #include "daemon/cli/query.h"
 #include <errno.h>
@@ -52,31 +52,4 @@ int query_read_args_pid(const struct cli_command *cmd, int argc, char **argv, st
     return CLI_USAGE;
   }
   return query_read_pid(cmd, argv[cli_rest()], pid) < 0 ? CLI_USAGE : QUERY_GO;
-}
-
-static int list_json(const struct cli_command *cmd, const char *socket, const struct query_list *list) {
-  json_t *j = json_array();
-  int s = conn_ask(cmd, socket, list->query, list->answer, true, list->json_row, j);
-  if (s == CLI_OK) return json_print(j);
-  json_decref(j);
-  return s;
-}
-
-static int list_table(const struct cli_command *cmd, const char *socket, const struct query_list *list) {
-  _cleanup_(table_free) struct table t = {0};
-  table_init(&t, list->heads);
-  int s = conn_ask(cmd, socket, list->query, list->answer, true, list->table_row, &t);
-  if (s != CLI_OK) return s;
-  if (t.ncells == 0)
-    puts(list->none);
-  else
-    table_print(&t, stdout);
-  return CLI_OK;
-}
-
-int query_list_main(const struct cli_command *cmd, int argc, char **argv, const struct query_list *list) {
-  struct query_args args;
-  int s = query_read_args(cmd, argc, argv, &args);
-  if (s != QUERY_GO) return s;
-  return args.json ? list_json(cmd, args.socket, list) : list_table(cmd, args.socket, list);
 }

@@ -2,7 +2,7 @@
 #ifndef RATION_CLI_QUERY_H
 #define RATION_CLI_QUERY_H
 /*
- * What the commands that only ask rationd share: their options, and a list as a table or as JSON.
+ * What the commands that only ask rationd share: their options.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,17 +24,5 @@ int query_read_args(const struct cli_command *cmd, int argc, char **argv, struct
 int query_read_args_pid(const struct cli_command *cmd, int argc, char **argv, struct query_args *args, uint32_t *pid);
 /* As a process id. 0, or it is none and that has been said. */
 int query_read_pid(const struct cli_command *cmd, const char *word, uint32_t *pid);
-
-/* A list: one frame of type `answer` for each row. */
-struct query_list {
-  uint16_t query, answer;
-  const char *const *heads;
-  void (*table_row)(void *table, const struct wire_frame *f); /* adds the cells of a row to a struct table */
-  void (*json_row)(void *array, const struct wire_frame *f);  /* appends an object to a json_t */
-  const char *none;                                           /* printed in place of a table without rows */
-};
-
-/* The whole command: reads the arguments, asks, prints.  Exit status. */
-int query_list_main(const struct cli_command *cmd, int argc, char **argv, const struct query_list *list);
 
 #endif

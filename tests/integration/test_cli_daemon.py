@@ -17,7 +17,7 @@ from cli_common import BUILD, RATION, TMP, Skip, clean_env, equal, has, main, ra
 QUERIES = ("ps", "pool", "stats")
 MAGIC, VERSION = 0x4e544152, 1
 ERROR, POOL, PS, STATS, END, CHANGED, PS_MORE = 66, 68, 69, 70, 71, 72, 75
-PS_MORE_QUERY = 9
+POOL_QUERY, PS_QUERY, PS_MORE_QUERY = 5, 6, 9
 EOPNOTSUPP = 95
 
 
@@ -25,8 +25,8 @@ def frame(kind, body=b"", serial=1, version=VERSION, magic=MAGIC, length=None):
     return struct.pack("<IHHII", magic, version, kind, 16 + len(body) if length is None else length, serial) + body
 
 
-def old_ps_row(name=b"prog", domain=b"/d", pid=7, flags=1):
-    return struct.pack("<8I7Q64s256s", pid, 65533, 3, flags, 4, 5, 1, 2, 1500000000, 12345, 2, 3, 4, 5, 61 * 10**9, name, domain)
+def old_ps_row(name=b"prog", domain=b"/d", pid=7, flags=1, uid=65533, rung=3):
+    return struct.pack("<8I7Q64s256s", pid, uid, rung, flags, 4, 5, 1, 2, 1500000000, 12345, 2, 3, 4, 5, 61 * 10**9, name, domain)
 
 
 def ps_row(thread_gs=0, wired=(0,) * 7, nwired=None, **kw):
@@ -78,6 +78,20 @@ class Fake:
         self.sock.close()
         for c in self.kept:
             c.close()
+
+
+class Asked(Fake):
+    """One that answers by the question: packets of each type of query."""
+
+    def serve(self):
+        try:
+            while True:
+                c, _ = self.sock.accept()
+                for p in self.packets[struct.unpack_from("<IHH", c.recv(4096))[2]]:
+                    c.send(p)
+                c.close()
+        except OSError:
+            pass
 
 
 class Older(Fake):
@@ -224,7 +238,10 @@ def tables_are_aligned_and_harmless():
 
 
 def pool_shows_the_rungs():
-    with Fake([frame(POOL, pool_row()), frame(POOL, pool_row(rate=0, tokens=2**62)), frame(END)]) as f:
+    rows = {POOL_QUERY: [frame(POOL, pool_row()), frame(POOL, pool_row(rate=0, tokens=2**62)), frame(END)],
+            PS_QUERY: [frame(PS, old_ps_row(uid=u, pid=71 + i, rung=r, name=n))
+                       for i, (u, r, n) in enumerate([(0, 3, b"prog"), (0, 2, b"other"), (4, 3, b"prog")])] + [frame(END)]}
+    with Asked(rows) as f:
         p = ask("pool", f)
         equal(p.returncode, 0, p.stderr)
         lines = p.stdout.splitlines()
@@ -234,6 +251,9 @@ def pool_shows_the_rungs():
         equal(j[0]["rungs"], {"standalone": 0, "polling": 1, "bpf": 2})
         equal((j[0]["cpus"], j[0]["tokens_us"], j[0]["strangers_cpus"]), (0.5, -1500, 0.25))
         equal((j[1]["rate"], j[1]["tokens_us"]), (None, None))
+        equal(j[0]["members"], [{"pid": 71, "name": "prog", "rung": "bpf"}, {"pid": 72, "name": "other", "rung": "polling"}])
+        each = [line.split()[:4] for line in lines[lines.index("") + 1:]]
+        equal([e[:2] + e[3:] for e in each], [["PID", "RUNG", "NAME"], ["71", "bpf", "prog"], ["72", "polling", "other"], ["73", "bpf", "prog"]])
 
 
 def the_mode_is_told():

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "ration/context.h"
+#include "ration/debug.h"
 #include "ration/sync.h"
 #include "fatal.h"
 #include "unit.h"
@@ -48,12 +49,14 @@ static inline void go_mixed(int n, ration_fn *fn, void *arg) {
 }
 static inline void wait_all(void) { ck_assert_int_eq(ration_waitgroup_wait_timeout(&going, 15 * RATION_SECOND), 0); }
 
-/* Waits until it is so, for 10 s at most. */
+/* Waits until it is so, for 10 s at most; if it never is, says what each G is doing. */
 #define EVENTUALLY(what)                                                 \
   do {                                                                   \
     ration_ns end_ = ration_now() + 10 * RATION_SECOND;                  \
     while (!(what) && ration_now() < end_) ration_sleep(50 * RATION_US); \
-    ck_assert_msg((what), "never: %s", #what);                           \
+    bool so_ = (what);                                                   \
+    if (!so_) ration_dump(2);                                            \
+    ck_assert_msg(so_, "never: %s", #what);                              \
   } while (0)
 
 #endif
