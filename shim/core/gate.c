@@ -40,26 +40,38 @@ static void rt_leave(struct m *m) {
   if (__builtin_expect(type != PTHREAD_CANCEL_DEFERRED, 0)) pthread_setcanceltype(type, NULL);
 }
 
+static void send_again(const struct m *m, int sig, const siginfo_t *si) {
+  raw_syscall4(SYS_rt_tgsigqueueinfo, sys_getpid(), m->tid, sig, (long)si);
+}
+
 /*
  * A signal of the program's found the thread in scheduler code: it is kept, and all others stay blocked until m_release lets
  * them come, this one first.  Faults are not for here: they are ours, and the program's handler can have them.
+ *
+ * Another may come before this one has blocked it: then that is the one that is kept, and this one is sent once more, and pends.  The same where several pend together:
+ * the kernel lays their frames one upon the other, and the last runs first.  It is the outer frame that knows the mask of the code that was interrupted.
  */
 bool gate_defer(int sig, const siginfo_t *si, void *uctx) {
   struct m *m = m_self;
-  if (!m || m->locks == 0 || m->deferred) return false;
+  if (!m || m->locks == 0) return false;
   ucontext_t *uc = uctx;
   uint64_t all = SYS_SIGSET_ALL;
-  m->deferred_info = *si;
+  sys_sigmask(all);
+  if (m->deferred) {
+    send_again(m, sig, si);
+  } else {
+    m->deferred_info = *si;
+    m->deferred = sig;
+  }
   __builtin_memcpy(&m->deferred_mask, &uc->uc_sigmask, sizeof m->deferred_mask);
   __builtin_memcpy(&uc->uc_sigmask, &all, sizeof all);
-  m->deferred = sig;
   return true;
 }
 
 void m_release_deferred(struct m *m) {
   int sig = m->deferred;
   m->deferred = 0;
-  raw_syscall4(SYS_rt_tgsigqueueinfo, sys_getpid(), m->tid, sig, (long)&m->deferred_info);
+  send_again(m, sig, &m->deferred_info);
   sys_sigmask(m->deferred_mask);
 }
 
@@ -102,7 +114,7 @@ static void classify(struct m *m, bool stopped, uint64_t now) {
 /* Gets a P for m, which has none; waits if it must. Lock held; dropped after. */
 static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_place at) {
   struct g *g = m->g;
-  if (!sched.gated) {
+  if (!sched.gated || m->realtime) {
     g->status = G_RUNNING;
     SLOT_STORE(m->slot->taken, 0);
     SLOT_STORE(m->slot->preempt, 0);

@@ -117,6 +117,7 @@ uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf) {
 
 void m_start(struct m *m, const struct fair *inherit) {
   m->tid = sys_gettid();
+  m->realtime = permit_is_realtime(m->tid);
   m->changed = false;
   m->locks = 1;
   m->lock_systick = m->systick - 1; /* no such call */

@@ -129,7 +129,7 @@ void sched_charge(struct m *m, uint64_t now) {
   if (!valid) m->cpu_granted = cpu; /* another clock */
   if (!valid || delta == 0) return;
   fair_charge(&m->g->fair, now, delta);
-  sched_charge_pool(now, delta);
+  if (!m->realtime) sched_charge_pool(now, delta); /* else it is not of the quota */
 }
 
 /* Tells BPF and the wrappers whether a P that comes free would be used at once. */
@@ -737,44 +737,7 @@ void sched_kick(uint64_t deadline) {
   sched.kicked = true; /* sched_drop wakes it */
 }
 
-/* --- the gate opens or closes --- */
-
-static void open_gate(uint64_t now) {
-  for (uint32_t i = 0; i < sched.top; i++) {
-    struct p *p = &sched.ps[i];
-    if (p->status == P_NONE) continue;
-    if (p->m) {
-      struct m *m = p->m;
-      sched_p_take(m, now);
-      SLOT_STORE(m->slot->has_p, 1); /* by permission */
-    }
-    lease_release(p);
-  }
-  struct g *g;
-  while ((g = gqueue_pop(&sched.express)) || (g = gqueue_pop(&sched.global))) {
-    struct m *m = g->lockedm;
-    g->queued = false;
-    g->status = G_RUNNING;
-    SLOT_STORE(m->slot->taken, 0);
-    SLOT_STORE(m->slot->has_p, 1);
-    atomic_store_explicit(&m->park, 1, memory_order_release); /* pairs with park_m */
-    sched_hooks.wake(&m->park, false);
-  }
-  lease_publish_wants();
-}
-
-/* Everybody runs by permission: call them in, to get Ps as far as they go. */
-static void close_gate(uint64_t now) {
-  for (struct m *m = sched.allm; m; m = m->next) {
-    if (m->p || m->gone) continue;
-    bool bpf;
-    m->cpu_last = m_cpu_ns(m, now, &bpf);
-    m->cpu_from_bpf = bpf;
-    SLOT_STORE(m->slot->has_p, 0);
-    SLOT_STORE(m->slot->taken, 1);
-    if (SLOT_LOAD(m->slot->state) == M_RUN) preempt_request(m, now);
-  }
-}
+/* --- the page --- */
 
 void sched_reconfigure(uint64_t now) {
   SCHED_ASSERT_LOCKED();
@@ -791,9 +754,9 @@ void sched_reconfigure(uint64_t now) {
   atomic_store_explicit(&sched.gated, gated, memory_order_relaxed);
   if (sched.header) SLOT_STORE(sched.header->gated, gated);
   if (gated)
-    close_gate(now);
+    permit_none(now);
   else
-    open_gate(now);
+    permit_all(now);
   sched_update_waiting();
 }
 
@@ -802,7 +765,7 @@ void sched_leave_page(uint64_t now) {
   if (sched.page && sched.gated) {
     atomic_store_explicit(&sched.gated, false, memory_order_relaxed);
     if (sched.header) SLOT_STORE(sched.header->gated, 0);
-    open_gate(now);
+    permit_all(now);
     sched_update_waiting();
   }
   sched.paced = sched.surplus = false;

@@ -241,6 +241,14 @@ struct p *handoff_take_unclaimed(struct m *m, uint64_t now);
 /* The same of one that is ready but that the kernel does not run now.  Null: it runs, or BPF does not tell. */
 struct p *handoff_take_waiting(struct m *m, uint64_t now);
 
+/* --- permit.c --- */
+/* Lock held.  The gate opens: all run without Ps.  It closes: all but real-time threads are called in. */
+void permit_all(uint64_t now);
+void permit_none(uint64_t now);
+/* Some thread's scheduling policy may have changed: looks at all. */
+void permit_look_policies(void);
+bool permit_is_realtime(uint32_t tid);
+
 /* --- preempt.c --- */
 void preempt_request(struct m *m, uint64_t now);
 void preempt_init(void);

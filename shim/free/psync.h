@@ -53,7 +53,7 @@ int free_rwlock_trywrlock(pthread_rwlock_t *rw);
 int free_rwlock_timed_wrlock(pthread_rwlock_t *rw, clockid_t clock, const struct timespec *until);
 int free_rwlock_unlock(pthread_rwlock_t *rw);
 
-/* --- barriers: pbarrier.c; with what is left in it glibc's destroy finds nobody to wait for --- */
+/* --- barriers: pbarrier.c --- */
 
 /* glibc's struct pthread_barrier. */
 struct free_barrier {
@@ -65,6 +65,8 @@ struct free_barrier {
 };
 static inline bool free_barrier_is_kernels(const pthread_barrier_t *b) { return ((const struct free_barrier *)b)->shared != 0; }
 int free_barrier_wait(pthread_barrier_t *b);
+/* Waits for the end of a round that has begun. */
+int free_barrier_destroy(pthread_barrier_t *b);
 
 /* --- semaphores: psem.c; -1 and errno.  glibc's destroy does nothing, and its getvalue is right for ours --- */
 

@@ -48,6 +48,7 @@ struct thread {
   void *arg, *result;
   struct ration_context *cancel;            /* ends its waits; cancelled with it, and made anew for the next life */
   enum life life;                           /* [lot of its address] */
+  bool left_alone;                          /* [lot] SPARE: it ended detached, nobody joined it */
   struct thread *joins;                     /* [lot of the other's life] whom it waits for */
   int *clear_tid;                           /* [own] of set_tid_address; null: glibc's, which nobody waits for */
   bool joined;                              /* [lot] somebody waits for it, or has been woken */
@@ -101,6 +102,10 @@ const struct identity *thread_identity(const struct thread *t) { return &t->id; 
 bool thread_in_libcall(const struct thread *t) { return t->g.in_libcall; }
 uint32_t thread_id(const struct thread *t) { return t->id.tid; }
 
+void thread_priorities_matter(void) { __atomic_store_n(&lot_by_priority, true, __ATOMIC_RELAXED); }
+
+static bool is_real_time(int policy) { return policy == SCHED_FIFO || policy == SCHED_RR; }
+
 static int born_policy;     /* the process's */
 static pthread_t main_self; /* the first thread's; in the child of a fork the forker's */
 
@@ -108,6 +113,7 @@ bool thread_g_init(identity_create_fn *create) {
   main_self = pthread_self();
   self_offset = (char *)&self_thread - (char *)main_self;
   born_policy = (int)raw_syscall1(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK;
+  if (is_real_time(born_policy)) thread_priorities_matter();
   kill_init();
   return identity_init(create);
 }
@@ -256,6 +262,7 @@ bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a) {
   bool ok = pthread_attr_getstack(at, &addr, &a->stack) == 0 && (uintptr_t)addr + a->stack == 0; /* no stack of the program's */
   ok = ok && pthread_attr_getguardsize(at, &a->guard) == 0 && pthread_attr_getdetachstate(at, &detach) == 0;
   ok = ok && pthread_attr_getinheritsched(at, &inherit) == 0 && inherit == PTHREAD_INHERIT_SCHED;
+  if (inherit != PTHREAD_INHERIT_SCHED) thread_priorities_matter();
   ok = ok && pthread_attr_getaffinity_np(at, sizeof set, &set) == 0 && CPU_COUNT(&set) == CPU_SETSIZE; /* all: none was set */
   ok = ok && (a->stack != 0 || pthread_attr_getstacksize(at, &a->stack) == 0);
   if (!attr) pthread_attr_destroy(&defaults);
@@ -327,7 +334,7 @@ int thread_set_sched(struct thread *t, int policy, int priority) {
   int now, prio;
   thread_get_sched(t, &now, &prio);
   if (policy < 0) policy = now;
-  if (policy == SCHED_FIFO || policy == SCHED_RR) return EPERM; /* no promise that a G could keep */
+  if (is_real_time(policy)) return EPERM; /* no promise that a G could keep: it could not be wired */
   if ((policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE) || priority != 0) return EINVAL;
   atomic_store_explicit(&t->policy, policy, memory_order_relaxed);
   return 0;
@@ -566,6 +573,7 @@ void free_thread_left(struct g *g) {
   struct lot *lot = lot_lock(&t->life);
   bool detached = t->life == LIFE_DETACHED;
   t->life = detached ? LIFE_SPARE : LIFE_ENDED;
+  t->left_alone = detached;
   struct waiter *w = lot_first(lot, &t->life);
   if (w)
     lot_remove(lot, w);
@@ -632,6 +640,9 @@ static bool is_waited_for(struct thread *t) {
   return is;
 }
 
+/* Lock of the lot held.  As glibc has it, while the pthread_t is not another's. */
+static int not_joinable(const struct thread *t) { return t->life == LIFE_SPARE && !t->left_alone ? ESRCH : EINVAL; }
+
 int thread_join(struct thread *t, void **result, const struct limit *lim) {
   struct thread *self = thread_self();
   if (t == self) return EDEADLK;
@@ -639,7 +650,7 @@ int thread_join(struct thread *t, void **result, const struct limit *lim) {
   bool waits_for_us = self && t->joins == self && is_waited_for(self);
   struct lot *lot = lot_lock(&t->life);
   if (t->life == LIFE_ENDED && !t->joined) return take_result(t, lot, result);
-  int r = t->life != LIFE_JOINABLE || lot_first(lot, &t->life) ? EINVAL : waits_for_us ? EDEADLK : 0;
+  int r = t->life != LIFE_JOINABLE || lot_first(lot, &t->life) ? not_joinable(t) : waits_for_us ? EDEADLK : 0;
   if (r != 0) {
     lot_unlock(lot);
     return r;
@@ -659,10 +670,11 @@ int thread_detach(struct thread *t) {
   struct lot *lot = lot_lock(&t->life);
   enum life was = t->life;
   if (was == LIFE_JOINABLE) t->life = LIFE_DETACHED;
-  if (was == LIFE_ENDED) t->life = LIFE_SPARE;
+  if (was == LIFE_ENDED) t->life = LIFE_SPARE, t->left_alone = true;
+  int r = was == LIFE_JOINABLE || was == LIFE_ENDED ? 0 : not_joinable(t);
   lot_unlock(lot);
   if (was == LIFE_ENDED) spare_put(t);
-  return was == LIFE_JOINABLE || was == LIFE_ENDED ? 0 : EINVAL;
+  return r;
 }
 
 int thread_getattr(struct thread *t, pthread_attr_t *attr) {

@@ -32,6 +32,8 @@ bool thread_is_g(const struct thread *t);
 struct ration_context *thread_cancel_context(struct thread *t);
 /* t changes what its kernel thread, which it has or is about to get, has of its own: that one is nobody's after it. */
 void thread_changes_its_own(struct thread *t);
+/* Some thread of the kernel's may have a real-time priority from now on. */
+void thread_priorities_matter(void);
 bool thread_has_changed(const struct thread *t);
 /* What it has set by sigaltstack, while it is not wired. */
 stack_t *thread_altstack(struct thread *t);

@@ -16,7 +16,7 @@
  * What does not block is here for free mode only (sync.h): a branch and a tail call otherwise.
  *
  * Left alone: spin locks (they are tried in user mode), the locks inside libc (BPF sees them); what only initialises or destroys, but for mutexes,
- * whose destroy knows whether they are locked.
+ * whose destroy knows whether they are locked, and barriers, whose destroy waits for the end of a round.
  */
 #include "preload/sync.h"
 #include "free/pmutex.h"
@@ -38,6 +38,7 @@
   X(int, pthread_cond_signal, (pthread_cond_t *))                                                           \
   X(int, pthread_cond_broadcast, (pthread_cond_t *))                                                        \
   X(int, pthread_barrier_wait, (pthread_barrier_t *))                                                       \
+  X(int, pthread_barrier_destroy, (pthread_barrier_t *))                                                    \
   X(int, pthread_once, (pthread_once_t *, void (*)(void)))                                                  \
   X(int, mtx_lock, (mtx_t *))                                                                               \
   X(int, mtx_trylock, (mtx_t *))                                                                            \
@@ -175,6 +176,11 @@ EXPORT int pthread_cond_broadcast(pthread_cond_t *c) {
 EXPORT int pthread_barrier_wait(pthread_barrier_t *b) {
   if (OURS(free_barrier_is_kernels(b))) return free_barrier_wait(b);
   return CALL_ONCE_BLOCKING(int, WAIT_BARRIER, REAL(pthread_barrier_wait)(b));
+}
+
+EXPORT int pthread_barrier_destroy(pthread_barrier_t *b) {
+  if (OURS(free_barrier_is_kernels(b))) return free_barrier_destroy(b);
+  return CALL_ONCE_BLOCKING(int, WAIT_BARRIER, REAL(pthread_barrier_destroy)(b)); /* it waits for those that are on their way out */
 }
 
 EXPORT int pthread_once(pthread_once_t *o, void (*fn)(void)) {

@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "core/sched.h"
 #include "free/free.h"
 #include "free/thread.h"
 #include "preload/clock.h"
@@ -210,6 +211,7 @@ static long special(long nr, const struct args *x) {
   if (is_fork(nr, x)) return fork_by(nr, x);
   before(nr, x);
   r = PASS(nr, x);
+  if (r == 0 && (nr == SYS_sched_setscheduler || nr == SYS_sched_setattr)) permit_look_policies();
   if (r == 0 && sets_creds(nr) && !process_in_vfork_child()) gate_mirror_creds(nr, x->a[0], x->a[1], x->a[2]);
   return r;
 }

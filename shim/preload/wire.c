@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "core/carrier.h"
+#include "core/sched.h"
 #include "free/free.h"
 #include "free/shared.h"
 #include "free/thread.h"
@@ -178,9 +179,15 @@ EXPORT int pthread_getschedparam(pthread_t t, int *policy, struct sched_param *p
 
 EXPORT int pthread_setschedparam(pthread_t t, int policy, const struct sched_param *param) {
   struct thread *th = other_g(t);
+  if (th && (policy == SCHED_FIFO || policy == SCHED_RR)) {
+    free_wire_other(th);
+    th = other_g(t);
+  }
   if (th) return policy < 0 ? EINVAL : thread_set_sched(th, policy, param->sched_priority);
   if (is_self(t)) free_wire(FREE_WIRE_SCHED);
-  return REAL(pthread_setschedparam)(t, policy, param);
+  int r = REAL(pthread_setschedparam)(t, policy, param);
+  if (r == 0) permit_look_policies();
+  return r;
 }
 
 EXPORT int pthread_setschedprio(pthread_t t, int prio) {
@@ -192,7 +199,9 @@ EXPORT int pthread_setschedprio(pthread_t t, int prio) {
 
 EXPORT int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param) {
   if (pid == 0) free_wire(FREE_WIRE_SCHED);
-  return REAL(sched_setscheduler)(pid, policy, param);
+  int r = REAL(sched_setscheduler)(pid, policy, param);
+  if (r >= 0) permit_look_policies();
+  return r;
 }
 
 EXPORT int sched_setparam(pid_t pid, const struct sched_param *param) {

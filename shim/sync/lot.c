@@ -36,6 +36,7 @@
 #include <string.h>
 #include "sync/lot.h"
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include "core/sched.h"
@@ -49,6 +50,7 @@
 
 static struct lot lots[1u << LOTS_LOG2];
 static uint32_t generation; /* changes while the child of a fork has one thread */
+bool lot_by_priority;
 
 /* Relaxed: it changes in lot_move only, under the lock of the lot that it leads to then; who saw that one and takes its lock comes after the move. */
 static inline const void *key_of(const struct waiter *w) { return atomic_load_explicit(&w->key, memory_order_relaxed); }
@@ -152,28 +154,45 @@ static void chain_set(struct waiter **at, struct waiter *w, struct waiter *next)
   if (next) next->chain_at = &w->chain;
 }
 
+/* Who goes before whom: the higher priority, as in the kernel's queues of futexes; among equals, and that is all of them as a rule, who came first. */
+static bool goes_before(const struct waiter *w, const struct waiter *other, bool front) {
+  return front ? w->priority >= other->priority : w->priority > other->priority;
+}
+
 static void enqueue(struct lot *l, struct waiter *w, bool front) {
-  struct waiter *first = lot_first(l, key_of(w));
+  struct waiter *first = lot_first(l, key_of(w)), *after;
   w->next = NULL;
   w->chain_at = NULL;
   if (!first) {
     w->prev = w;
     chain_set(&l->keys, w, l->keys);
-  } else if (front) {
+    return;
+  }
+  if (goes_before(w, first, front)) {
     w->next = first;
     w->prev = first->prev;
     first->prev = w;
     chain_set(first->chain_at, w, first->chain);
     first->chain_at = NULL;
-  } else {
-    w->prev = first->prev;
-    first->prev->next = w;
-    first->prev = w;
+    return;
   }
+  for (after = first->prev; goes_before(w, after, front); after = after->prev) {
+  }
+  w->prev = after;
+  w->next = after->next;
+  after->next = w;
+  (w->next ? w->next : first)->prev = w;
+}
+
+/* That of the kernel's thread: of Gs that share one, 0. */
+static int own_priority(void) {
+  struct sched_param p = {0};
+  return raw_syscall2(SYS_sched_getparam, 0, (long)&p) == 0 ? p.sched_priority : 0;
 }
 
 void lot_push(struct lot *l, struct waiter *w, bool front) {
   w->queued = true;
+  w->priority = __builtin_expect(__atomic_load_n(&lot_by_priority, __ATOMIC_RELAXED), 0) ? own_priority() : 0;
   enqueue(l, w, front);
 }
 
@@ -410,7 +429,9 @@ static __attribute__((noinline)) bool take_out(struct waiter *w) {
   if (was) w->result = -EINTR;
   if (was && w->keeps_place) {
     atomic_store_explicit(&w->stand_in->key, key, memory_order_relaxed);
-    lot_push(l, w->stand_in, false);
+    w->stand_in->priority = w->priority;
+    w->stand_in->queued = true;
+    enqueue(l, w->stand_in, false);
   }
   lot_unlock(l);
   return was || moved;

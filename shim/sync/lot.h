@@ -37,8 +37,9 @@ struct waiter {
   struct note note;
   const void *_Atomic key; /* changes only in lot_move */
   /* [lock of the lot] */
-  struct waiter *next, *prev;       /* FIFO of those with its key; prev of the first is the last */
+  struct waiter *next, *prev;       /* FIFO of those with its key and priority; prev of the first is the last */
   struct waiter *chain, **chain_at; /* of the first: other keys of this lot; chain_at is null in the others */
+  int priority;                     /* of the highest first */
   bool queued;
   _Atomic bool moved;      /* by lot_move, and still there */
   bool interruptible;      /* [own] a signal takes it out: -EINTR (if it was moved: 0).  Else its handler runs while it stays */
@@ -64,7 +65,9 @@ struct lot *lot_lock(const void *key);
 void lot_unlock(struct lot *l);
 /* Locked.  The one that has waited longest, or null. */
 struct waiter *lot_first(struct lot *l, const void *key);
-/* Locked.  front: before all others of its key. */
+/* Some thread may have a real-time priority: whoever is queued asks for its own.  Set for good (relaxed: by who sets the first one, before it does). */
+extern bool lot_by_priority;
+/* Locked, by the one that will wait.  front: before all others of its key and priority. */
 void lot_push(struct lot *l, struct waiter *w, bool front);
 /* Locked.  w is queued. */
 void lot_remove(struct lot *l, struct waiter *w);

@@ -96,6 +96,7 @@ void ration_unlock_os_thread(void) { not_here(); }
 void carrier_gate_enter(struct m *m) { (void)m, not_here(); }
 void light_answered(struct carrier *c) { (void)c, not_here(); }
 void gate_answered_slow(struct m *m) { (void)m; }
+void permit_look_policies(void) {}
 void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }
@@ -163,6 +164,7 @@ NO_FREE(free_rwlock_trywrlock);
 NO_FREE(free_rwlock_timed_wrlock);
 NO_FREE(free_rwlock_unlock);
 NO_FREE(free_barrier_wait);
+NO_FREE(free_barrier_destroy);
 NO_FREE(free_sem_wait);
 NO_FREE(free_sem_trywait);
 NO_FREE(free_sem_timed);

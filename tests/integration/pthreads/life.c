@@ -156,6 +156,14 @@ static void *end_at_once(void *arg) {
   return arg;
 }
 
+/* Of a thread that is no more, while its pthread_t is not another's: as glibc has it. */
+static void joined_before(void) {
+  pthread_t t = start(end_at_once, NULL);
+  MUST(pthread_join(t, NULL) == 0);
+  SAY_ERR("detach", pthread_detach(t));
+  SAY_ERR("join", pthread_join(t, NULL));
+}
+
 static void detach_ended(void) {
   for (int i = 0; i < 20; i++) {
     pthread_t t = start(end_at_once, NULL);
@@ -573,6 +581,57 @@ static void sched_of_running(void) {
   say_sched(NULL);
 }
 
+/* Real-time threads wait in the order of their priorities.  (Who may have none says so.) */
+static pthread_mutex_t in_order = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic int waiting;
+static void *lock_in_order(void *arg) {
+  waiting++;
+  pthread_mutex_lock(&in_order);
+  say("%d", (int)(intptr_t)arg);
+  pthread_mutex_unlock(&in_order);
+  return arg;
+}
+static void sched_order(void) {
+  static const int priorities[] = {5, 20, 0, 10, 20};
+  pthread_attr_t a;
+  pthread_t t[5];
+  int n = 0;
+  pthread_mutex_lock(&in_order);
+  for (int i = 0; i < 5; i++) {
+    pthread_attr_init(&a);
+    if (priorities[i]) {
+      pthread_attr_setinheritsched(&a, PTHREAD_EXPLICIT_SCHED);
+      pthread_attr_setschedpolicy(&a, SCHED_FIFO);
+      pthread_attr_setschedparam(&a, &(struct sched_param){priorities[i]});
+    }
+    int e = pthread_create(&t[n], &a, lock_in_order, (void *)(intptr_t)(100 * i + priorities[i]));
+    SAY_ERR("create", e);
+    if (e) continue;
+    n++;
+    UNTIL(waiting == n);
+    nap(50);
+  }
+  pthread_mutex_unlock(&in_order);
+  for (int i = 0; i < n; i++) pthread_join(t[i], NULL);
+}
+
+/* Also one that runs already. */
+static void sched_fifo_of_running(void) {
+  pthread_t t = start(wait_at_gate, NULL);
+  struct sched_param p = {3};
+  int policy = -1;
+  gate_await(&gate, 1);
+  SAY_ERR("fifo", pthread_setschedparam(t, SCHED_FIFO, &p));
+  SAY_ERR("get", pthread_getschedparam(t, &policy, &p));
+  say("policy %d priority %d", policy, p.sched_priority);
+  SAY_ERR("priority 4", pthread_setschedprio(t, 4));
+  SAY_ERR("get", pthread_getschedparam(t, &policy, &p));
+  say("policy %d priority %d", policy, p.sched_priority);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+  in_thread(say_sched, NULL);
+}
+
 static void *batch_and_create(void *arg) {
   pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){0});
   in_thread(say_sched, NULL);
@@ -594,6 +653,7 @@ const struct check life_checks[] = {
     CHECK(creator_ends_first),
     CHECK(join_in_time),
     CHECK(detach_alive),
+    CHECK(joined_before),
     CHECK(detach_ended),
     CHECK(detach_many),
     CHECK(detached_by_attribute),
@@ -613,6 +673,8 @@ const struct check life_checks[] = {
     CHECK(own_stack),
     CHECK(sched_explicit),
     CHECK(sched_of_running),
+    CHECK(sched_order),
+    CHECK(sched_fifo_of_running),
     CHECK(sched_inherited),
     CHECKS_END,
 };

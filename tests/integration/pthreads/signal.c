@@ -1509,6 +1509,76 @@ static void process_signal_kept(void) {
   say("got %d", sigtimedwait(&s, NULL, &(struct timespec){0, 0}) == SIGUSR1);
 }
 
+/* --- signals by the thousand, each sent when the one before has been handled --- */
+
+#define STORM 1500
+static sem_t storm_handled[2];
+static _Atomic int storm_senders, storm_lost;
+
+static void on_storm(int sig) { sem_post(&storm_handled[sig == SIGUSR2]); }
+
+static void *storm_send(void *arg) {
+  intptr_t which = (intptr_t)arg;
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  for (int i = 0; i < STORM; i++) {
+    struct timespec at = in_ms(CLOCK_REALTIME, 20000);
+    kill(getpid(), which ? SIGUSR2 : SIGUSR1);
+    if (sem_timedwait(&storm_handled[which], &at) != 0) {
+      storm_lost++;
+      break;
+    }
+  }
+  storm_senders--;
+  return arg;
+}
+
+/* The only one that has them open: wherever they find it, in ration or out of it. */
+static void *storm_receive(void *arg) {
+  while (storm_senders) {
+    pthread_mutex_lock(&lock);
+    pthread_cond_broadcast(&cond);
+    pthread_mutex_unlock(&lock);
+    if (arg) sched_yield();
+  }
+  sigset_t mask;
+  pthread_sigmask(SIG_BLOCK, NULL, &mask);
+  say("blocks %d %d", sigismember(&mask, SIGUSR1), sigismember(&mask, SIGUSR2));
+  return arg;
+}
+static void *storm_wait(void *arg) {
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  pthread_mutex_lock(&lock);
+  while (!stop) pthread_cond_wait(&cond, &lock);
+  pthread_mutex_unlock(&lock);
+  return arg;
+}
+
+static void storm(bool yields) {
+  pthread_t sender[2], waiter[3], receiver;
+  handle(SIGUSR1, on_storm, 0);
+  handle(SIGUSR2, on_storm, 0);
+  storm_senders = 2;
+  stop = false;
+  receiver = start(storm_receive, yields ? &stop : NULL);
+  block(SIG_BLOCK, SIGUSR1, SIGUSR2);
+  for (int i = 0; i < 3; i++) waiter[i] = start(storm_wait, NULL);
+  for (intptr_t i = 0; i < 2; i++) {
+    sem_init(&storm_handled[i], 0, 0);
+    sender[i] = start(storm_send, (void *)i);
+  }
+  for (int i = 0; i < 2; i++) pthread_join(sender[i], NULL);
+  pthread_join(receiver, NULL);
+  pthread_mutex_lock(&lock);
+  stop = true;
+  pthread_cond_broadcast(&cond);
+  pthread_mutex_unlock(&lock);
+  for (int i = 0; i < 3; i++) pthread_join(waiter[i], NULL);
+  say("lost %d", storm_lost);
+  block(SIG_UNBLOCK, SIGUSR1, SIGUSR2);
+}
+static void none_is_lost(void) { storm(false); }
+static void none_is_lost_in_yields(void) { storm(true); }
+
 const struct check signal_checks[] = {
     CHECK(kill_each),
     CHECK(kill_errors),
@@ -1555,5 +1625,7 @@ const struct check signal_checks[] = {
     CHECK(timer_to_thread),
     CHECK(mq_thread),
     CHECK(cpu_timers),
+    CHECK(none_is_lost),
+    CHECK(none_is_lost_in_yields),
     CHECKS_END,
 };
