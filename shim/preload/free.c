@@ -13,6 +13,7 @@
 #include "free/free.h"
 #include "free/thread.h"
 #include "preload/signal.h"
+#include "preload/thread.h"
 #include "ration/context.h"
 
 #define REAL_FREE(X)                                              \
@@ -47,6 +48,7 @@ EXPORT int thrd_detach(thrd_t t) {
 /* glibc's unwinds to the last cleanup handler that is registered: of a thread G the first of them is body() in free/thread.c. */
 EXPORT void pthread_exit(void *result) {
   if (thread_self()) thread_exits(result);
+  thread_main_leaves();
   REAL(pthread_exit)(result);
   __builtin_unreachable();
 }
@@ -81,6 +83,7 @@ EXPORT int pthread_setcancelstate(int state, int *old) {
 
 EXPORT int pthread_key_create(pthread_key_t *key, void (*destroy)(void *)) {
   int r = REAL(pthread_key_create)(key, destroy);
+  if (r == EAGAIN && thread_give_key_up()) r = REAL(pthread_key_create)(key, destroy);
   if (r == 0) thread_key_made(*key, destroy);
   return r;
 }
@@ -93,6 +96,7 @@ EXPORT int pthread_key_delete(pthread_key_t key) {
 
 EXPORT int tss_create(tss_t *key, tss_dtor_t destroy) {
   int r = REAL(tss_create)(key, destroy);
+  if (r != thrd_success && thread_give_key_up()) r = REAL(tss_create)(key, destroy);
   if (r == thrd_success) thread_key_made(*key, destroy);
   return r;
 }

@@ -6,6 +6,9 @@
  * The end.  Thread-local destructors (C++, pthread_key) are the program's code, so the
  * M must outlive them.  glibc runs pthread_key destructors in up to PTHREAD_DESTRUCTOR_ITERATIONS rounds; ours
  * sets its key again until the last one.  What is left of the thread after that is glibc's own.
+ *
+ * That takes one of the PTHREAD_KEYS_MAX keys.  A program that wants them all gets it (thread_give_key_up): from then on a thread is an M until its cleanup
+ * handlers have run, and its destructors run as those of a thread that ration does not know.
  */
 #include "preload/thread.h"
 #include <errno.h>
@@ -46,7 +49,8 @@ struct birth {
 static struct lock births_lock; /* guards free_births */
 static struct birth *free_births;
 static pthread_key_t end_key;
-static bool have_key;
+static bool sees_ends;        /* threads are Ms: there was a key */
+static _Atomic bool have_key; /* and is.  Changes once, from true to false: relaxed, it publishes nothing */
 
 #define BIRTHS_CHUNK 65536u
 
@@ -97,15 +101,33 @@ static void kernels_end(void) {
   thread_main_exits();
 }
 
+static bool key_is_ours(void) { return atomic_load_explicit(&have_key, memory_order_relaxed); }
+
+static void thread_ends(void) {
+  if (free_mode) kernels_end();
+  if (m_self) m_exit(m_self);
+}
+
 /* The key's value counts the rounds of destructors, from 1. */
 static void at_end(void *value) {
   uintptr_t round = (uintptr_t)value;
-  if (round < PTHREAD_DESTRUCTOR_ITERATIONS) {
-    pthread_setspecific(end_key, (void *)(round + 1));
-    return;
-  }
-  if (free_mode) kernels_end();
-  if (m_self) m_exit(m_self);
+  if (round < PTHREAD_DESTRUCTOR_ITERATIONS && key_is_ours() && pthread_setspecific(end_key, (void *)(round + 1)) == 0) return;
+  thread_ends();
+}
+
+static void ends_without_key(void) {
+  if (!key_is_ours()) thread_ends();
+}
+
+void thread_main_leaves(void) {
+  if (sees_ends && m_self && m_self->tid == (uint32_t)sys_getpid()) ends_without_key();
+}
+
+/* One that is past its cleanup handlers just now ends unseen: its P is taken as that of a thread that is blocked, and its record is lost. */
+bool thread_give_key_up(void) {
+  if (!sees_ends || !atomic_exchange_explicit(&have_key, false, memory_order_relaxed)) return false;
+  pthread_key_delete(end_key);
+  return true;
 }
 
 static struct birth come_alive(struct birth *given) {
@@ -113,7 +135,7 @@ static struct birth come_alive(struct birth *given) {
   birth_put(given);
   if (b.by_g) sys_sigmask(b.mask);
   signal_born();
-  if (have_key) pthread_setspecific(end_key, (void *)1);
+  if (key_is_ours()) pthread_setspecific(end_key, (void *)1);
   m_start(b.m, &b.fair);
   b.m->changed = b.changed;
   if (free_mode && b.programs) cancel_kernel_begins();
@@ -121,15 +143,26 @@ static struct birth come_alive(struct birth *given) {
   return b;
 }
 
-static void *start_pthread(void *arg) {
-  struct birth b = come_alive(arg);
-  return b.fn(b.arg);
+/* What pthread_cleanup_push is made of in C; declared in pthread.h only where exceptions are off. */
+extern void __pthread_register_cancel(__pthread_unwind_buf_t *buf);
+extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *buf);
+extern _Noreturn void __pthread_unwind_next(__pthread_unwind_buf_t *buf);
+
+static void *run(struct birth b) {
+  __pthread_unwind_buf_t buf;
+  if (__sigsetjmp_cancel(buf.__cancel_jmp_buf, 0) != 0) { /* pthread_exit, or cancelled */
+    ends_without_key();
+    __pthread_unwind_next(&buf);
+  }
+  __pthread_register_cancel(&buf);
+  void *result = b.fn ? b.fn(b.arg) : (void *)(intptr_t)b.cfn(b.arg);
+  __pthread_unregister_cancel(&buf);
+  ends_without_key();
+  return result;
 }
 
-static int start_thrd(void *arg) {
-  struct birth b = come_alive(arg);
-  return b.cfn(b.arg);
-}
+static void *start_pthread(void *arg) { return run(come_alive(arg)); }
+static int start_thrd(void *arg) { return (int)(intptr_t)run(come_alive(arg)); }
 
 static __attribute__((noinline)) struct birth *birth_new(void) {
   struct birth *b = birth_get();
@@ -153,7 +186,7 @@ static __attribute__((noinline)) struct birth *birth_new(void) {
 }
 
 static struct birth *birth_make(void) {
-  if (client_env_now.mode == RATION_MODE_OFF || !have_key) return NULL;
+  if (client_env_now.mode == RATION_MODE_OFF || !sees_ends) return NULL;
   if (free_mode) cancel_kernel_begins(); /* the creator's, who may be main */
   struct birth *b = birth_new();         /* not inline: as set_ctx in free/cancel.c */
   if (b) b->changed = free_mode && free_hands_down();
@@ -213,6 +246,7 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   if (as_thread_g(NULL, &a)) return thrd_of(thread_create(t, &a, NULL, fn, arg));
   struct birth *b = birth_make();
   if (!b) return REAL(thrd_create)(t, fn, arg);
+  b->fn = NULL;
   b->cfn = fn;
   b->arg = arg;
   b->programs = true;
@@ -226,13 +260,14 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
 
 void thread_init(void) {
   light_pthread_create = create_rations;
-  have_key = pthread_key_create(&end_key, at_end) == 0;
+  sees_ends = pthread_key_create(&end_key, at_end) == 0;
+  atomic_store_explicit(&have_key, sees_ends, memory_order_relaxed);
 }
 
 void thread_adopt_main(void) {
   struct m *m = m_alloc();
   if (!m) return;
-  if (have_key) pthread_setspecific(end_key, (void *)1);
+  if (sees_ends) pthread_setspecific(end_key, (void *)1);
   m_start(m, NULL);
 }
 

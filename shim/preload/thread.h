@@ -10,6 +10,11 @@ bool thread_init_free(void);
 /* The calling thread, the process's first, becomes an M. */
 void thread_adopt_main(void);
 
+/* The program wants the last of the keys.  False: ration has none. */
+bool thread_give_key_up(void);
+/* Before pthread_exit. */
+void thread_main_leaves(void);
+
 /* In a forked child, before any thread is made. */
 void thread_fork_child(void);
 

@@ -8,10 +8,10 @@ Runs each check of tests/integration/pthreads.c and pthreads/*.c plain, which is
 
   locked     each thread a kernel thread
   locked1    the same with one P
-  free       threads are Gs, on two Ps; what free mode can't do yet (FREE_NOT_YET, docs/free.md) is skipped
+  free       threads are Gs, on two Ps
   free1      (with PTHREADS_WAYS) the same with one P
 
-NAMES (a part of a check's name) pick some; PTHREADS_WAYS picks ways; PTHREADS_ALL=1 skips nothing.
+NAMES (a part of a check's name) pick some; PTHREADS_WAYS picks ways.
 """
 import os
 import sys
@@ -23,25 +23,8 @@ WAYS = {
     "free": (dict(ALONE, RATION_THREADS="free", RATION_MAXPROCS="2"), {}),
     "free1": (dict(ALONE, RATION_THREADS="free", RATION_MAXPROCS="1"), {}),
 }
-FREE_NOT_YET = set(
-    """
-    local:key_limit
-""".split()
-)
-
-
-def not_judged(name, way):
-    """Why this check is skipped, or None."""
-    if os.environ.get("PTHREADS_ALL") == "1":
-        return None
-    if way.startswith("free") and name in FREE_NOT_YET:
-        return "not yet in free mode"
-    if name == "local:key_limit":
-        return "ration has one of the 1,024 keys"
-    return None
-
 
 if __name__ == "__main__":
     default = "locked locked1 free"
     os.environ.setdefault("PTHREADS_WAYS", default)
-    sys.exit(Conformance("pthreads", WAYS, "PTHREADS_", seconds=30, jobs=4, not_judged=not_judged).main())
+    sys.exit(Conformance("pthreads", WAYS, "PTHREADS_", seconds=30, jobs=4).main())

@@ -138,6 +138,16 @@ static void *set_all(void *arg) {
   return (void *)good;
 }
 
+static void *exit_with_six(void *arg) {
+  (void)arg;
+  pthread_exit((void *)6);
+}
+static void *wait_for_cancel(void *arg) {
+  for (;;) nap(1000);
+  return arg;
+}
+
+/* The program may have them all, and its threads still end as they should. */
 static void key_limit(void) {
   int n = 0, e = 0;
   while (n <= PTHREAD_KEYS_MAX && (e = pthread_key_create(&keys[n], add_up)) == 0) n++;
@@ -146,6 +156,13 @@ static void key_limit(void) {
   say("destroyed %ld, sum %ld", destroyed, destroyed_sum);
   SAY_ERR("delete", pthread_key_delete(keys[5]));
   SAY_ERR("create", pthread_key_create(&keys[5], add_up));
+  for (int i = 0; i < 8; i++) {
+    pthread_t t = start(wait_for_cancel, NULL);
+    say("exit %ld", (long)in_thread(exit_with_six, NULL));
+    pthread_cancel(t);
+    say("cancelled %d", (void *)join_value(t) == PTHREAD_CANCELED);
+  }
+  pthread_exit(NULL);
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
