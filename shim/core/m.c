@@ -208,8 +208,9 @@ void m_forget_others(struct m *self) {
   self->cpu_last = 0;
   self->preempt_at = 0;
   self->locks = 0;
+  /* It may be a handler that forked, on top of park_m: nobody else is here to grant it a P when it is back there. */
+  atomic_store_explicit(&self->park, self->park_sp != 0, memory_order_relaxed);
   self->park_sp = 0;
-  atomic_store_explicit(&self->park, 0, memory_order_relaxed);
   atomic_store_explicit(&self->sent, 0, memory_order_relaxed);
   self->g0.queued = false;
   self->g0.status = G_RUNNING;

@@ -754,6 +754,32 @@ static void fork_in_thread(void) {
   fork_inside((void *)0);
 }
 
+/* Wherever the handler finds the thread, also before its function has begun: the child goes on there. */
+#define HANDLER_FORKS 30
+static _Atomic int handler_forks;
+static volatile sig_atomic_t is_child;
+static void on_fork(int sig) {
+  (void)sig;
+  if (is_child) return;
+  if (fork() == 0) is_child = 1;
+  handler_forks++;
+}
+static void *forked_in_handler(void *arg) {
+  while (!is_child && handler_forks < HANDLER_FORKS) sched_yield();
+  if (is_child) _exit(in_thread(echo, (void *)7) == 7 ? 42 : 1);
+  return arg;
+}
+static void fork_in_handler(void) {
+  pthread_t t;
+  int status, good = 0;
+  MUST(signal(SIGRTMIN, on_fork) != SIG_ERR);
+  t = start(forked_in_handler, NULL);
+  for (int i = 0; i < HANDLER_FORKS; i++) MUST(pthread_kill(t, SIGRTMIN) == 0);
+  join_value(t);
+  for (int i = 0; i < HANDLER_FORKS; i++) good += wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 42;
+  say("good %d", good);
+}
+
 static void *fork_and_join_all(void *arg) {
   int good = 0;
   (void)arg;
@@ -1051,6 +1077,7 @@ const struct check process_checks[] = {
     CHECK(fsuid_of_thread),
     CHECK(directory_of_thread),
     CHECK(fork_in_thread),
+    CHECK(fork_in_handler),
     CHECK(forks_at_once),
     CHECK(fork_of_forks),
     CHECK(atfork_locks),
