@@ -754,7 +754,7 @@ static void fork_in_thread(void) {
   fork_inside((void *)0);
 }
 
-/* Wherever the handler finds the thread, also before its function has begun: the child goes on there. */
+/* Wherever the handler finds the thread, also where it waits for its turn on a CPU: the child goes on there. */
 #define HANDLER_FORKS 30
 static _Atomic int handler_forks;
 static volatile sig_atomic_t is_child;
@@ -764,18 +764,27 @@ static void on_fork(int sig) {
   if (fork() == 0) is_child = 1;
   handler_forks++;
 }
+static void *spin_until_forked(void *arg) {
+  while (!is_child && handler_forks < HANDLER_FORKS) continue;
+  return arg;
+}
 static void *forked_in_handler(void *arg) {
-  while (!is_child && handler_forks < HANDLER_FORKS) sched_yield();
+  spin_until_forked(NULL);
   if (is_child) _exit(in_thread(echo, (void *)7) == 7 ? 42 : 1);
   return arg;
 }
 static void fork_in_handler(void) {
-  pthread_t t;
+  pthread_t t, others[3];
   int status, good = 0;
   MUST(signal(SIGRTMIN, on_fork) != SIG_ERR);
   t = start(forked_in_handler, NULL);
-  for (int i = 0; i < HANDLER_FORKS; i++) MUST(pthread_kill(t, SIGRTMIN) == 0);
+  for (int i = 0; i < 3; i++) others[i] = start(spin_until_forked, NULL);
+  for (int i = 0; i < HANDLER_FORKS; i++) {
+    MUST(pthread_kill(t, SIGRTMIN) == 0);
+    UNTIL(handler_forks > i);
+  }
   join_value(t);
+  for (int i = 0; i < 3; i++) join_value(others[i]);
   for (int i = 0; i < HANDLER_FORKS; i++) good += wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 42;
   say("good %d", good);
 }
