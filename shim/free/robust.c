@@ -4,8 +4,8 @@
  * one is wired, and the kernel is told of the list of its identity; but it may end, and its kernel thread goes on as a carrier.  Then we do
  * what the kernel would: mark those that it still holds, and wake one waiter of each.
  *
- * What the kernel would and we can't: hand a priority-inheriting one to a waiter and mark it too (FUTEX_UNLOCK_PI drops the mark).  The waiter
- * gets that one without EOWNERDEAD.
+ * What the kernel would and we can't: hand a priority-inheriting one to a waiter and mark it too (FUTEX_UNLOCK_PI drops the mark).  So a thread
+ * that holds such a one ends together with its kernel thread, and leaves the list to the kernel (end_alone in thread.c).
  */
 #include "free/robust.h"
 #include <linux/futex.h>
@@ -51,6 +51,19 @@ static void make_empty(struct robust_list_head *head) {
 
 static _Atomic uint32_t *word_of(const struct robust_list_head *head, uintptr_t entry) {
   return (_Atomic uint32_t *)((entry & ~ENTRY_PI) + (uintptr_t)head->futex_offset);
+}
+
+bool robust_for_kernel(const struct robust_list_head *head) {
+  uintptr_t at = head ? (uintptr_t)head->list.next : 0, end = (uintptr_t)head;
+  for (uint32_t i = 0; at && at != end && i < ENTRIES_MOST; i++) {
+    if (at & ENTRY_PI) return true;
+    at = (uintptr_t)((struct robust_list *)at)->next;
+  }
+  return false;
+}
+
+void robust_forget(struct robust_list_head *head) {
+  if (head) make_empty(head);
 }
 
 void robust_end(struct robust_list_head *head) {

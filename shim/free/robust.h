@@ -2,6 +2,7 @@
 #ifndef RATION_FREE_ROBUST_H
 #define RATION_FREE_ROBUST_H
 /* Robust mutexes of wired thread Gs: robust.c. */
+#include <stdbool.h>
 
 struct robust_list_head;
 
@@ -11,5 +12,10 @@ struct robust_list_head *robust_list(void);
 void robust_set_list(struct robust_list_head *list);
 /* The calling thread ends, in glibc's eyes, and its kernel thread does not: those who wait for its robust mutexes are told, and the list is empty. */
 void robust_end(struct robust_list_head *list);
+
+/* There is one in it that only the kernel can hand on, when the kernel thread ends. */
+bool robust_for_kernel(const struct robust_list_head *list);
+/* It has done so. */
+void robust_forget(struct robust_list_head *list);
 
 #endif

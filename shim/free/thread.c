@@ -67,6 +67,7 @@ struct thread {
     uint64_t utime, stime;              /* us that were said */
     uint64_t kernels_user, kernels_sys; /* us that the kernel said of that thread */
   } usage;                              /* [own] when thread_usage was last asked for */
+  bool robust_left;                     /* its kernel thread ends with it, and the kernel sees to its robust mutexes */
   struct carrier *lent;                 /* [own] whose thread it has; null: it is a G like others */
 };
 
@@ -422,8 +423,11 @@ void free_thread_left(struct g *g);
 static _Noreturn void end_alone(struct thread *t) {
   sys_sigmask(SYS_SIGSET_ALL);
   kill_over(&t->kill);
-  robust_end(t->id.robust);
-  robust_set_list(NULL);
+  t->robust_left = robust_for_kernel(t->id.robust);
+  if (!t->robust_left) {
+    robust_end(t->id.robust);
+    robust_set_list(NULL);
+  }
   identity_real_tid(&t->id, false);
   atomic_store_explicit(&t->id.alive, 1, memory_order_relaxed);
   raw_syscall1(SYS_set_tid_address, (long)&t->id.alive);
@@ -450,7 +454,7 @@ static void thread_main(void *arg) {
   drop_values();
   life_over();
   clear_tid(t);
-  if (t->lent && GLANCE(t->changed) && sys_gettid() != sys_getpid()) end_alone(t);
+  if (t->lent && (GLANCE(t->changed) || robust_for_kernel(t->id.robust)) && sys_gettid() != sys_getpid()) end_alone(t);
   unwire(t);
   light_thread_end();
   exit(0); /* of a child that it has forked: the last thread of the process */
@@ -501,6 +505,10 @@ static struct thread *get(const struct thread_attr *a, int *err) {
   struct thread *batch[BATCH_MOST], *t = spare_get(a->stack, a->guard);
   *err = EAGAIN;
   if (t && t->id.tp) identity_ripe(&t->id); /* see end_alone */
+  if (t && t->robust_left) {
+    robust_forget(t->id.robust);
+    t->robust_left = false;
+  }
   if (!t || t->id.tp) return t;
   uint32_t n = 0, most = batch_size();
   while (t && !t->id.tp && n < most && (*err = identity_harvest(&t->id, a->stack, a->guard)) == 0) {
@@ -591,6 +599,7 @@ static int take_result(struct thread *t, struct lot *lot, void **result) {
   t->life = LIFE_SPARE;
   if (result) *result = t->result;
   lot_unlock(lot);
+  if (t->robust_left) identity_ripe(&t->id); /* who comes back from the join finds its mutexes without an owner */
   spare_put(t);
   return 0;
 }

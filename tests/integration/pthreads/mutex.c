@@ -289,10 +289,12 @@ static void unmapped_once_locked(void) {
 
 /* --- robust --- */
 
+static int robust_protocol;
 static void robust_init(pthread_mutex_t *m, int type, int shared) {
   pthread_mutexattr_t a;
   pthread_mutexattr_init(&a);
   pthread_mutexattr_settype(&a, type);
+  pthread_mutexattr_setprotocol(&a, robust_protocol);
   pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
   pthread_mutexattr_setpshared(&a, shared);
   MUST(pthread_mutex_init(m, &a) == 0);
@@ -335,6 +337,16 @@ static void robust_waiters(void) {
   SAY_ERR("try", pthread_mutex_trylock(&robust));
 }
 
+/* The same of those that only the kernel can hand on; and more than one life of the thread. */
+static void robust_waiters_pi(void) {
+  robust_protocol = PTHREAD_PRIO_INHERIT;
+  for (int i = 0; i < 5; i++) {
+    gate = (struct gate)GATE_CLOSED;
+    dead = unrecoverable = fine = 0;
+    robust_waiters();
+  }
+}
+
 /* Nobody repairs it.  (One after the other: glibc 2.36 forgets those who already wait.) */
 static void robust_not_repaired(void) {
   gate_open(&gate);
@@ -366,6 +378,11 @@ static void robust_several(void) {
       SAY_ERR("unlock", pthread_mutex_unlock(&several[i]));
     }
   }
+}
+
+static void robust_several_pi(void) {
+  robust_protocol = PTHREAD_PRIO_INHERIT;
+  robust_several();
 }
 
 /* The owner is another process, and is killed. */
@@ -505,6 +522,8 @@ const struct check mutex_checks[] = {
     CHECK(robust_waiters),
     CHECK(robust_not_repaired),
     CHECK(robust_several),
+    CHECK(robust_waiters_pi),
+    CHECK(robust_several_pi),
     CHECK(robust_process),
     CHECK(between_processes),
     CHECK(inherit_between_processes),
