@@ -122,15 +122,16 @@ class Service:
     def __init__(self, name, command, ration=True, **properties):
         self.name = f"rationtest-{name}.service"
         self.path = "/etc/systemd/system/" + self.name
-        lines = "".join(f"{k}={v}\n" for k, v in properties.items() if k != "Environment")
-        lines += "".join(f"Environment={v}\n" for v in properties.get("Environment", []))
-        write(self.path, f"[Service]\nExecStart={command}\n{lines}")
+        self.output = f"/run/rationtest-{name}.log"
+        write(self.output, "")
+        lines = "".join(f"{k}={v}\n" for k, v in properties.items())
+        write(self.path, f"[Service]\nExecStart={command}\nStandardOutput=append:{self.output}\nStandardError=inherit\n{lines}")
         if ration:
             write(f"{self.path}.d/ration.conf", read(DROPIN) + "\n")
         sh(["systemctl", "daemon-reload"])
 
     def __enter__(self):
-        sh(["systemctl", "start", self.name])
+        sh(["systemctl", "start", self.name], timeout=600)
         return self
 
     def __exit__(self, *_):
@@ -146,7 +147,7 @@ class Service:
         sh(["systemctl", "set-property", "--runtime", self.name, *properties])
 
     def log(self):
-        return out(["journalctl", "--quiet", "-o", "cat", "-u", self.name])
+        return read(self.output)
 
 
 def attached(pid):
