@@ -14,12 +14,12 @@ def member(d):
     def body(sock):
         c = d.client()
         c.hello()
-        rate = [0.0]
+        rate, holds = [0.0], [False]
 
         def charge():
             total, last = 0, time.monotonic_ns()
             while True:
-                time.sleep(0.005)
+                time.sleep(0.005 if rate[0] or holds[0] else 0.1)  # on a slow machine the beat of an idle one is itself a load
                 now = time.monotonic_ns()
                 total += int((now - last) * rate[0])
                 last = now
@@ -33,9 +33,11 @@ def member(d):
             if words[0] == "want":
                 c.want(int(words[1]))
             elif words[0] == "take":
+                holds[0] = True
                 c.take(int(words[1]))
             elif words[0] == "give":
                 c.page.slot(int(words[1]), 0)
+                holds[0] = False
             elif words[0] == "charge":
                 rate[0] = float(words[1])
             p = c.page

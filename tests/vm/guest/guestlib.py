@@ -38,6 +38,8 @@ def main():
     failed = 0
     name = os.path.basename(sys.argv[0]).removeprefix("test_").removesuffix(".py")
     for fn in _cases:
+        if sys.argv[1:] and not any(part in fn.__name__ for part in sys.argv[1:]):
+            continue
         _seen.clear()
         title = f"{name}: {fn.__name__}"
         try:
