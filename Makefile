@@ -214,7 +214,7 @@ soak:
 	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak.py
 	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak_free.py
 
-## vm: boots Debian 12 with its own kernel, systemd and cgroup v2 in qemu, and tests ration there (as root); 12 minutes without KVM
+## vm: boots Debian 12 with its own kernel, systemd and cgroup v2 in qemu, and tests ration there (as root; a long while without KVM)
 vm:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory progs unit-bins
