@@ -102,7 +102,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(BUILD)/rationd) $(if $(wildcard dae
 
 # ---- build ------------------------------------------------------------------------------------------
 
-.PHONY: all help deps progs unit-bins core-bins check demo bench soak install uninstall asan ubsan tsan tidy format fuzz model aarch64 clean
+.PHONY: all help deps progs unit-bins core-bins check demo bench soak install uninstall vm asan ubsan tsan tidy format fuzz model aarch64 clean
 
 ## all: build rationd, ration and libration.so into build/
 all: $(PROGRAMS)
@@ -214,6 +214,12 @@ soak:
 	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak.py
 	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tests/integration/test_soak_free.py
 
+## vm: boots Debian 12 with its own kernel, systemd and cgroup v2 in qemu, and tests ration there (as root; a long while without KVM)
+vm:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory progs unit-bins
+	@BUILD=$(BUILD) tests/vm/run $(TESTS)
+
 # Sanitizers: the unit and stress tests, with the shim's core compiled into them.
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN="$(2)" OPT=-O1
 ## asan: unit and stress tests under AddressSanitizer (with leaks) and UndefinedBehaviorSanitizer, in build-asan/
@@ -238,7 +244,7 @@ FORMATTED = $(sort $(wildcard $(addsuffix /*.[ch],proto bpf daemon daemon/cli sh
 # clang-tidy 14 carries va_list state from one file to the next: a run of it for each file.
 TIDY_SRCS = $(filter-out bpf/%,$(filter %.c,$(FORMATTED)))
 TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE= -DRATION_VERSION=\"$(VERSION)\" $(INCLUDES) -Itests/unit -I$(BUILD) -Wall -Wextra
-SCRIPTS = $(shell grep -lsE '^.!(/usr/bin/env bash|/bin/bash|/bin/sh)' tests/run tests/deps .ci/run tests/*/*.sh tests/*/run tests/model/* docs/man/names)
+SCRIPTS = $(shell grep -lsE '^.!(/usr/bin/env bash|/bin/bash|/bin/sh)' tests/run tests/deps .ci/run tests/*/*.sh tests/*/run tests/vm/guest/start tests/model/* docs/man/names)
 ## tidy: clang-format (check only), clang-tidy, shellcheck.  TIDY="a.c b.c" picks files
 tidy: $(SKELS)
 	$(Q)bad=0; \

@@ -13,9 +13,14 @@
 #define BYTES_MAX (1u << 17) /* one word may be as long as that for the kernel; all of them here */
 
 bool scope_is_second(void) {
-  bool is = getenv(SCOPE_AGAIN) != NULL;
+  const char *before = getenv(SCOPE_AGAIN);
+  if (!before) return false;
+  if (*before)
+    setenv(SCOPE_INVOCATION, before, 1);
+  else
+    unsetenv(SCOPE_INVOCATION);
   unsetenv(SCOPE_AGAIN);
-  return is;
+  return true;
 }
 
 int scope_command(const char **argv, size_t most, const char *self, const char *words, size_t bytes) {
@@ -48,7 +53,8 @@ void scope_enter(void) {
   ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1), bytes = own_words(words, sizeof(words));
   if (len <= 0 || bytes < 0) return;
   self[len] = 0;
-  if (scope_command(argv, WORDS_MAX, self, words, (size_t)bytes) < 0 || setenv(SCOPE_AGAIN, "1", 1) < 0) return;
+  const char *before = getenv(SCOPE_INVOCATION);
+  if (scope_command(argv, WORDS_MAX, self, words, (size_t)bytes) < 0 || setenv(SCOPE_AGAIN, before ? before : "", 1) < 0) return;
   execvp(argv[0], (char *const *)(uintptr_t)argv);
   unsetenv(SCOPE_AGAIN);
 }

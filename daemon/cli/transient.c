@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transient cgroup of `ration run --cpus`.  libcgroup makes, limits, fills and deletes it; finding dead ones,
- * emptying them and cgroup v2's rule about inner cgroups are done here.
+ * The transient cgroup of `ration run --cpus`.  In v1 libcgroup makes, limits, fills and deletes it; finding dead ones,
+ * emptying them, and v2 are done here.  (libcgroup 2.0 writes the cgroup.subtree_control of every cgroup from the root
+ * down, which fails in one that is delegated to a user.)
  *
  * That rule: a v2 cgroup other than the root may either have processes or hand controllers down.
  * So where the caller's cgroup does not hand the controller down yet, the caller must be alone in it: it moves itself
@@ -350,25 +351,51 @@ static bool cleaned_away(const struct transient *t, size_t i, int error) {
   return e != -EACCES && e != -EPERM && e != -EROFS && access(path, F_OK) < 0 && errno == ENOENT;
 }
 
-static int create_one(struct transient *t, size_t i, char *err) {
+static int say_vanished(const struct transient_place *p, char *err) {
+  return fail(err, -ESTALE, "the new cgroup below %s vanished", p->dir);
+}
+
+/* v1: by libcgroup. */
+static int make_v1(struct transient *t, size_t i, char *err) {
   const struct transient_place *p = &t->place[i];
   char parent[PATH_MAX] = "";
-  /* What is in the way of everybody should not read like a failure of libcgroup. */
-  if (access(p->dir, W_OK) < 0) return say_denied(p, -errno, err);
   int r = libcgroup_name(p, parent, sizeof(parent), err);
-  if (r == 0 && p->version == 2) r = make_room(t, i, err);
   if (r < 0) return r;
   t->cg[i] = describe(t, i, parent);
   if (!t->cg[i]) return fail(err, -ENOMEM, "out of memory");
   t->made[i] = true; /* also when it fails half-way */
   r = cgroup_create_cgroup(t->cg[i], 1);
-  if (r != 0 && cleaned_away(t, i, r)) return fail(err, -ESTALE, "the new cgroup below %s vanished", p->dir);
-  if (r != 0) {
-    if (r == ECGOTHER || r == ECGROUPNOTALLOWED || r == ECGROUPNOTOWNER) return say_denied(p, cgroup_errno(r), err);
-    return fail(err, cgroup_errno(r), "cannot make or limit a cgroup below %s: %s", p->dir, cgroup_why(r));
-  }
+  if (r == 0) return 0;
+  if (cleaned_away(t, i, r)) return say_vanished(p, err);
+  if (r == ECGOTHER || r == ECGROUPNOTALLOWED || r == ECGROUPNOTOWNER) return say_denied(p, cgroup_errno(r), err);
+  return fail(err, cgroup_errno(r), "cannot make or limit a cgroup below %s: %s", p->dir, cgroup_why(r));
+}
+
+static int make_v2(struct transient *t, size_t i, char *err) {
+  const struct transient_place *p = &t->place[i];
+  char path[PATH_CAP], on[64];
+  int r = make_room(t, i, err);
+  if (r < 0) return r;
+  snprintf(on, sizeof(on), "+%s", p->controller);
+  r = write_file(p->dir, "cgroup.subtree_control", on);
+  if (r < 0) return fail(err, r, "cannot enable the %s controller below %s: %s", p->controller, p->dir, strerror(-r));
+  own_path(t, i, path);
+  if (mkdir(path, 0755) < 0) return say_denied(p, -errno, err);
+  t->made[i] = true;
+  for (int s = 0; r == 0 && s < TRANSIENT_SETTINGS && p->set[s].file[0]; s++) r = write_file(path, p->set[s].file, p->set[s].value);
+  if (r == 0) return 0;
+  if (access(path, F_OK) < 0 && errno == ENOENT) return say_vanished(p, err);
+  return fail(err, r, "cannot limit a cgroup below %s: %s", p->dir, strerror(-r));
+}
+
+static int create_one(struct transient *t, size_t i, char *err) {
+  const struct transient_place *p = &t->place[i];
+  /* What is in the way of everybody should not read like a failure of libcgroup. */
+  if (access(p->dir, W_OK) < 0) return say_denied(p, -errno, err);
+  int r = p->version == 2 ? make_v2(t, i, err) : make_v1(t, i, err);
+  if (r < 0) return r;
   r = take_lock(t, i);
-  if (r == -ESTALE) return fail(err, r, "the new cgroup below %s vanished", p->dir);
+  if (r == -ESTALE) return say_vanished(p, err);
   return r < 0 ? fail(err, r, "cannot lock the new cgroup below %s: %s", p->dir, strerror(-r)) : 0;
 }
 
@@ -379,7 +406,7 @@ static void choose_name(struct transient *t) {
 }
 
 int transient_create(struct transient *t, char err[TRANSIENT_ERR]) {
-  int r = cgroup_init();
+  int r = t->n && t->place[0].version == 1 ? cgroup_init() : 0;
   if (r != 0) return fail(err, -ENOTSUP, "libcgroup does not start: %s", cgroup_why(r));
   for (size_t i = 0; i < t->n; i++) transient_clean(&t->place[i]);
   for (int tries = 0; tries < CREATE_TRIES; tries++) {
@@ -394,11 +421,20 @@ int transient_create(struct transient *t, char err[TRANSIENT_ERR]) {
   return r;
 }
 
+static int attach_v2(struct transient *t, size_t i, pid_t pid) {
+  char path[PATH_CAP], text[16];
+  own_path(t, i, path);
+  snprintf(text, sizeof(text), "%d", pid);
+  return write_file(path, "cgroup.procs", text);
+}
+
 int transient_attach(struct transient *t, pid_t pid, char err[TRANSIENT_ERR]) {
   for (size_t i = 0; i < t->n; i++) {
-    int r = cgroup_attach_task_pid(t->cg[i], pid);
+    bool v2 = t->place[i].version == 2;
+    int r = v2 ? attach_v2(t, i, pid) : cgroup_attach_task_pid(t->cg[i], pid);
+    const char *why = v2 ? strerror(-r) : cgroup_why(r);
     if (r != 0)
-      return fail(err, cgroup_errno(r), "cannot move the command to the cgroup %s/%s: %s", t->place[i].dir, t->name, cgroup_why(r));
+      return fail(err, v2 ? r : cgroup_errno(r), "cannot move the command to the cgroup %s/%s: %s", t->place[i].dir, t->name, why);
   }
   return 0;
 }
@@ -414,8 +450,9 @@ static int remove_one(struct transient *t, size_t i, char *err) {
   trim(path, 0);
   int r = move_all(path, to);
   if (r == 0 || r == -ENOENT) {
-    int c = cgroup_delete_cgroup_ext(t->cg[i], CGFLAG_DELETE_IGNORE_MIGRATION);
+    int c = p->version == 2 ? 0 : cgroup_delete_cgroup_ext(t->cg[i], CGFLAG_DELETE_IGNORE_MIGRATION);
     r = c == 0 || c == ECGROUPNOTEXIST ? 0 : cgroup_errno(c);
+    if (p->version == 2 && rmdir(path) < 0) r = -errno;
     if (access(path, F_OK) < 0) r = 0;
   }
   if (r < 0) fail(err, r, "the cgroup %s stays behind: %s (the next 'ration run --cpus' here tries again)", path, strerror(-r));

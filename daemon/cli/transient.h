@@ -46,7 +46,7 @@ struct transient {
   size_t n;
   struct transient_place place[TRANSIENT_PLACES];
   char name[TRANSIENT_NAME_MAX];
-  struct cgroup *cg[TRANSIENT_PLACES];
+  struct cgroup *cg[TRANSIENT_PLACES]; /* v1 only */
   int lock[TRANSIENT_PLACES];
   bool made[TRANSIENT_PLACES];
   bool leaf[TRANSIENT_PLACES]; /* v2: we moved ourselves out of the way, into NAME-leaf */

@@ -16,7 +16,7 @@
  * 0 the socket, 1 the ring buffer, 2 the pool page's memfd (for RESUME), 3 and 4 the ends of a pipe that nobody writes to but
  * kick_poller(), which opens it anew through /proc/self/task/TID/fd/4.  The program never sees them.
  *
- * Every wait for the daemon has a bound (ANSWER_MS); after it we go on standalone and the poller tries again.
+ * Every wait of the program for the daemon has a bound (ANSWER_MS); after it we go on standalone and the poller tries again.
  */
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -95,7 +95,7 @@ static void close_fd(int fd) {
   if (fd >= 0) raw_syscall1(SYS_close, fd);
 }
 
-static int hello(int sock, int page_fd, struct welcome *out) {
+static int hello_ask(int sock, int page_fd) {
   struct wire_frame f;
   memset(&f, 0, sizeof f);
   f.u.hello.flags = (client_env_now.no_bpf ? WIRE_HELLO_NO_BPF : 0) | (client_env_now.mode == RATION_MODE_OFF ? WIRE_HELLO_OFF : 0) |
@@ -108,8 +108,13 @@ static int hello(int sock, int page_fd, struct welcome *out) {
     f.u.hello.gen = sched.gen;
   }
   wire_seal(&f, WIRE_HELLO, 1);
-  int r = wire_send(sock, &f, &page_fd, page_fd >= 0);
-  if (r < 0) return r;
+  return wire_send(sock, &f, &page_fd, page_fd >= 0);
+}
+
+/* -EAGAIN: there is none within ANSWER_MS. */
+static int hello_answer(int sock, int page_fd, struct welcome *out) {
+  struct wire_frame f;
+  int r;
   int fds[WIRE_FDS_MAX], nfds = 0;
   do {
     for (int i = 0; i < nfds; i++) close_fd(fds[i]);
@@ -131,6 +136,11 @@ static int hello(int sock, int page_fd, struct welcome *out) {
   if (ok) return 0;
   close_fd(out->page), close_fd(out->map), close_fd(out->ring);
   return f.hdr.type == WIRE_ERROR ? -EPERM : -EPROTO;
+}
+
+static int hello(int sock, int page_fd, struct welcome *out) {
+  int r = hello_ask(sock, page_fd);
+  return r < 0 ? r : hello_answer(sock, page_fd, out);
 }
 
 /* --- what it brought, put in place --- */
@@ -279,17 +289,18 @@ static void watch_socket_dir(int in) {
 
 /*
  * Waits until a daemon may be there again, or our own pool's quota has changed, without waking up for nothing: the first
- * attempts are by the clock, for a daemon that is being restarted; then inotify tells.
+ * attempts are by the clock, for a daemon that is being restarted; then inotify tells.  Where somebody listens already (systemd,
+ * while it starts the daemon, which may take longer than all attempts) there is a `sock` with a hello to wait on.  True: it is answered, or hung up.
  */
-static void wait_alone(int attempt) {
-  bool by_clock = attempt < 6 && !client_env_now.standalone;
+static bool wait_alone(int attempt, int sock) {
+  bool by_clock = attempt < 6 && sock < 0 && !client_env_now.standalone;
   int in = (int)raw_syscall1(SYS_inotify_init1, IN_CLOEXEC | IN_NONBLOCK);
   if (in >= 0 && !client_env_now.standalone) watch_socket_dir(in);
   if (in >= 0 && sysmon_owner_tick) standalone_watch(in);
   int ms = by_clock ? 50 << attempt : RETRY_MS;
   struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
-  struct pollfd pfd[2] = {{.fd = POLLER_KICK, .events = POLLIN}, {.fd = in, .events = POLLIN}};
-  raw_syscall5(SYS_ppoll, (long)pfd, 2, by_clock || in < 0 ? (long)&ts : 0, 0, 8);
+  struct pollfd pfd[3] = {{.fd = POLLER_KICK, .events = POLLIN}, {.fd = in, .events = POLLIN}, {.fd = sock, .events = POLLIN}};
+  raw_syscall5(SYS_ppoll, (long)pfd, 3, by_clock || in < 0 ? (long)&ts : 0, 0, 8);
   if (pfd[0].revents & POLLIN) eat_kick();
   if (pfd[1].revents & POLLIN) {
     sched_lock();
@@ -298,6 +309,7 @@ static void wait_alone(int attempt) {
     sched_unlock();
   }
   close_fd(in);
+  return pfd[2].revents != 0;
 }
 
 static void place_fds(int sock, const struct welcome *w, int page_fd) {
@@ -319,6 +331,11 @@ static bool attached_page_is_shared(void) {
   return sched.page && !sysmon_owner_tick && !(atomic_load_explicit(&sched.page->flags, memory_order_relaxed) & POOL_F_RETIRED);
 }
 
+static int hello_in_time(int attempt, int sock, int page_fd, struct welcome *w) {
+  int r = hello(sock, page_fd, w);
+  return r == -EAGAIN && wait_alone(attempt, sock) ? hello_answer(sock, page_fd, w) : r;
+}
+
 static void reconnect(void) {
   for (int attempt = 0;; attempt++) {
     if (atomic_load_explicit(&poller_stop, memory_order_relaxed)) return; /* set before the kick */
@@ -326,7 +343,11 @@ static void reconnect(void) {
     struct welcome w;
     if (sock >= 0) {
       int page_fd = attached_page_is_shared() ? POLLER_PAGE : -1;
-      int r = hello(sock, page_fd, &w);
+      int r = hello_in_time(attempt, sock, page_fd, &w);
+      if (r == -EAGAIN) { /* it waited */
+        close_fd(sock);
+        continue;
+      }
       if (r < 0 && page_fd >= 0) { /* an old page that it will not have: a new one then */
         close_fd(sock);
         sock = above(dial());
@@ -339,7 +360,7 @@ static void reconnect(void) {
       }
       close_fd(sock);
     }
-    wait_alone(attempt);
+    wait_alone(attempt, -1);
   }
 }
 
@@ -404,7 +425,7 @@ static void poller_attached(void) { poller_loop(); }
 
 static void poller_searching(void) {
   if (client_env_now.standalone) {
-    while (!atomic_load_explicit(&poller_stop, memory_order_relaxed)) wait_alone(0); /* set before the kick */
+    while (!atomic_load_explicit(&poller_stop, memory_order_relaxed)) wait_alone(0, -1); /* set before the kick */
     return;
   }
   reconnect();

@@ -264,19 +264,23 @@ class Group:
 class Daemon:
     """rationd --foreground on a socket of its own in a temporary directory."""
 
-    def __init__(self, args=(), dir=None, wait=10):
+    def __init__(self, args=(), dir=None, wait=10, listening=None):
         self.dir = dir or temp_dir()
         self.socket = os.path.join(self.dir, "rationd.sock")
         self.log = os.path.join(self.dir, "rationd.log")
         self.args = list(args)
+        self.listening = listening  # a socket that listens for it, as systemd's does
         self.process = None
         on_exit(self.stop)
         self.start(wait)
 
     def start(self, wait=10):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([RATIOND, "--foreground", "--socket", self.socket] + self.args, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+            command, fds = [RATIOND, "--foreground", "--socket", self.socket] + self.args, []
+            if self.listening:
+                fds = [self.listening.fileno()]
+                command = ["bash", "-c", f'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@" 3<&{fds[0]}'] + command
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds)
         end = time.monotonic() + wait
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:

@@ -102,10 +102,15 @@ class Group:
         q = json.loads(ration("quota", "--json").stdout)
         self.version = q["cgroup_version"]
         self.dir = q["levels"][0]["dir"]
-        if self.version == 1:  # in v2 this would need a delegated cgroup: then we share ours
+        root = q["levels"][-1]["dir"]
+        if self.version == 1:
             self.dir = os.path.join(self.dir, f"rationtest-cli-{os.getpid()}")
             os.mkdir(self.dir)
             atexit.register(self.remove)
+        elif os.geteuid() == 0 and not os.path.exists(os.path.join(root, "cgroup.type")):
+            self.dir = root  # the one v2 cgroup in which processes and cgroups may be side by side
+        else:  # this would need a delegated cgroup: then we share ours
+            self.dir = None
 
     def remove(self):
         """Ends what a failed case has left in it, and removes it."""
@@ -123,15 +128,15 @@ class Group:
 
     def enter(self):
         """preexec_fn of what is to run in it."""
-        if self.version == 1:
+        if self.dir:
             with open(os.path.join(self.dir, "cgroup.procs"), "w") as f:
                 f.write("0")
 
     def groups(self):
-        return sorted(n for n in os.listdir(self.dir) if n.startswith("ration-run-"))
+        return sorted(n for n in os.listdir(self.dir or own_cgroup()) if n.startswith("ration-run-"))
 
     def procs(self, name=""):
-        with open(os.path.join(self.dir, name, "cgroup.procs")) as f:
+        with open(os.path.join(self.dir or own_cgroup(), name, "cgroup.procs")) as f:
             return [int(n) for n in f.read().split()]
 
 

@@ -71,7 +71,8 @@ MEMBER_SIZE = 128
 M_CHARGED, M_BEAT, M_NGS, M_NMS, M_NTHREADS, M_WIRED = 32, 40, 48, 52, 96, 100
 
 FUTEX = 98 if os.uname().machine == "aarch64" else 202
-CPU = "/sys/fs/cgroup/cpu"
+CGROUPS = "/sys/fs/cgroup"
+CPU = CGROUPS + "/cpu"
 
 
 def sanitized():
@@ -92,10 +93,21 @@ def need_root():
         skip("needs root")
 
 
-def need_cpu_v1():
+def need_cpu_groups():
     need_root()
-    if not os.path.exists(CPU + "/cpu.cfs_quota_us") and not os.path.exists(CPU + "/cpu.shares"):
-        skip("no cgroup v1 cpu controller at " + CPU)
+    if not cpu_version():
+        skip("no cgroup v1 cpu controller at %s, and no cgroup v2 with one at %s" % (CPU, CGROUPS))
+
+
+def cpu_version():
+    """Of the hierarchy that has the cpu controller; None: there is none where it should be."""
+    if os.path.exists(CPU + "/cpu.cfs_quota_us") or os.path.exists(CPU + "/cpu.shares"):
+        return 1
+    try:
+        with open(CGROUPS + "/cgroup.controllers") as f:
+            return 2 if "cpu" in f.read().split() else None
+    except FileNotFoundError:
+        return None
 
 
 def wait_for(what, condition, seconds=20):
@@ -341,24 +353,51 @@ class Daemon:
 
 
 class Cgroup:
-    """A v1 cpu cgroup, and one of the same name in cpuacct, removed at the end."""
+    """A cgroup with the cpu controller, right below the root, removed at the end; in v1 also one of the same name in cpuacct."""
 
     def __init__(self, name, quota=None, period=100000, shares=None):
         self.name = "/" + name
-        self.dirs = [CPU + self.name]
-        if os.path.isdir("/sys/fs/cgroup/cpuacct") and os.path.realpath("/sys/fs/cgroup/cpuacct") != os.path.realpath(CPU):
+        self.version = cpu_version()
+        self.dirs = [(CPU if self.version == 1 else CGROUPS) + self.name]
+        if self.version == 1 and os.path.isdir("/sys/fs/cgroup/cpuacct") and os.path.realpath("/sys/fs/cgroup/cpuacct") != os.path.realpath(CPU):
             self.dirs.append("/sys/fs/cgroup/cpuacct" + self.name)
+        if self.version == 2:
+            with open(os.path.dirname(self.dirs[0]) + "/cgroup.subtree_control", "w") as f:
+                f.write("+cpu")
         for d in self.dirs:
             os.makedirs(d, exist_ok=True)
         if quota is not None:
-            self.set("cpu.cfs_period_us", period)
-            self.set("cpu.cfs_quota_us", quota)
+            self.set_quota(quota, period)
         if shares is not None:
-            self.set("cpu.shares", shares)
+            self.set_shares(shares)
 
     def set(self, name, value):
         with open(self.dirs[0] + "/" + name, "w") as f:
             f.write(str(value))
+
+    @property
+    def quota_file(self):
+        """What a number alone, written into it, makes the quota."""
+        return self.dirs[0] + ("/cpu.cfs_quota_us" if self.version == 1 else "/cpu.max")
+
+    def set_quota(self, quota, period=None):
+        """A quota of None is no quota; a period of None stays."""
+        if self.version == 1:
+            if period is not None:
+                self.set("cpu.cfs_period_us", period)
+            self.set("cpu.cfs_quota_us", -1 if quota is None else quota)
+        else:
+            self.set("cpu.max", " ".join(["max" if quota is None else str(quota)] + ([str(period)] if period is not None else [])))
+
+    def set_shares(self, shares):
+        """In v1's unit: 1024 is what a cgroup has by itself."""
+        if self.version == 1:
+            self.set("cpu.shares", shares)
+        else:
+            self.set("cpu.weight", shares * 100 // 1024)
+
+    def counts_cpu_time(self):
+        return self.version == 2 or len(self.dirs) > 1 or os.path.exists(self.dirs[0] + "/cpuacct.usage")
 
     def enter(self, pid=0):
         for d in self.dirs:

@@ -30,7 +30,7 @@ def holder(d, slots=(0,)):
 
 
 def quota_group():
-    need_cpu_v1()
+    need_cpu_groups()
     return Cgroup("rationtest-life", 150000)
 
 
@@ -147,7 +147,7 @@ def a_corrupt_page_harms_only_its_members():
         c.page.ring_owner()
         c.ask_all(POOL_QUERY)
         wait_for("leases of nobody are freed", lambda: all(c.page.slot(i) == 0 for i in range(nslots)))
-        g.set("cpu.cfs_quota_us", 60000)
+        g.set_quota(60000)
         wait_for("the owner block is right", lambda: c.page.u32(PAGE_RATE) == rate_of(60000) and c.page.u32(PAGE_NSLOTS) == 1)
         c.close()
 
@@ -157,12 +157,12 @@ def killed_daemon_is_followed_by_one_that_takes_the_page_back():
         a, b = seated(d, g), seated(d, g)
         a.take(0)
         ino = os.fstat(a.page.fd).st_ino
-        g.set("cpu.cfs_quota_us", 120000)
+        g.set_quota(120000)
         d.kill(signal.SIGKILL)
         assert a.recv() is None or a.recv() is None
         assert a.page.slot(0) == lease(a.member, a.gen)  # still ours
         a.page.u32(PAGE_RATE, 5)  # nonsense, while nobody looked
-        g.set("cpu.cfs_quota_us", 80000)
+        g.set_quota(80000)
         d.start()
         a2 = d.client()
         w = a2.hello(HELLO_NO_BPF | HELLO_RESUME, a.member, a.gen, page_fd=a.page.fd)

@@ -6,7 +6,9 @@
 import os
 import random
 import signal
+import socket
 import time
+import types
 
 import faults
 from faults import Worker, attached, b, case, stats, wait_attached, wait_for
@@ -43,6 +45,24 @@ def a_program_started_while_there_is_no_daemon_attaches_to_a_later_one():
         daemon.start()
         wait_attached(daemon, w)
         w.check()
+
+
+@case
+def a_program_that_calls_a_daemon_that_is_being_started_attaches_to_it():
+    """systemd listens for it; its start may take longer than all attempts by the clock, as at a busy boot."""
+    d = b.temp_dir()
+    open(os.path.join(d, "rationd.log"), "w").close()  # nothing shall happen beside the socket
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.bind(os.path.join(d, "rationd.sock"))
+    s.listen(64)
+    w = Worker(types.SimpleNamespace(socket=s.getsockname()), rounds=1 << 30, pause_ms=5)
+    w.moves()
+    time.sleep(6)
+    daemon = b.Daemon(dir=d, listening=s)
+    s.close()
+    wait_attached(daemon, w)
+    w.process.kill()
+    w.process.wait()
 
 
 @case

@@ -160,9 +160,21 @@ START_TEST(scope_gets_the_same_command) {
   for (unsigned i = 0; i < 9; i++) ck_assert_str_eq(argv[SCOPE_WORDS - 1 + i], want[i]);
   ck_assert_ptr_null(argv[SCOPE_WORDS + 8]);
   ck_assert_int_eq(scope_command(argv, SCOPE_WORDS + 8, "/bin/ration", words, sizeof(words)), -E2BIG);
-  ck_assert_int_eq(setenv(SCOPE_AGAIN, "1", 1), 0);
+}
+END_TEST
+
+START_TEST(scope_leaves_no_trace_in_the_environment) {
+  unsetenv(SCOPE_AGAIN);
+  ck_assert_int_eq(setenv(SCOPE_INVOCATION, "the user's", 1), 0);
+  ck_assert(!scope_is_second());
+  ck_assert_str_eq(getenv(SCOPE_INVOCATION), "the user's");
+  ck_assert_int_eq(setenv(SCOPE_AGAIN, "the user's", 1) | setenv(SCOPE_INVOCATION, "the scope's", 1), 0);
   ck_assert(scope_is_second());
+  ck_assert_str_eq(getenv(SCOPE_INVOCATION), "the user's");
   ck_assert(!scope_is_second()); /* nor does the command see it */
+  ck_assert_int_eq(setenv(SCOPE_AGAIN, "", 1) | setenv(SCOPE_INVOCATION, "the scope's", 1), 0);
+  ck_assert(scope_is_second());
+  ck_assert_ptr_null(getenv(SCOPE_INVOCATION));
 }
 END_TEST
 
@@ -207,6 +219,7 @@ int main(void) {
                                 beside_others_in_v2_it_refuses,
                                 room_is_there_for_one_alone,
                                 scope_gets_the_same_command,
+                                scope_leaves_no_trace_in_the_environment,
                                 without_the_controller_it_says_so,
                                 only_the_dead_are_cleaned};
   if (geteuid() != 0) {
