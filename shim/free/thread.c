@@ -747,7 +747,7 @@ bool thread_lives(const struct thread *t) {
   return life == LIFE_JOINABLE || life == LIFE_DETACHED;
 }
 
-bool thread_clock_is_ours(const struct thread *t) { return !t->forked; }
+bool thread_is_forked(const struct thread *t) { return t->forked; }
 
 bool thread_has_clock(const struct thread *t) {
   cpuclock_turn_on();

@@ -1492,6 +1492,51 @@ static void process_signal_main_in_handler(void) {
   pthread_join(t, NULL);
 }
 
+/* Who alone has a signal open, and sends it to its process, has it before the call returns. */
+static void *sends_to_own_process(void *arg) {
+  gate_pass(&gate);
+  SAY_CALL("kill", kill(getpid(), SIGUSR1));
+  say("handled %d, here %d", handled, my_handled);
+  SAY_CALL("kill 0", kill(0, SIGUSR1));
+  say("handled %d, here %d", handled, my_handled);
+  SAY_CALL("sigqueue", sigqueue(getpid(), SIGUSR1, (union sigval){0}));
+  say("handled %d, here %d", handled, my_handled);
+  SAY_CALL("syscall", syscall(SYS_kill, getpid(), SIGUSR1));
+  say("handled %d, here %d", handled, my_handled);
+  return arg;
+}
+static void process_signal_to_sender(void) {
+  sigset_t s = set_of(SIGUSR1, 0);
+  MUST(setpgid(0, 0) == 0);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_t t = start(sends_to_own_process, NULL);
+  gate_await(&gate, 1);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
+static pthread_t first_of_all;
+static void kills_at_exit(void) {
+  kill(getpid(), SIGUSR2);
+  say("not reached");
+}
+static void *outlives_main(void *arg) {
+  pthread_join(first_of_all, NULL);
+  return arg;
+}
+/* The last thread ends the process, and its functions of atexit are like all others. */
+static void process_signal_at_exit(void) {
+  pid_t p = fork();
+  if (p == 0) {
+    first_of_all = pthread_self();
+    atexit(kills_at_exit);
+    start(outlives_main, NULL);
+    pthread_exit(NULL);
+  }
+  say_wait("child", p);
+}
+
 /* Nothing that is pending is taken from who blocks it everywhere. */
 static void process_signal_kept(void) {
   sigset_t s = set_of(SIGUSR1, SIGUSR2), usr1 = set_of(SIGUSR1, 0), pending;
@@ -1527,6 +1572,8 @@ const struct check signal_checks[] = {
     CHECK(process_signal_main_left),
     CHECK(process_signal_main_in_handler),
     CHECK(process_signal_kept),
+    CHECK(process_signal_to_sender),
+    CHECK(process_signal_at_exit),
     CHECK(urg_is_the_programs),
     CHECK(urg_and_cancellation),
     CHECK(urg_main_blocks),
