@@ -821,6 +821,40 @@ static void in_a_child(void) {
   say_wait("child", p);
 }
 
+static char command[80];
+static void *commands(void *arg) {
+  int old;
+  if (arg) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+  pthread_cleanup_push(clean, NULL);
+  say("system %d", system(command));
+  pthread_cleanup_pop(0);
+  return NULL;
+}
+/* The command of a system that is cancelled is gone, when that thread is. */
+static void system_ends(void) {
+  char c;
+  open_pipe();
+  snprintf(command, sizeof command, "echo >&%d; exec sleep 1000", fds[1]);
+  pthread_t t = start(commands, NULL);
+  MUST(read(fds[0], &c, 1) == 1);
+  close(fds[1]);
+  pthread_cancel(t);
+  bool cancelled = join_value(t) == -1;
+  say("cancelled %d, cleaned %d", cancelled, cleaned);
+  say("read %zd", read(fds[0], &c, 1));
+  SAY_CALL("a child", waitpid(-1, NULL, WNOHANG));
+}
+static void system_goes_on(void) {
+  char c;
+  open_pipe();
+  snprintf(command, sizeof command, "echo >&%d; sleep 0.1; exit 7", fds[1]);
+  pthread_t t = start(commands, (void *)1);
+  MUST(read(fds[0], &c, 1) == 1);
+  pthread_cancel(t);
+  bool cancelled = join_value(t) == -1;
+  say("cancelled %d, cleaned %d", cancelled, cleaned);
+}
+
 const struct check cancel_checks[] = {
     CHECK(waits_files),
     CHECK(waits_ipc),
@@ -853,5 +887,7 @@ const struct check cancel_checks[] = {
     CHECK(cleanup_deferred),
     CHECK(cleanup_before_keys),
     CHECK(in_a_child),
+    CHECK(system_ends),
+    CHECK(system_goes_on),
     CHECKS_END,
 };
