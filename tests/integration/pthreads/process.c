@@ -577,6 +577,34 @@ static void affinity(void) {
   pthread_join(t, NULL);
 }
 
+/* What pthread_getattr_np says of its CPUs. */
+static void say_attr_cpus(const char *what, pthread_t t) {
+  cpu_set_t has, says;
+  pthread_attr_t a;
+  MUST(pthread_getaffinity_np(t, sizeof has, &has) == 0 && pthread_getattr_np(t, &a) == 0);
+  SAY_ERR(what, pthread_attr_getaffinity_np(&a, sizeof says, &says));
+  say("the same %d, all %d", CPU_EQUAL(&has, &says), CPU_COUNT(&says) == CPU_SETSIZE);
+  pthread_attr_destroy(&a);
+}
+static void *attr_cpus_thread(void *arg) {
+  cpu_set_t one;
+  say_attr_cpus("own", pthread_self());
+  gate_pass(&gate);
+  CPU_ZERO(&one);
+  CPU_SET(first_cpu(), &one);
+  SAY_ERR("pin", pthread_setaffinity_np(pthread_self(), sizeof one, &one));
+  say_attr_cpus("pinned", pthread_self());
+  return arg;
+}
+static void affinity_by_getattr(void) {
+  pthread_t t = start(attr_cpus_thread, NULL);
+  gate_await(&gate, 1);
+  say_attr_cpus("other's", t);
+  say_attr_cpus("main's", pthread_self());
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
 /* Pinned by another while it does this and that; it goes on as if nothing had been. */
 static atomic_int pinned_at; /* 0: not yet */
 static void *spins(void *arg) {
@@ -1046,6 +1074,7 @@ const struct check process_checks[] = {
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(affinity_of_others),
+    CHECK(affinity_by_getattr),
     CHECK(thread_ids),
     CHECK(nice_thread),
     CHECK(fsuid_of_thread),
