@@ -56,7 +56,9 @@
 #include "core/carrier.h"
 #include "core/preempt.h"
 #include "core/sys.h"
+#include "core/tp.h"
 #include "free/free.h"
+#include "free/setxid.h"
 #include "free/shared.h"
 #include "free/thread.h"
 #include "preload/process.h"
@@ -73,7 +75,7 @@
 REAL_DEFINE(REAL_SIGNAL)
 
 #define NSIGNALS 65
-#define SIGNAL_SETXID 33 /* glibc's own: setuid in another thread; must not wait for us */
+#define SIGNAL_SETXID SYS_SIGNAL_SETXID /* glibc's own: setuid in another thread; must not wait for us */
 #define SIGNAL_SIGINFO ((uintptr_t)1 << 63)
 #define URG_BIT ((uint64_t)1 << (SIGURG - 1))
 
@@ -199,6 +201,29 @@ static bool hide(void) {
 
 void signal_stay_hidden(void) {
   if (__builtin_expect(atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGNAL_CANCEL, 0)) (void)hide();
+}
+
+/* --- glibc's signal for credentials, in free mode --- */
+
+static _Atomic(handler_fn *) setxid; /* glibc's, once it has one */
+
+/* All signals are blocked: what else comes here would find the wrong thread. */
+static __attribute__((noinline)) void on_setxid(int sig, siginfo_t *si, void *ctx) {
+  handler_fn *fn = atomic_load_explicit(&setxid, memory_order_relaxed);
+  void *worn = tp_get(), *own = setxid_tp();
+  if (own != worn) tp_set(own);
+  fn(sig, si, ctx);
+  if (own != worn) tp_set(worn);
+}
+
+void signal_keep_setxid(void) {
+  struct sys_action now;
+  if (!free_mode || sys_sigaction(SIGNAL_SETXID, NULL, &now) < 0 || now.fn == (uintptr_t)on_setxid) return;
+  if (now.fn == (uintptr_t)SIG_DFL || now.fn == (uintptr_t)SIG_IGN) return;
+  atomic_store_explicit(&setxid, (handler_fn *)now.fn, memory_order_relaxed);
+  now.fn = (uintptr_t)on_setxid;
+  now.mask = ~(uint64_t)0;
+  (void)sys_sigaction(SIGNAL_SETXID, &now, NULL);
 }
 
 /*

@@ -53,6 +53,9 @@ extern _Atomic bool signal_urg_owned;
 /* glibc may just have set the handler of its signal for cancellations. */
 void signal_stay_hidden(void);
 
+/* In free mode: glibc may just have set the handler of its signal for credentials (free/setxid.h). */
+void signal_keep_setxid(void);
+
 /* A new thread's first step; its creator called signal_spawn_begin. */
 void signal_born(void);
 

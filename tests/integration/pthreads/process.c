@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads and the process around them: names, clocks, affinity, credentials of one thread, fork, exec, spawn. */
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <spawn.h>
@@ -1055,6 +1056,66 @@ static void slack_of_thread(void) {
   say("another's %d, a later one's %d", other, later);
 }
 
+/* --- credentials are the process's --- */
+
+static void *computes(void *arg) {
+  while (!stop) counter++;
+  say("user %d, group %d", (int)syscall(SYS_geteuid), (int)syscall(SYS_getegid));
+  return arg;
+}
+static void *waits_for_user(void *arg) {
+  gate_pass(&gate);
+  say("user %d, group %d", (int)syscall(SYS_geteuid), (int)syscall(SYS_getegid));
+  return arg;
+}
+static void *changes_user(void *arg) {
+  gid_t group = 65534;
+  SAY_CALL("setgroups", setgroups(1, &group));
+  SAY_CALL("setresgid", setresgid(65534, 65534, 65534));
+  SAY_CALL("setresuid", setresuid(65534, 65534, 65534));
+  say("user %d, group %d", (int)syscall(SYS_geteuid), (int)syscall(SYS_getegid));
+  return arg;
+}
+static void user_of_process(void) {
+  if (geteuid() != 0) {
+    say("not root");
+    return;
+  }
+  pthread_t t[4] = {start(computes, NULL), start(computes, NULL), start(waits_for_user, NULL), start(waits_for_user, NULL)};
+  gate_await(&gate, 2);
+  UNTIL(counter > 0);
+  in_thread(changes_user, NULL);
+  stop = true;
+  gate_open(&gate);
+  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+  say("main: user %d, group %d", (int)geteuid(), (int)getegid());
+}
+
+static void *same_user(void *arg) {
+  for (int i = 0; i < 20; i++)
+    if (setuid(getuid()) == 0) counter++;
+  return arg;
+}
+static void user_set_by_many(void) {
+  for (int i = 0; i < 20; i++) {
+    pthread_t t[4];
+    for (int k = 0; k < 4; k++) t[k] = start(same_user, NULL);
+    for (int k = 0; k < 4; k++) pthread_join(t[k], NULL);
+  }
+  say("set %ld", (long)counter);
+}
+static void *toggles_user(void *arg) {
+  for (int i = 0; i < 20; i++)
+    if (seteuid(i % 2 ? 0 : 65534) == 0) counter++;
+  return arg;
+}
+static void user_changed_by_many(void) {
+  pthread_t t[4];
+  for (int k = 0; k < 4; k++) t[k] = start(toggles_user, NULL);
+  for (int k = 0; k < 4; k++) pthread_join(t[k], NULL);
+  say("set %d", counter > 0);
+}
+
 const struct check process_checks[] = {
     CHECK(names),
     CHECK(cpu_clocks),
@@ -1078,6 +1139,9 @@ const struct check process_checks[] = {
     CHECK(thread_ids),
     CHECK(nice_thread),
     CHECK(fsuid_of_thread),
+    CHECK(user_of_process),
+    CHECK(user_set_by_many),
+    CHECK(user_changed_by_many),
     CHECK(directory_of_thread),
     CHECK(fork_in_thread),
     CHECK(forks_at_once),
