@@ -277,6 +277,12 @@ static void *wait_token(void *arg) {
   pthread_mutex_unlock(&checked);
   return (void *)1;
 }
+static void ignore_it(int sig) { (void)sig; }
+static void *wait_token_async(void *arg) {
+  if (arg) raise(SIGUSR1);
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+  return wait_token(arg);
+}
 static int waiting_count(void) {
   pthread_mutex_lock(&checked);
   int n = waiting_now;
@@ -284,6 +290,20 @@ static int waiting_count(void) {
   return n;
 }
 
+/* Also where the thread may be cancelled anywhere. */
+static void cond_mutex_held_async(void) {
+  struct sigaction a = {.sa_handler = ignore_it};
+  sigaction(SIGUSR1, &a, NULL);
+  for (intptr_t i = 0; i < 2; i++) {
+    waiting_now = 0;
+    pthread_t t = start(wait_token_async, (void *)i);
+    UNTIL(waiting_count() == 1);
+    pthread_cancel(t);
+    say("%ld", (long)join_value(t));
+    SAY_ERR("main locks", pthread_mutex_lock(&checked));
+    SAY_ERR("main unlocks", pthread_mutex_unlock(&checked));
+  }
+}
 static void cond_mutex_held(void) {
   for (intptr_t i = 0; i < 2; i++) {
     pthread_t t = start(wait_token, (void *)i);
@@ -861,6 +881,7 @@ const struct check cancel_checks[] = {
     CHECK(waits_stdio),
     CHECK(waits_threads),
     CHECK(cond_mutex_held),
+    CHECK(cond_mutex_held_async),
     CHECK(cond_signals),
     CHECK(sem_value_kept),
     CHECK(joined_by_another),
