@@ -26,6 +26,8 @@ bool thread_in_libcall(const struct thread *t);
 uint32_t thread_id(const struct thread *t);
 /* How many live that have no kernel thread of their own; for display. */
 uint32_t thread_count(void);
+/* The thread pointer that its kernel thread has of its own; null: it has none for good. */
+void *thread_carriers_tp(const struct thread *t);
 /* It has no thread of the kernel's. */
 bool thread_is_g(const struct thread *t);
 /* What pthread_cancel of the calling thread ends its waits by; null: cancellation is disabled. */

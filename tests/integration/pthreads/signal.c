@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
+#include <threads.h>
 #include "checks.h"
 
 static struct gate gate = GATE_CLOSED;
@@ -343,6 +344,30 @@ static void mask_by_attribute(void) {
   MUST(pthread_create(&t, &a, say_my_mask, "inherited") == 0);
   pthread_join(t, NULL);
   say_mask("main");
+}
+
+/* The defaults' one is for those who are made without attributes. */
+static int say_c11_mask(void *arg) {
+  say_my_mask(arg);
+  return 0;
+}
+static void mask_by_default(void) {
+  pthread_attr_t a, none;
+  thrd_t c11;
+  pthread_t t;
+  sigset_t s = set_of(SIGHUP, SIGALRM);
+  pthread_attr_init(&a);
+  pthread_attr_init(&none);
+  block(SIG_BLOCK, SIGTERM, 0);
+  pthread_attr_setsigmask_np(&a, &s);
+  SAY_ERR("default", pthread_setattr_default_np(&a));
+  in_thread(say_my_mask, "by default");
+  MUST(thrd_create(&c11, say_c11_mask, "C11") == thrd_success);
+  thrd_join(c11, NULL);
+  MUST(pthread_create(&t, &none, say_my_mask, "inherited") == 0);
+  pthread_join(t, NULL);
+  SAY_ERR("none", pthread_setattr_default_np(&none));
+  in_thread(say_my_mask, "inherited again");
 }
 
 static void *leave_mask(void *arg) {
@@ -1579,6 +1604,7 @@ const struct check signal_checks[] = {
     CHECK(urg_main_blocks),
     CHECK(mask_inherited),
     CHECK(mask_by_attribute),
+    CHECK(mask_by_default),
     CHECK(mask_not_left_behind),
     CHECK(pending_own),
     CHECK(sigwait_thread),
