@@ -706,6 +706,34 @@ static void timed_not_restarted(void) {
   pthread_join(t, NULL);
 }
 
+/* Main is in a call inside of libc when another thread, which has slept, sends it a signal. */
+static pthread_t reader;
+static _Atomic int reads;
+static void *wakes_reader(void *arg) {
+  for (int i = 0; i < 5; i++) {
+    UNTIL(reads == i + 1);
+    nap(60);
+    pthread_kill(reader, SIGUSR1);
+  }
+  return arg;
+}
+static void interrupted_inside_libc(void) {
+  int fd[2];
+  MUST(pipe(fd) == 0);
+  FILE *f = fdopen(fd[0], "r");
+  handle(SIGUSR1, on_mine, 0);
+  reader = pthread_self();
+  pthread_t t = start(wakes_reader, NULL);
+  for (int i = 0; i < 5; i++) {
+    reads++;
+    SAY_CALL("getc", getc(f));
+    clearerr(f);
+  }
+  pthread_join(t, NULL);
+  say("handled %d", handled);
+  fclose(f);
+}
+
 /* By the tid that gettid says, also with the system calls themselves. */
 static _Atomic int its_tid;
 static void *told_by_tid(void *arg) {
@@ -1615,6 +1643,7 @@ const struct check signal_checks[] = {
     CHECK(not_interrupted),
     CHECK(queued_to_each_other),
     CHECK(timed_not_restarted),
+    CHECK(interrupted_inside_libc),
     CHECK(killed_by_tid),
     CHECK(handlers_block),
     CHECK(alt_stacks),
