@@ -16,6 +16,9 @@
  * 0 the socket, 1 the ring buffer, 2 the pool page's memfd (for RESUME), 3 and 4 the ends of a pipe that nobody writes to but
  * kick_poller(), which opens it anew through /proc/self/task/TID/fd/4.  The program never sees them.
  *
+ * Whoever ends the service threads, and starts them anew, has services_lock: several threads may change their credentials, or step aside, at the same time.  It is taken
+ * before sched.lock.
+ *
  * Every wait of the program for the daemon has a bound (ANSWER_MS); after it we go on standalone and the poller tries again.
  */
 #include <fcntl.h>
@@ -30,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include "client/client.h"
+#include "client/creds.h"
 #include "client/env.h"
 #include "core/preempt.h"
 #include "core/carrier.h"
@@ -59,9 +63,11 @@ struct ring {
   uint32_t size;
 };
 static struct ring ring; /* read by the poller only */
-static struct service sysmon, poller;
+static struct lock services_lock;
+static struct service sysmon, poller; /* [started and ended under services_lock] */
+static struct creds services_creds;   /* [services_lock] theirs */
 static _Atomic bool poller_stop;
-static bool aside;                    /* gave up for good */
+static bool aside;                    /* [services_lock] gave up for good */
 static _Atomic uint64_t rejoin_after; /* ms after which the poller says hello again; 0: no need */
 static uint64_t rejoin_wait = REJOIN_MS;
 static char attach_timer_tag;
@@ -513,9 +519,10 @@ static void stop_services(void) {
   if (sysmon.tid) service_join(&sysmon, until);
 }
 
-void client_attach(void) {
+/* services_lock held. */
+static void attach(void) {
   struct welcome w = {.page = -1, .map = -1, .ring = -1};
-  if (aside) return;
+  creds_read(&services_creds);
   int sock = client_env_now.standalone ? -ENOENT : dial();
   int page_fd = -1;
   bool attached = sock >= 0 && hello(sock, -1, &w) == 0 && take_over(&w, &page_fd);
@@ -528,11 +535,35 @@ void client_attach(void) {
   close_fd(sock), close_fd(w.page), close_fd(w.map), close_fd(w.ring);
 }
 
+void client_attach(void) {
+  run_lock(&services_lock);
+  if (!aside) attach();
+  run_unlock(&services_lock);
+}
+
+/* services_lock held.  Not of a forked child that has not attached yet. */
+static bool has_services(void) { return sysmon.tid || poller.tid; }
+
+bool client_creds_kept(void) {
+  struct creds now;
+  creds_read(&now);
+  run_lock(&services_lock);
+  bool kept = has_services() && creds_same(&now, &services_creds);
+  run_unlock(&services_lock);
+  return kept;
+}
+
 void client_reattach(void) {
-  if (aside || (!sysmon.tid && !poller.tid)) return; /* a forked child that has not attached yet */
-  stop_services();
-  client_attach();
-  monitor_lost_host();
+  struct creds now;
+  creds_read(&now);
+  run_lock(&services_lock);
+  bool anew = !aside && has_services() && !creds_same(&now, &services_creds);
+  if (anew) {
+    stop_services();
+    attach();
+  }
+  run_unlock(&services_lock);
+  if (anew) monitor_lost_host();
 }
 
 /*
@@ -563,6 +594,7 @@ static bool attach_timer_rang(const siginfo_t *si) {
 }
 
 void client_fork_child(void) {
+  atomic_store_explicit(&services_lock.word, 0, memory_order_relaxed); /* whoever held it is not here */
   sysmon = poller = (struct service){.tid = 0};
   sysmon_runs = false;
   sysmon_owner_tick = NULL;
@@ -582,9 +614,10 @@ void client_fork_child(void) {
 }
 
 void client_step_aside(void) {
-  if (aside) return;
+  run_lock(&services_lock);
+  bool ends = !aside && has_services();
   aside = true;
-  if (!sysmon.tid && !poller.tid) return;
-  stop_services();
-  monitor_lost_host();
+  if (ends) stop_services();
+  run_unlock(&services_lock);
+  if (ends) monitor_lost_host();
 }

@@ -15,7 +15,9 @@ struct quota;
 void client_env(void);
 /* Attaches to the daemon, or makes a pool of our own; starts the service threads.  Never fails: the worst is an open gate. */
 void client_attach(void);
-/* Leaves the pool, ends the service threads, and attaches anew with the credentials of now. */
+/* The service threads have the caller's credentials. */
+bool client_creds_kept(void);
+/* Unless they have: leaves the pool, ends the service threads, and attaches anew with the caller's. */
 void client_reattach(void);
 /* In a forked child: nothing of the parent's is ours; a CPU-time timer will call client_attach when the child has lived 5 ms of it. */
 void client_fork_child(void);

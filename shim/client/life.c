@@ -46,6 +46,7 @@ void gate_step_aside(const char *why) {
  */
 void gate_mirror_creds(long nr, long a0, long a1, long a2) {
   (void)nr, (void)a0, (void)a1, (void)a2;
+  if (client_creds_kept()) return;
   uring_off();
   client_reattach();
 }

@@ -881,7 +881,7 @@ static bool one_too_many(struct carrier *c) {
 /* The thread ends, and is no carrier any more. */
 static void retire(struct carrier *c) {
   stack_t none = {.ss_flags = SS_DISABLE};
-  sys_sigmask(SYS_SIGSET_ALL);
+  sys_sigmask(SYS_SIGSET_MOST);
   raw_syscall2(SYS_sigaltstack, (long)&none, 0);
   if (m_self) {
     SLOT_STORE(m_self->slot->carrier, 0);
@@ -1014,7 +1014,7 @@ static int make_carrier(void) {
   c->all = light.carriers;
   light.carriers = c;
   light_drop();
-  uint64_t mask = sys_sigmask(~((uint64_t)1 << (SIGURG - 1))); /* it has none of them until it has set its own */
+  uint64_t mask = sys_sigmask(SYS_SIGSET_MOST & ~((uint64_t)1 << (SIGURG - 1))); /* it has none of them until it has set its own */
   int r = light_pthread_create(&t, &attr, carrier_main, c);
   sys_sigmask(mask);
   pthread_attr_destroy(&attr);

@@ -80,6 +80,10 @@ static inline uint64_t sys_sigmask(uint64_t set) {
 }
 
 /* A disposition as the kernel has it: glibc's functions refuse two signals, and hide how a handler comes back. */
+/* All but glibc's signal for credentials: who blocks that may not wait for a lock of glibc's (free/setxid.h). */
+#define SYS_SIGNAL_SETXID 33
+#define SYS_SIGSET_MOST (~((uint64_t)1 << (SYS_SIGNAL_SETXID - 1)))
+
 struct sys_action {
   uintptr_t fn;
   unsigned long flags;

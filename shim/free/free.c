@@ -19,4 +19,8 @@ struct ration_context *free_cancel_context(void) {
   return t ? thread_cancel_context(t) : cancel_kernel_context();
 }
 
+bool free_cancel_is_async(void) {
+  return atomic_load_explicit(identity_cancel_word_of(pthread_self()), memory_order_relaxed) & IDENTITY_CANCEL_ASYNC;
+}
+
 void free_testcancel(void) { pthread_testcancel(); }

@@ -24,6 +24,8 @@ uint32_t free_self_id(void);
  * (cancellation disabled, or nobody can cancel this thread).  When a wait ends by it, put things in order (a condition's mutex) and call free_testcancel.
  */
 struct ration_context *free_cancel_context(void);
+/* The calling thread may be cancelled anywhere. */
+bool free_cancel_is_async(void);
 /*
  * Wiring on demand: what the caller is about to do only a thread of the kernel's can.  If it is a thread G it gets one for good, and is a wired G
  * from here on; nothing that is the carrier's may be kept over this.

@@ -36,6 +36,7 @@
 #include "core/stack.h"
 #include "core/tp.h"
 #include "free/robust.h"
+#include "free/setxid.h"
 
 #define PAGE 4096u
 #define TID_LIVES ((THREAD_ID_CLOCKS - THREAD_ID_FIRST) / THREAD_ID_PLACES)
@@ -47,6 +48,7 @@
 
 static identity_create_fn *real_create;
 static size_t tid_at, cancel_at; /* offsets in struct pthread */
+static size_t map_tls_at;        /* in struct link_map: the distance of its TLS from the thread pointer; 0: not known */
 static void (*call_tls_dtors)(void);
 static size_t kept_modules[3]; /* libc, ld.so, ours: their TLS is not made anew */
 static _Atomic uint32_t nidentities;
@@ -64,6 +66,11 @@ static uint32_t *word_at(pthread_t t, size_t at) { return (uint32_t *)((char *)t
 
 _Atomic uint32_t *identity_cancel_word_of(pthread_t t) { return (_Atomic uint32_t *)word_at(t, cancel_at); }
 _Atomic uint32_t *identity_cancel_word(const struct identity *id) { return identity_cancel_word_of(id->self); }
+
+static void find_map_tls(void) {
+  const uint32_t *desc = dlsym(RTLD_DEFAULT, "_thread_db_link_map_l_tls_offset");
+  if (desc && desc[0] == 8 * sizeof(size_t) && desc[2] >= sizeof(struct link_map) && desc[2] < 4096) map_tls_at = desc[2];
+}
 
 /* Do they say what we think they do?  Asked of the calling thread. */
 static bool offsets_hold(void) {
@@ -101,6 +108,7 @@ bool identity_init(identity_create_fn *create) {
   if (!call_tls_dtors || !offset_of("_thread_db_pthread_tid", &tid_at) || !offset_of("_thread_db_pthread_cancelhandling", &cancel_at))
     return false;
   if (!offsets_hold()) return false;
+  find_map_tls();
 #if defined(__x86_64__)
   tp_by_instruction = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0;
 #endif
@@ -159,7 +167,7 @@ static void let_go_of_rseq(void) {
   area->cpu_id = (uint32_t)RSEQ_CPU_ID_UNINITIALIZED; /* sched_getcpu asks the kernel then */
 }
 
-/* The new thread, all signals blocked.  Nothing below here comes back, and nobody is told until the kernel is off the stack. */
+/* The new thread, all signals but glibc's own blocked.  Nothing below here comes back, and nobody is told until the kernel is off the stack. */
 static void *harvested(void *arg) {
   struct identity *id = arg;
   id->tp = tp_get();
@@ -169,6 +177,8 @@ static void *harvested(void *arg) {
   let_go_of_rseq();
   id->robust = robust_list();
   robust_set_list(NULL);
+  sys_sigmask(SYS_SIGSET_ALL);
+  setxid_answer(id->self);
   raw_syscall1(SYS_set_tid_address, (long)&id->alive);
   raw_syscall1(SYS_exit, 0);
   __builtin_unreachable();
@@ -192,7 +202,7 @@ int identity_harvest(struct identity *id, size_t stack, size_t guard) {
   atomic_store_explicit(&id->alive, 1, memory_order_relaxed);
   pthread_attr_init(&attr);
   pthread_attr_setstack(&attr, at + guard, stack);
-  uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
+  uint64_t mask = sys_sigmask(SYS_SIGSET_MOST);
   int r = real_create(&t, &attr, harvested, id);
   sys_sigmask(mask);
   pthread_attr_destroy(&attr);
@@ -207,14 +217,33 @@ void identity_ripe(struct identity *id) {
 
 void identity_real_tid(struct identity *id, bool real) { *word_at(id->self, tid_at) = real ? sys_gettid() : id->tid; }
 
+pthread_t identity_gone(void *tp) {
+  pthread_t t = (pthread_t)((char *)tp + ((char *)pthread_self() - (char *)tp_get()));
+  *word_at(t, tid_at) = 0;
+  return t;
+}
+
 /* --- another life --- */
 
-/* What compilers call for a thread-local variable of a library: ABI of ELF TLS. */
-struct tls_index {
-  unsigned long module, offset;
-};
-extern void *__tls_get_addr(struct tls_index *ti);
-#define TLS_DTV_OFFSET 0ul /* x86-64, aarch64 */
+/*
+ * The block of a module that was loaded since this identity last asked for it.  Most have none yet, and get it made from the image when it is first used; but one at a fixed
+ * distance from the thread pointer is there, with values of the life before.  glibc's __tls_get_addr may not be asked: it waits for who opens or closes a library, and that one for
+ * the lock that dl_iterate_phdr has.
+ */
+static char *static_block(const struct dl_phdr_info *info) {
+  const void *dynamic = NULL;
+  for (int i = 0; i < info->dlpi_phnum; i++)
+    if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) dynamic = (const char *)info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+  const struct link_map *map = map_tls_at ? _r_debug.r_map : NULL;
+  while (map && (const void *)map->l_ld != dynamic) map = map->l_next;
+  intptr_t distance = map ? *(const intptr_t *)((const char *)map + map_tls_at) : 0;
+  if (distance == 0 || distance == -1) return NULL; /* glibc's: not decided yet, never */
+#if defined(__x86_64__)
+  return (char *)tp_get() - distance;
+#else
+  return (char *)tp_get() + distance;
+#endif
+}
 
 static int fresh_tls(struct dl_phdr_info *info, size_t size, void *arg) {
   (void)size;
@@ -222,9 +251,8 @@ static int fresh_tls(struct dl_phdr_info *info, size_t size, void *arg) {
   if (info->dlpi_tls_modid == 0) return 0;
   for (int i = 0; i < 3; i++)
     if (info->dlpi_tls_modid == kept_modules[i]) return 0;
-  /* Null: of a module that was loaded since this identity last asked.  Its block may be a static one, with values of the life before. */
   char *data = info->dlpi_tls_data;
-  if (!data) data = __tls_get_addr(&(struct tls_index){info->dlpi_tls_modid, TLS_DTV_OFFSET});
+  if (!data && !(data = static_block(info))) return 0;
   for (int i = 0; i < info->dlpi_phnum; i++) {
     const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
     if (ph->p_type != PT_TLS) continue;

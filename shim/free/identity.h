@@ -50,8 +50,18 @@ void identity_tls_dtors(void);
 /* The caller's identity gets the tid that its thread has, and back. */
 void identity_real_tid(struct identity *id, bool real);
 
-/* glibc's flags of a thread's cancellation. */
-enum { IDENTITY_CANCEL_OFF = 1, IDENTITY_CANCEL_ASYNC = 2, IDENTITY_CANCELING = 4, IDENTITY_CANCELED = 8, IDENTITY_EXITING = 16 };
+/* The kernel thread whose own thread pointer this is is about to end: glibc has no tid for it any more.  Returns what it is in glibc's eyes. */
+pthread_t identity_gone(void *tp);
+
+/* glibc's flags of a thread's cancellation; and that it is asked to take over credentials: setxid.h. */
+enum {
+  IDENTITY_CANCEL_OFF = 1,
+  IDENTITY_CANCEL_ASYNC = 2,
+  IDENTITY_CANCELING = 4,
+  IDENTITY_CANCELED = 8,
+  IDENTITY_EXITING = 16,
+  IDENTITY_SETXID = 64
+};
 _Atomic uint32_t *identity_cancel_word(const struct identity *id);
 _Atomic uint32_t *identity_cancel_word_of(pthread_t t); /* any thread's */
 

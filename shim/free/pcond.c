@@ -11,9 +11,12 @@
  *
  *              signal, the mutex is free                    locks it, as others do
  *   queued ------------------------------> woken ------------------------------------> returns
- *     |  \                                                                                ^
- *     |   '-- signal, the mutex is locked --> queued at the mutex -- unlock, as others --'
- *     '-- time over, cancelled, a signal --> locks the mutex --> ETIMEDOUT; the cancellation; 0
+ *   ^ |  \                                                                                ^
+ *   | |   '-- signal, the mutex is locked --> queued at the mutex -- unlock, as others --'
+ *   | '-- time over, cancelled ------------> locks the mutex --> ETIMEDOUT; the cancellation
+ *   '-- a handler has run, in no queue; nobody was signalled meanwhile: lot->wakes (else it returns for no reason, as POSIX has it)
+ *
+ * The count is in the lot: whoever was to wake all may have destroyed the condition when the handler returns.
  *
  * So a broadcast wakes one at most: the others go on from unlock to unlock.  Who is out of the condition's queue has been signalled, and neither
  * time nor cancellation ends its wait any more: no signal is lost with a waiter that gave up.  Nobody touches the condition after that, it may be
@@ -69,6 +72,7 @@ static void wake_list(struct waiter *list) {
 static int wake(pthread_cond_t *c, bool all) {
   if (atomic_load_explicit(COND_WORD(c), memory_order_relaxed) == 0) return 0;
   struct lot *lot = lot_lock(c);
+  lot->wakes++;
   struct waiter *w = all ? lot_pop_all(lot, c) : lot_first(lot, c);
   if (!all && w) {
     lot_remove(lot, w);
@@ -92,11 +96,35 @@ static int withdraw(pthread_cond_t *c, struct waiter *w, int err) {
   return err;
 }
 
-static void enqueue(pthread_cond_t *c, struct waiter *w) {
+/* How many were signalled before. */
+static uint32_t enqueue(pthread_cond_t *c, struct waiter *w) {
   struct lot *lot = lot_lock(c);
   atomic_store_explicit(COND_WORD(c), 1, memory_order_relaxed);
   lot_push(lot, w, false);
+  uint32_t wakes = lot->wakes;
   lot_unlock(lot);
+  return wakes;
+}
+
+/* After a handler.  Its place again, if nobody was signalled since enqueue: the word is what it was then, too. */
+static bool enqueue_again(pthread_cond_t *c, struct waiter *w, uint32_t wakes) {
+  *w = (struct waiter){.key = c, .interruptible = true};
+  struct lot *lot = lot_lock(c);
+  bool none = lot->wakes == wakes;
+  if (none) lot_push(lot, w, true);
+  lot_unlock(lot);
+  return none;
+}
+
+/* As lot_wait; -EINTR: it has been signalled, or not. */
+static int wait_queued(pthread_cond_t *c, struct waiter *w, uint32_t wakes, struct limit lim) {
+  int r;
+  while ((r = lot_wait(w, lim.ctx || lim.until != UINT64_MAX ? &lim : NULL, WAIT_COND)) == -EINTR) {
+    stop_notice(); /* the handler */
+    if (!enqueue_again(c, w, wakes)) break;
+    lim.ctx = free_cancel_context();
+  }
+  return r;
 }
 
 /* The mutex again, after a wait that ended so. */
@@ -108,7 +136,7 @@ static int relock(pthread_mutex_t *m, const struct cond_waiter *me, int r) {
 }
 
 /* lim->ctx is the caller's. */
-static int wait(pthread_cond_t *c, pthread_mutex_t *m, const struct limit *lim) {
+static int wait_deferred(pthread_cond_t *c, pthread_mutex_t *m, const struct limit *lim) {
   struct cond_waiter me = {.w = WAITER_INIT(c)};
   bool kernels = free_mutex_is_kernels(m);
   int err = kernels ? 0 : pmutex_may_unlock(m);
@@ -116,15 +144,29 @@ static int wait(pthread_cond_t *c, pthread_mutex_t *m, const struct limit *lim) 
   free_testcancel();
   if (!kernels && !pmutex_stays(m)) me.moves_to = PMUTEX_WORD(m);
   me.w.interruptible = true;
-  enqueue(c, &me.w);
+  uint32_t wakes = enqueue(c, &me.w);
+  pmutex_waits(m, true);
   err = unlock(m);
-  if (err) return withdraw(c, &me.w, err);
-  int r = lot_wait(&me.w, lim->ctx || lim->until != UINT64_MAX ? lim : NULL, WAIT_COND);
-  if (r == -EINTR) stop_notice(); /* the handler; then it is a wake-up for no reason, as POSIX has it */
+  if (err) {
+    pmutex_waits(m, false);
+    return withdraw(c, &me.w, err);
+  }
+  int r = wait_queued(c, &me.w, wakes, *lim);
   err = relock(m, &me, r);
+  pmutex_waits(m, false);
   if (r == -ETIMEDOUT) return err ? err : ETIMEDOUT;
   if (r) free_testcancel(); /* or else it is for no reason, too */
   return err;
+}
+
+/* Who is cancelled has the mutex again, in any case: asynchronous cancellation is not to act in between. */
+static int wait(pthread_cond_t *c, pthread_mutex_t *m, const struct limit *lim) {
+  int type = PTHREAD_CANCEL_DEFERRED;
+  bool async = free_cancel_is_async();
+  if (async) pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+  int r = wait_deferred(c, m, lim);
+  if (async) pthread_setcanceltype(type, NULL);
+  return r;
 }
 
 int free_cond_wait(pthread_cond_t *c, pthread_mutex_t *m) {

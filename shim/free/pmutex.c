@@ -5,6 +5,7 @@
  *   __lock    the lock itself (plock.c)
  *   __owner   of recursive and error-checking ones: free_self_id of who has it, else 0
  *   __count   of recursive ones: how often
+ *   __nusers  how many wait at conditions with it, as glibc counts them: it is not destroyed then
  *   __kind    as glibc's pthread_mutex_init left it; -1: destroyed
  *
  * The owner is written by who has the lock.  Others may read it at any time, but only in order to find that it is not themselves: relaxed.
@@ -82,6 +83,9 @@ int free_mutex_timed(pthread_mutex_t *m, clockid_t clock, const struct timespec 
 
 int pmutex_may_unlock(pthread_mutex_t *m) { return owned(type_of(m)) && owner(m) != free_self_id() ? EPERM : 0; }
 
+/* By who has the mutex. */
+void pmutex_waits(pthread_mutex_t *m, bool begins) { __atomic_fetch_add(&m->__data.__nusers, begins ? 1u : ~0u, __ATOMIC_RELAXED); }
+
 bool pmutex_stays(pthread_mutex_t *m) { return type_of(m) == PTHREAD_MUTEX_RECURSIVE && m->__data.__count > 1; }
 
 static __attribute__((noinline)) int unlock_owned(pthread_mutex_t *m, int type) {
@@ -100,7 +104,7 @@ int free_mutex_unlock(pthread_mutex_t *m) {
 }
 
 int free_mutex_destroy(pthread_mutex_t *m) {
-  if (plock_locked(PMUTEX_WORD(m))) return EBUSY;
+  if (plock_locked(PMUTEX_WORD(m)) || __atomic_load_n(&m->__data.__nusers, __ATOMIC_RELAXED) != 0) return EBUSY;
   m->__data.__kind = -1; /* from now on the kernel's, that is glibc's: EINVAL */
   return 0;
 }

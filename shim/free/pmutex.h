@@ -11,6 +11,8 @@
 int pmutex_may_unlock(pthread_mutex_t *m);
 /* Unlocking it would be counted only: a recursive one that the caller has more than once. */
 bool pmutex_stays(pthread_mutex_t *m);
+/* The caller begins to wait at a condition with it, or has it again; also of a mutex of the kernel's. */
+void pmutex_waits(pthread_mutex_t *m, bool begins);
 /* The word has just been locked by the caller, by plock_adopted: the rest of it. */
 void pmutex_take(pthread_mutex_t *m);
 

@@ -10,12 +10,14 @@
  * Whoever finishes takes those that wait out under the lock of the lot.  They look again.
  *
  * Left by unwinding: the frame of run() has a personality (preload/call.h says why not a cleanup attribute), which is called when it is unwound; which
- * call that is, is known by a chain in the thread.  The chain is not for light Gs, which change threads: they are left out, an exception through their
+ * call that is, is known by a chain in the thread.  Cancellation and pthread_exit also go through functions that have no unwind tables, and longjmp leaves as well: for those
+ * there is a cleanup handler of the old kind, as glibc's has one.  Chain and handler are not for light Gs, which change threads: they are left out, an exception through their
  * pthread_once leaves it undone for ever.
  *
  * Locks: the lot's, a leaf.
  */
 #include "free/psync.h"
+#include <pthread.h>
 #include <stddef.h>
 #include <unwind.h>
 #include "sync/lot.h"
@@ -30,6 +32,7 @@
 struct run {
   pthread_once_t *o;
   struct run *outer;
+  struct _pthread_cleanup_buffer cleanup;
 };
 static __thread struct run *innermost;
 
@@ -46,6 +49,16 @@ static void finish(pthread_once_t *o, int word) {
   lot_wake_all(all);
 }
 
+/* glibc's; not in its headers any more.  The handlers are run when a frame above them is unwound, or jumped out of. */
+extern void _pthread_cleanup_push(struct _pthread_cleanup_buffer *buf, void (*fn)(void *), void *arg);
+extern void _pthread_cleanup_pop(struct _pthread_cleanup_buffer *buf, int execute);
+
+static void left(void *arg) {
+  struct run *r = arg;
+  innermost = r->outer;
+  finish(r->o, 0);
+}
+
 _Unwind_Reason_Code free_once_unwind(int version, _Unwind_Action actions, _Unwind_Exception_Class cls, struct _Unwind_Exception *ex,
                                      struct _Unwind_Context *context);
 
@@ -53,10 +66,7 @@ _Unwind_Reason_Code free_once_unwind(int version, _Unwind_Action actions, _Unwin
                                      struct _Unwind_Context *context) {
   (void)version, (void)cls, (void)ex, (void)context;
   struct run *r = innermost;
-  if ((actions & _UA_CLEANUP_PHASE) && r && !light()) {
-    innermost = r->outer;
-    finish(r->o, 0);
-  }
+  if ((actions & _UA_CLEANUP_PHASE) && r && !light()) _pthread_cleanup_pop(&r->cleanup, true);
   return _URC_CONTINUE_UNWIND;
 }
 
@@ -68,9 +78,13 @@ static __attribute__((noinline)) void run(pthread_once_t *o, void (*fn)(void)) {
   if (chained) {
     r.outer = innermost;
     innermost = &r;
+    _pthread_cleanup_push(&r.cleanup, left, &r);
   }
   fn();
-  if (chained) innermost = r.outer;
+  if (chained) {
+    _pthread_cleanup_pop(&r.cleanup, false);
+    innermost = r.outer;
+  }
   finish(o, DONE);
 }
 

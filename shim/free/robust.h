@@ -10,8 +10,12 @@ struct robust_list_head;
 struct robust_list_head *robust_list(void);
 /* It is `list` from now on. */
 void robust_set_list(struct robust_list_head *list);
-/* The calling thread ends, in glibc's eyes, and its kernel thread does not: those who wait for its robust mutexes are told, and the list is empty. */
-void robust_end(struct robust_list_head *list);
+/*
+ * The calling thread ends, in glibc's eyes: those who wait for its robust mutexes are told, and the list is empty.  ends: its kernel thread may end with it, if this is
+ * false: then the kernel is to do the rest, and they are forgotten when that is over.
+ */
+bool robust_end(struct robust_list_head *list, bool ends);
+void robust_forget(struct robust_list_head *list);
 
 /* There is one in it that only the kernel can hand on, when the kernel thread ends. */
 bool robust_for_kernel(const struct robust_list_head *list);

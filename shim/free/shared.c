@@ -29,6 +29,7 @@
 #include <string.h>
 #include "core/carrier.h"
 #include "core/preempt.h"
+#include "free/free.h"
 #include "free/kill.h"
 #include "free/thread.h"
 
@@ -79,6 +80,12 @@ void shared_opens(void) {
     shared_watch();
   else if (!atomic_exchange_explicit(&opened, 1, memory_order_relaxed))
     monitor_look_now();
+}
+
+void shared_sends(int sig) {
+  struct thread *self = thread_self();
+  if (!self || !thread_is_g(self) || sig < 1 || sig > 64 || !GLANCE(watch)) return;
+  if (bit_of(sig) & blocked_by_carriers() & ~thread_blocked(self)) free_wire(FREE_WIRE_SIGNALS);
 }
 
 void shared_fork_child(void) {

@@ -31,6 +31,7 @@
 #include "free/kill.h"
 #include "free/pspin.h"
 #include "free/robust.h"
+#include "free/setxid.h"
 #include "free/shared.h"
 #include "ration/context.h"
 #include "sync/lot.h"
@@ -83,6 +84,7 @@ static struct {
   struct thread *list;
 } spares[SPARE_SIZES];
 static uint32_t nsizes;
+static struct thread *bare; /* [spares_lock] records that nobody has lived in */
 static char *chunk, *chunk_end;
 static struct thread *threads; /* all records, by all; pairs free_threads_each with record: release, acquire */
 static struct thread *
@@ -198,7 +200,9 @@ static struct thread **spares_of(size_t stack, size_t guard) {
 /* Of this size; or a record without identity (id.tp null). */
 static struct thread *spare_get(size_t stack, size_t guard) {
   run_lock(&spares_lock);
-  struct thread **list = spares_of(stack, guard), *t = list ? *list : NULL;
+  struct thread **list = spares_of(stack, guard);
+  if (!list || !*list) list = &bare;
+  struct thread *t = *list;
   if (t)
     *list = t->next;
   else
@@ -207,18 +211,16 @@ static struct thread *spare_get(size_t stack, size_t guard) {
   return t;
 }
 
-/* With an identity or without. */
-static void spare_put_as(struct thread *t, size_t stack, size_t guard) {
+/* Those without an identity lie apart: before one of them another that has one is used, however often none could be had. */
+static void spare_put(struct thread *t) {
   run_lock(&spares_lock);
-  struct thread **list = spares_of(stack, guard);
+  struct thread **list = t->id.tp ? spares_of(t->id.bytes - t->id.guard, t->id.guard) : &bare;
   if (list) { /* else it is lost: a program with 17 sizes of stack */
     t->next = *list;
     *list = t;
   }
   run_unlock(&spares_lock);
 }
-
-static void spare_put(struct thread *t) { spare_put_as(t, t->id.bytes - t->id.guard, t->id.guard); }
 
 /* --- how many --- */
 
@@ -291,6 +293,7 @@ static __attribute__((noinline)) void body(struct thread *volatile t) {
 /* --- masks and wires --- */
 
 bool thread_is_g(const struct thread *t) { return !t->lent; }
+void *thread_carriers_tp(const struct thread *t) { return t->lent ? t->lent->tp : NULL; }
 
 /* Those that nobody blocks: SIGKILL, SIGSTOP, glibc's own two. */
 #define NEVER_BLOCKED ((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1) | (uint64_t)3 << 31)
@@ -390,7 +393,7 @@ static void unwire(struct thread *t) {
   if (!t->lent) return;
   kill_drop_private();
   if (signal_shadow) signal_shadow(false);
-  robust_end(t->id.robust);
+  (void)robust_end(t->id.robust, false);
   robust_set_list(t->carriers_robust);
   carrier_take_back(t->lent);
   t->lent = NULL;
@@ -417,18 +420,15 @@ static void clear_tid(struct thread *t) {
 void free_thread_left(struct g *g);
 
 /*
- * The kernel thread that t has ends here, on t's stack: the carrier is no more (what glibc has of it stays, a small stack).  Who joins t may use its
+ * The kernel thread that t has ends here, on t's stack, with what is still in its list of robust mutexes: the carrier is no more (what glibc has of it stays, a small stack).  Who joins t may use its
  * identity again before we are off it: get() waits for that (identity_ripe), as after the harvest.
  */
 static _Noreturn void end_alone(struct thread *t) {
   sys_sigmask(SYS_SIGSET_ALL);
   kill_over(&t->kill);
-  t->robust_left = robust_for_kernel(t->id.robust);
-  if (!t->robust_left) {
-    robust_end(t->id.robust);
-    robust_set_list(NULL);
-  }
   identity_real_tid(&t->id, false);
+  setxid_answer(identity_gone(t->lent->tp));
+  setxid_answer(t->id.self);
   atomic_store_explicit(&t->id.alive, 1, memory_order_relaxed);
   raw_syscall1(SYS_set_tid_address, (long)&t->id.alive);
   carrier_gone(t->lent, &t->g);
@@ -437,6 +437,13 @@ static _Noreturn void end_alone(struct thread *t) {
   free_thread_left(&t->g);
   raw_syscall1(SYS_exit, 0);
   __builtin_unreachable();
+}
+
+/* Its kernel thread may be a carrier's again. */
+static bool goes_back(struct thread *t) {
+  sys_sigmask(SYS_SIGSET_ALL);
+  t->robust_left = !robust_end(t->id.robust, true);
+  return !t->robust_left && !GLANCE(t->changed);
 }
 
 static void thread_main(void *arg) {
@@ -454,7 +461,7 @@ static void thread_main(void *arg) {
   drop_values();
   life_over();
   clear_tid(t);
-  if (t->lent && (GLANCE(t->changed) || robust_for_kernel(t->id.robust)) && sys_gettid() != sys_getpid()) end_alone(t);
+  if (t->lent && sys_gettid() != sys_getpid() && !goes_back(t)) end_alone(t);
   unwire(t);
   light_thread_end();
   exit(0); /* of a child that it has forked: the last thread of the process */
@@ -504,8 +511,8 @@ static uint32_t batch_size(void) {
 static struct thread *get(const struct thread_attr *a, int *err) {
   struct thread *batch[BATCH_MOST], *t = spare_get(a->stack, a->guard);
   *err = EAGAIN;
-  if (t && t->id.tp) identity_ripe(&t->id); /* see end_alone */
-  if (t && t->robust_left) {
+  if (t && t->id.tp) { /* see end_alone */
+    identity_ripe(&t->id);
     robust_forget(t->id.robust);
     t->robust_left = false;
   }
@@ -515,7 +522,7 @@ static struct thread *get(const struct thread_attr *a, int *err) {
     batch[n++] = t;
     t = n < most ? spare_get(a->stack, a->guard) : NULL;
   }
-  if (t) spare_put_as(t, a->stack, a->guard); /* it came back from somebody meanwhile, or could not be had */
+  if (t) spare_put(t); /* it came back from somebody meanwhile, or could not be had */
   for (uint32_t i = 0; i < n; i++) settle_in(batch[i]);
   for (uint32_t i = 1; i < n; i++) spare_put(batch[i]);
   return n ? batch[0] : NULL;
@@ -768,7 +775,7 @@ bool thread_lives(const struct thread *t) {
   return life == LIFE_JOINABLE || life == LIFE_DETACHED;
 }
 
-bool thread_clock_is_ours(const struct thread *t) { return !t->forked; }
+bool thread_is_forked(const struct thread *t) { return t->forked; }
 
 bool thread_has_clock(const struct thread *t) {
   cpuclock_turn_on();
@@ -848,5 +855,6 @@ void thread_g_fork_child(void) {
   atomic_store_explicit(&main_left, false, memory_order_relaxed);
   cancel_fork_child();
   memset(spares, 0, sizeof spares);
+  bare = NULL;
   memset(places, 0, sizeof places);
 }

@@ -26,6 +26,8 @@ bool thread_in_libcall(const struct thread *t);
 uint32_t thread_id(const struct thread *t);
 /* How many live that have no kernel thread of their own; for display. */
 uint32_t thread_count(void);
+/* The thread pointer that its kernel thread has of its own; null: it has none for good. */
+void *thread_carriers_tp(const struct thread *t);
 /* It has no thread of the kernel's. */
 bool thread_is_g(const struct thread *t);
 /* What pthread_cancel of the calling thread ends its waits by; null: cancellation is disabled. */
@@ -59,8 +61,8 @@ void threads_each(bool (*fn)(struct thread *t, void *arg), void *arg);
 /* The caller is the process's first thread; that has left by pthread_exit. */
 bool thread_is_main(void);
 bool thread_main_gone(void);
-/* Its CPU clock is ours to keep: it is not the first thread of a child that it forked. */
-bool thread_clock_is_ours(const struct thread *t);
+/* It is the first thread of a child that it forked: its tid and its CPU clock are the kernel's. */
+bool thread_is_forked(const struct thread *t);
 /* It has not ended.  Asked for the first time, all clocks are kept from then on (core/cpuclock.c). */
 bool thread_has_clock(const struct thread *t);
 /* What t has used since its birth.  False: it has ended. */

@@ -19,6 +19,7 @@
 #include "free/free.h"
 #include "free/thread.h"
 #include "preload/call.h"
+#include "preload/tid.h"
 #include "preload/wire.h"
 
 #define REAL_CLOCK(X)                                                                   \
@@ -38,7 +39,7 @@ static uint32_t tid_by_clock(clockid_t clock) { return ~(uint32_t)clock >> 3; }
 
 static struct thread *own(void) {
   struct thread *self = free_mode ? thread_self() : NULL;
-  return self && thread_clock_is_ours(self) ? self : NULL;
+  return self && !thread_is_forked(self) ? self : NULL;
 }
 
 /* The thread G; null: it is the kernel's to say. */
@@ -80,7 +81,7 @@ EXPORT int getrusage(__rusage_who_t who, struct rusage *usage) {
 
 EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t *clock) {
   struct thread *th = thread_of(t);
-  if (!th || !thread_clock_is_ours(th)) return REAL(pthread_getcpuclockid)(t, clock);
+  if (!th || thread_is_forked(th)) return REAL(pthread_getcpuclockid)(t, clock);
   if (!thread_has_clock(th)) return ESRCH;
   if (thread_id(th) >= THREAD_ID_CLOCKS) return ENOENT;
   *clock = clock_by_tid(thread_id(th));
@@ -161,10 +162,11 @@ static int create_on(struct thread *t, struct sigevent *ev, timer_t *timer) {
 EXPORT int timer_create(clockid_t clock, struct sigevent *restrict ev, timer_t *restrict timer) {
   struct thread *self = thread_self(), *t = g_of(clock);
   struct sigevent real;
-  if (self && ev && ev->sigev_notify == SIGEV_THREAD_ID && wire_thread_by_tid(ev->_sigev_un._tid) == self) {
+  struct thread *to = ev && ev->sigev_notify == SIGEV_THREAD_ID ? wire_thread_by_tid(ev->_sigev_un._tid) : NULL;
+  if (to && to == self) free_wire(FREE_WIRE_SIGNALS);
+  if (to) {
     real = *ev;
-    free_wire(FREE_WIRE_SIGNALS);
-    real._sigev_un._tid = (pid_t)sys_gettid();
+    real._sigev_un._tid = tid_kernels(ev->_sigev_un._tid, to == self ? TID_READ : TID_SET);
     ev = &real;
   }
   return t && thread_has_clock(t) ? create_on(t, ev, timer) : REAL(timer_create)(clock, ev, timer);

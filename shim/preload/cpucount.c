@@ -40,6 +40,7 @@
 #include "free/free.h"
 #include "preload/cpulive.h"
 #include "preload/real.h"
+#include "preload/tid.h"
 #include "preload/wire.h"
 #include "rawsys.h"
 
@@ -227,6 +228,7 @@ EXPORT int get_nprocs_conf(void) {
 }
 
 EXPORT int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask) {
+  pid = tid_kernels(pid, TID_READ);
   int r = REAL(sched_getaffinity)(pid, size, mask);
   if (r == 0) cpucount_trim_mask(pid, size, mask);
   return r;
@@ -234,6 +236,7 @@ EXPORT int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask) {
 
 EXPORT int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *mask) {
   if (pid == 0) free_wire(FREE_WIRE_SCHED);
+  pid = tid_kernels(pid, TID_SET);
   struct cpus buf;
   const void *m = mask;
   cpucount_before_set(pid, &size, &m, &buf);

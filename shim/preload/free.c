@@ -7,6 +7,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <threads.h>
 #include "free/cancel.h"
@@ -108,9 +109,20 @@ EXPORT void tss_delete(tss_t key) {
 
 /* --- attributes --- */
 
+/* As glibc's: what the thread has, not only what it was made with. */
+static int own_cpus(pthread_t t, pthread_attr_t *attr) {
+  cpu_set_t set;
+  int r = pthread_getaffinity_np(t, sizeof set, &set);
+  if (r == 0) r = pthread_attr_setaffinity_np(attr, sizeof set, &set);
+  if (r != 0) pthread_attr_destroy(attr);
+  return r;
+}
+
 EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr) {
   struct thread *th = thread_of(t);
-  return th ? thread_getattr(th, attr) : REAL(pthread_getattr_np)(t, attr);
+  if (!th) return REAL(pthread_getattr_np)(t, attr);
+  int r = thread_getattr(th, attr);
+  return r == 0 ? own_cpus(t, attr) : r;
 }
 
 EXPORT int pthread_setname_np(pthread_t t, const char *name) {

@@ -33,9 +33,11 @@
 #include <unistd.h>
 #include "core/netpoll.h"
 #include "core/sys.h"
+#include "free/free.h"
 #include "preload/lightdisk.h"
 #include "preload/lightio.h"
 #include "preload/process.h"
+#include "preload/tid.h"
 
 /* Name, parameters, and how to pass them on. */
 #define IO_CALLS(W)                                                                                                                    \
@@ -366,6 +368,22 @@ static int copied(int fd, int copy) {
   return copy;
 }
 
+/* F_SETOWN_EX, F_GETOWN_EX: true, if they are about a thread G; then *r is what the call returns. */
+static bool thread_owner(int fd, int cmd, struct f_owner_ex *o, int *r) {
+  if ((cmd != F_SETOWN_EX && cmd != F_GETOWN_EX) || __builtin_expect(!free_mode, 1)) return false;
+  struct f_owner_ex real;
+  if (cmd == F_GETOWN_EX) {
+    *r = REAL(fcntl)(fd, cmd, o);
+    if (*r == 0 && o->type == F_OWNER_TID) o->pid = tid_shown(o->pid);
+    return true;
+  }
+  if (!o || o->type != F_OWNER_TID) return false;
+  real = *o;
+  real.pid = tid_kernels(o->pid, TID_SET);
+  *r = REAL(fcntl)(fd, cmd, &real);
+  return true;
+}
+
 /* The third argument, if there is one, is an int or a pointer: as in libc it is fetched as a pointer and passed on. */
 EXPORT int fcntl(int fd, int cmd, ...) {
   va_list ap;
@@ -375,6 +393,8 @@ EXPORT int fcntl(int fd, int cmd, ...) {
   if (cmd == F_SETFL) netpoll_changed(fd);
   if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) return copied(fd, REAL(fcntl)(fd, cmd, arg));
   if (cmd == F_GETFL || cmd == F_SETFL) return FLAGS(fd, REAL(fcntl)(fd, cmd, arg));
+  int r;
+  if (thread_owner(fd, cmd, arg, &r)) return r;
   if (!lock_waits(cmd)) return REAL(fcntl)(fd, cmd, arg);
   return CALL(int, REAL(fcntl)(fd, cmd, arg));
 }
@@ -388,6 +408,8 @@ EXPORT int fcntl64(int fd, int cmd, ...) {
   if (cmd == F_SETFL) netpoll_changed(fd);
   if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) return copied(fd, REAL(fcntl64)(fd, cmd, arg));
   if (cmd == F_GETFL || cmd == F_SETFL) return FLAGS(fd, REAL(fcntl64)(fd, cmd, arg));
+  int r;
+  if (thread_owner(fd, cmd, arg, &r)) return r;
   if (!lock_waits(cmd)) return REAL(fcntl64)(fd, cmd, arg);
   return CALL(int, REAL(fcntl64)(fd, cmd, arg));
 }

@@ -44,6 +44,7 @@
 #include "free/thread.h"
 #include "core/sched.h"
 #include "core/sys.h"
+#include "preload/errand.h"
 #include "preload/lightio.h"
 #include "ration/g.h"
 #include "sync/lot.h"
@@ -295,55 +296,15 @@ EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file, const po
   return SPAWN(int, call_enter(), REAL(posix_spawnp)(pid, file, acts, spawn_attr(attr, &ours), argv, envp));
 }
 
-/*
- * system and popen spawn inside of libc, with the mask of the thread.  For a light G they do so in a thread of their own: it has the
- * program's mask, and handlers that come meanwhile run on a stack that is made for them.  The G parks.
- * Rejected: opening the carrier's mask for the call.  A handler might run on the G's small stack, and system takes as long as its command.
- */
-struct errand {
-  struct note done;
-  const char *command, *mode; /* mode null: system */
-  int status, err;
-  FILE *f;
-};
-
-static void *run_errand(void *arg) {
-  struct errand *e = arg;
-  if (e->mode)
-    e->f = popen(e->command, e->mode);
-  else
-    e->status = system(e->command);
-  e->err = errno;
-  note_set(&e->done, false);
-  return NULL;
-}
-
-/* False: not in a light G, or there is no thread to be had. */
-static bool send_errand(struct errand *e) {
-  pthread_t t;
-  pthread_attr_t attr;
-  if (!light_running() || !signal_carriers_mask()) return false;
-  int saved = errno;
-  pthread_attr_init(&attr);
-  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-  int r = light_pthread_create(&t, &attr, run_errand, e);
-  pthread_attr_destroy(&attr);
-  errno = saved;
-  if (r != 0) return false;
-  note_wait(&e->done, NULL, WAIT_CHILD);
-  call_set_errno(e->err);
-  return true;
-}
-
 EXPORT int system(const char *command) {
-  struct errand e = {.command = command};
-  if (command && send_errand(&e)) return e.status;
+  int status;
+  if (command && errand_system(command, &status)) return status;
   return SPAWN(int, call_enter_blocking(WAIT_CHILD), REAL(system)(command));
 }
 
 EXPORT FILE *popen(const char *command, const char *mode) {
-  struct errand e = {.command = command, .mode = mode};
-  if (send_errand(&e)) return e.f;
+  FILE *f;
+  if (errand_popen(command, mode, &f)) return f;
   return SPAWN(FILE *, call_enter(), REAL(popen)(command, mode));
 }
 

@@ -56,11 +56,14 @@
 #include "core/carrier.h"
 #include "core/preempt.h"
 #include "core/sys.h"
+#include "core/tp.h"
 #include "free/free.h"
+#include "free/setxid.h"
 #include "free/shared.h"
 #include "free/thread.h"
 #include "preload/process.h"
 #include "ration/g.h"
+#include "sync/interrupt.h"
 
 #define REAL_SIGNAL(X)                                                           \
   X(int, sigaction, (int, const struct sigaction *, struct sigaction *))         \
@@ -73,7 +76,7 @@
 REAL_DEFINE(REAL_SIGNAL)
 
 #define NSIGNALS 65
-#define SIGNAL_SETXID 33 /* glibc's own: setuid in another thread; must not wait for us */
+#define SIGNAL_SETXID SYS_SIGNAL_SETXID /* glibc's own: setuid in another thread; must not wait for us */
 #define SIGNAL_SIGINFO ((uintptr_t)1 << 63)
 #define URG_BIT ((uint64_t)1 << (SIGURG - 1))
 
@@ -174,11 +177,25 @@ static void pass_on_cancel(int sig, siginfo_t *si, ucontext_t *uc) {
   fn(sig, si, uc);
 }
 
+/* Not inline: in between a carrier's G may go to another thread, and aarch64's compilers keep the thread pointer. */
+static __attribute__((noinline)) bool is_carrier(void) { return m_self && m_self->carrier; }
+
+/* True: it was ours.  While the thread is parked in there handlers of the program may run on it. */
+static __attribute__((noinline)) bool take_on_thread(siginfo_t *si, void *ctx) {
+  uint32_t breaks = signal_tls.breaks;
+  signal_tls.inside++;
+  bool ours = gate_sigurg(si, ctx);
+  if (signal_tls.inside) signal_tls.inside--;
+  if (signal_tls.breaks != breaks) interrupt_call(ctx);
+  return ours;
+}
+static bool take_ours(siginfo_t *si, void *ctx) { return is_carrier() ? gate_sigurg(si, ctx) : take_on_thread(si, ctx); }
+
 static void on_hidden(int sig, siginfo_t *si, void *ctx) {
   int saved = errno;
   if (!preempt_sent(si))
     pass_on_cancel(sig, si, ctx);
-  else if (gate_sigurg(si, ctx))
+  else if (take_ours(si, ctx))
     count(&signal_tls.silent);
   errno = saved;
 }
@@ -199,6 +216,29 @@ static bool hide(void) {
 
 void signal_stay_hidden(void) {
   if (__builtin_expect(atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGNAL_CANCEL, 0)) (void)hide();
+}
+
+/* --- glibc's signal for credentials, in free mode --- */
+
+static _Atomic(handler_fn *) setxid; /* glibc's, once it has one */
+
+/* All signals are blocked: what else comes here would find the wrong thread. */
+static __attribute__((noinline)) void on_setxid(int sig, siginfo_t *si, void *ctx) {
+  handler_fn *fn = atomic_load_explicit(&setxid, memory_order_relaxed);
+  void *worn = tp_get(), *own = setxid_tp();
+  if (own != worn) tp_set(own);
+  fn(sig, si, ctx);
+  if (own != worn) tp_set(worn);
+}
+
+void signal_keep_setxid(void) {
+  struct sys_action now;
+  if (!free_mode || sys_sigaction(SIGNAL_SETXID, NULL, &now) < 0 || now.fn == (uintptr_t)on_setxid) return;
+  if (now.fn == (uintptr_t)SIG_DFL || now.fn == (uintptr_t)SIG_IGN) return;
+  atomic_store_explicit(&setxid, (handler_fn *)now.fn, memory_order_relaxed);
+  now.fn = (uintptr_t)on_setxid;
+  now.mask = ~(uint64_t)0;
+  (void)sys_sigaction(SIGNAL_SETXID, &now, NULL);
 }
 
 /*
@@ -246,12 +286,18 @@ static bool is_fault(int sig) {
   return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP || sig == SIGSYS;
 }
 
+static bool restarts(int sig) {
+  struct sys_action a;
+  return sys_sigaction(sig, NULL, &a) < 0 || (a.flags & SA_RESTART);
+}
+
 static void on_signal(int sig, siginfo_t *si, void *ctx) {
   uintptr_t h = atomic_load_explicit(&handlers[sig], memory_order_acquire); /* pairs with the exchange in set_action */
   if (h == 0) return;
   if (!is_fault(sig) && gate_defer(sig, si, ctx)) return;
   if (is_fault(sig) && __builtin_expect(free_mode, 0) && free_fault(sig, si, ctx)) return;
   count(&signal_tls.handled); /* before, for it may not return */
+  if (__builtin_expect(signal_tls.inside, 0) && !restarts(sig)) count(&signal_tls.breaks);
   run_handler((handler_fn *)(h & ~SIGNAL_SIGINFO), sig, si, ctx);
 }
 
@@ -312,7 +358,7 @@ static void foreign_urg(siginfo_t *si, ucontext_t *uc) {
 static void on_urg(int sig, siginfo_t *si, void *ctx) {
   (void)sig;
   int saved = errno;
-  if (gate_sigurg(si, ctx))
+  if (take_ours(si, ctx))
     count(&signal_tls.silent);
   else
     foreign_urg(si, ctx);

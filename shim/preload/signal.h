@@ -16,6 +16,8 @@ struct signal_tls {
   bool blocked;       /* the shadow: the program thinks that it blocks SIGURG here, and it really is open */
   bool child_blocked; /* the same for the child of a vfork, which runs on our TLS */
   pid_t child;        /* whose child_blocked that is */
+  uint32_t inside;    /* in our handler of SIGURG, which may park; more, if the program's have left that by siglongjmp */
+  uint32_t breaks;    /* runs of the program's handlers meanwhile that have no SA_RESTART */
 };
 extern __thread struct signal_tls signal_tls __attribute__((tls_model("initial-exec")));
 
@@ -52,6 +54,9 @@ extern _Atomic bool signal_urg_owned;
 
 /* glibc may just have set the handler of its signal for cancellations. */
 void signal_stay_hidden(void);
+
+/* In free mode: glibc may just have set the handler of its signal for credentials (free/setxid.h). */
+void signal_keep_setxid(void);
 
 /* A new thread's first step; its creator called signal_spawn_begin. */
 void signal_born(void);

@@ -32,6 +32,7 @@
 #include "preload/lightio.h"
 #include "preload/ownthread.h"
 #include "preload/process.h"
+#include "preload/tid.h"
 #include "preload/wire.h"
 
 #define REAL_SYSCALL(X) X(long, syscall, (long, ...))
@@ -179,7 +180,8 @@ static void before(long nr, const struct args *x) {
 }
 
 /* The few numbers that are more than a bracket. */
-static long special(long nr, const struct args *x) {
+static long special(long nr, struct args *x) {
+  tid_raw(nr, x->a);
   if (nr == SYS_execve || nr == SYS_execveat) {
     unsigned what = process_exec_begin();
     long r = PASS(nr, x);

@@ -31,6 +31,8 @@
   X(int, thrd_create, (thrd_t *, thrd_start_t, void *))                                    \
   X(int, pthread_attr_getsigmask_np, (const pthread_attr_t *, sigset_t *))
 REAL_DEFINE(REAL_THREAD)
+REAL_DECLARE_ONE(int, pthread_key_create, (pthread_key_t *, void (*)(void *))) /* free.c's */
+REAL_DECLARE_ONE(int, pthread_key_delete, (pthread_key_t))
 
 /* What the new thread needs to know; from a free list of our own, for malloc may be the caller. */
 struct birth {
@@ -53,6 +55,7 @@ static bool sees_ends;        /* threads are Ms: there was a key */
 static _Atomic bool have_key; /* and is.  Changes once, from true to false: relaxed, it publishes nothing */
 
 #define BIRTHS_CHUNK 65536u
+#define KEYS_ROOM 32 /* glibc's PTHREAD_KEY_2NDLEVEL_SIZE */
 
 /* As sched_lock: a handler that parks, or leaves, would keep the lock. */
 static void births_take(void) {
@@ -199,12 +202,15 @@ static void birth_undo(struct birth *b) {
   atomic_fetch_sub_explicit(&light.births, 1, memory_order_relaxed);
 }
 
-/* The attributes name a mask for the thread (glibc 2.32). */
+/* The attributes, or the defaults, name a mask for the thread (glibc 2.32). */
 static bool has_mask(const pthread_attr_t *attr, uint64_t *mask) {
   sigset_t set;
-  if (!attr || !REAL_HAS(pthread_attr_getsigmask_np) || REAL(pthread_attr_getsigmask_np)(attr, &set) != 0) return false;
-  memcpy(mask, &set, sizeof *mask);
-  return true;
+  pthread_attr_t defaults;
+  if (!REAL_HAS(pthread_attr_getsigmask_np) || (!attr && pthread_getattr_default_np(&defaults) != 0)) return false;
+  bool has = REAL(pthread_attr_getsigmask_np)(attr ? attr : &defaults, &set) == 0;
+  if (!attr) pthread_attr_destroy(&defaults);
+  if (has) memcpy(mask, &set, sizeof *mask);
+  return has;
 }
 
 /* In free mode, unless it can only be a thread of the kernel's. */
@@ -225,6 +231,7 @@ static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *
   b->by_g = signal_carriers_mask() && !has_mask(attr, &own);
   bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
+  signal_keep_setxid();
   signal_spawn_end(opened);
   if (r != 0) birth_undo(b);
   return r;
@@ -250,17 +257,36 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   b->cfn = fn;
   b->arg = arg;
   b->programs = true;
-  b->by_g = signal_carriers_mask();
+  uint64_t own;
+  b->by_g = signal_carriers_mask() && !has_mask(NULL, &own);
   bool opened = signal_spawn_begin();
   int r = REAL(thrd_create)(t, start_thrd, b);
+  signal_keep_setxid();
   signal_spawn_end(opened);
   if (r != thrd_success) birth_undo(b);
   return r;
 }
 
+/*
+ * The last of those that a thread has room for without an allocation: the program's own are numbered as without us, and a number that it has not been given, but uses (0), is as
+ * often nobody's.
+ */
+static bool make_end_key(void) {
+  pthread_key_t keys[KEYS_ROOM];
+  int n = 0, best = -1;
+  while (n < KEYS_ROOM && REAL(pthread_key_create)(&keys[n], at_end) == 0) n++;
+  for (int i = 0; i < n; i++)
+    if (best < 0 || (keys[i] < KEYS_ROOM && (keys[i] > keys[best] || keys[best] >= KEYS_ROOM))) best = i;
+  if (best < 0) return false;
+  end_key = keys[best];
+  for (int i = 0; i < n; i++)
+    if (i != best) REAL(pthread_key_delete)(keys[i]);
+  return true;
+}
+
 void thread_init(void) {
   light_pthread_create = create_rations;
-  sees_ends = pthread_key_create(&end_key, at_end) == 0;
+  sees_ends = make_end_key();
   atomic_store_explicit(&have_key, sees_ends, memory_order_relaxed);
 }
 
@@ -271,4 +297,10 @@ void thread_adopt_main(void) {
   m_start(m, NULL);
 }
 
-bool thread_init_free(void) { return thread_g_init(REAL(pthread_create)); }
+static int create_identity(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+  int r = REAL(pthread_create)(t, attr, fn, arg);
+  signal_keep_setxid();
+  return r;
+}
+
+bool thread_init_free(void) { return thread_g_init(create_identity); }

@@ -10,7 +10,6 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #include "core/carrier.h"
 #include "core/sched.h"
@@ -20,7 +19,6 @@
 #include "preload/wire.h"
 
 #define REAL_WIRE(X)                                                          \
-  X(pid_t, gettid, (void))                                                    \
   X(int, raise, (int))                                                        \
   X(int, pthread_kill, (pthread_t, int))                                      \
   X(int, pthread_sigqueue, (pthread_t, int, const union sigval))              \
@@ -31,17 +29,8 @@
   X(int, pthread_setschedparam, (pthread_t, int, const struct sched_param *)) \
   X(int, pthread_getschedparam, (pthread_t, int *, struct sched_param *))     \
   X(int, pthread_setschedprio, (pthread_t, int))                              \
-  X(int, sched_setscheduler, (pid_t, int, const struct sched_param *))        \
-  X(int, sched_setparam, (pid_t, const struct sched_param *))                 \
-  X(int, setpriority, (__priority_which_t, id_t, int))                        \
   X(int, nice, (int))
 REAL_DEFINE(REAL_WIRE)
-
-/* A thread G has no tid of the kernel's; this one is always the same, and no thread's.  In the child of its fork it has one. */
-EXPORT pid_t gettid(void) {
-  struct thread *self = thread_self();
-  return self && thread_is_g(self) && carrier_now() ? (pid_t)thread_id(self) : REAL(gettid)();
-}
 
 /* --- what a thread G gets a thread of the kernel's for --- */
 
@@ -179,7 +168,7 @@ EXPORT int pthread_getschedparam(pthread_t t, int *policy, struct sched_param *p
 
 EXPORT int pthread_setschedparam(pthread_t t, int policy, const struct sched_param *param) {
   struct thread *th = other_g(t);
-  if (th && (policy == SCHED_FIFO || policy == SCHED_RR)) {
+  if (th && wire_must_be_real(policy)) {
     free_wire_other(th);
     th = other_g(t);
   }
@@ -195,24 +184,6 @@ EXPORT int pthread_setschedprio(pthread_t t, int prio) {
   if (th) return thread_set_sched(th, -1, prio);
   if (is_self(t)) free_wire(FREE_WIRE_SCHED);
   return REAL(pthread_setschedprio)(t, prio);
-}
-
-EXPORT int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param) {
-  if (pid == 0) free_wire(FREE_WIRE_SCHED);
-  int r = REAL(sched_setscheduler)(pid, policy, param);
-  if (r >= 0) permit_look_policies();
-  return r;
-}
-
-EXPORT int sched_setparam(pid_t pid, const struct sched_param *param) {
-  if (pid == 0) free_wire(FREE_WIRE_SCHED);
-  return REAL(sched_setparam)(pid, param);
-}
-
-/* Linux: of a thread. */
-EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
-  if (which == PRIO_PROCESS && who == 0) free_wire(FREE_WIRE_SCHED);
-  return REAL(setpriority)(which, who, prio);
 }
 
 EXPORT int nice(int more) {

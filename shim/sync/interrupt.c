@@ -20,6 +20,7 @@
  */
 #include "sync/interrupt.h"
 #include <errno.h>
+#include <linux/futex.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -140,20 +141,35 @@ uint64_t interrupt_look(uint64_t now) {
   return next;
 }
 
-void interrupt_here(struct carrier *c, void *uctx) {
-  if (c->g->in_libcall) return;
+/* Of glibc's own the futexes: who waits there looks again, or is to return EINTR.  Not what goes on by itself once it is begun. */
+static bool may_be_interrupted(long nr, long first, long second) {
+  if (nr == SYS_futex) return (second & FUTEX_CMD_MASK) == FUTEX_WAIT || (second & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
+  return nr != SYS_connect && may_end(nr, first);
+}
+
+static void end_call(void *uctx, bool any) {
   mcontext_t *mc = &((ucontext_t *)uctx)->uc_mcontext;
 #if defined(__x86_64__)
   const uint8_t *pc = (const uint8_t *)mc->gregs[REG_RIP];
-  if (pc[0] != 0x0f || pc[1] != 0x05 /* syscall */ || !may_end(mc->gregs[REG_RAX], mc->gregs[REG_RDI])) return;
+  if (pc[0] != 0x0f || pc[1] != 0x05 /* syscall */) return;
+  long nr = mc->gregs[REG_RAX], first = mc->gregs[REG_RDI];
+  if (!(any ? may_be_interrupted(nr, first, mc->gregs[REG_RSI]) : may_end(nr, first))) return;
   mc->gregs[REG_RAX] = -EINTR;
   mc->gregs[REG_RIP] += 2;
 #elif defined(__aarch64__)
-  if (*(const uint32_t *)mc->pc != 0xd4000001u /* svc #0 */ || !may_end((long)mc->regs[8], (long)mc->regs[0])) return;
+  if (*(const uint32_t *)mc->pc != 0xd4000001u /* svc #0 */) return;
+  long nr = (long)mc->regs[8], first = (long)mc->regs[0];
+  if (!(any ? may_be_interrupted(nr, first, (long)mc->regs[1]) : may_end(nr, first))) return;
   mc->regs[0] = (uint64_t)-EINTR;
   mc->pc += 4;
 #endif
 }
+
+void interrupt_here(struct carrier *c, void *uctx) {
+  if (!c->g->in_libcall) end_call(uctx, false);
+}
+
+void interrupt_call(void *uctx) { end_call(uctx, true); }
 
 /* Whoever was in a call is not here. */
 void interrupt_fork_child(void) { memset(&interrupts, 0, sizeof interrupts); }

@@ -32,6 +32,11 @@ INTERRUPT_WEAK void interrupt_disarm(struct carrier *c);
 INTERRUPT_WEAK uint64_t interrupt_look(uint64_t now);
 /* In the SIGURG handler of a carrier that is in a wrapped call. */
 INTERRUPT_WEAK void interrupt_here(struct carrier *c, void *uctx);
+/*
+ * In the SIGURG handler of a thread that is no carrier.  A handler of the program without SA_RESTART has run meanwhile: the call that both have interrupted ends with EINTR, as
+ * the kernel, which has set the thread back to it for SIGURG's sake, would have had it.
+ */
+void interrupt_call(void *uctx);
 void interrupt_fork_child(void);
 
 #endif

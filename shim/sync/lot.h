@@ -57,6 +57,7 @@ struct waiter {
 struct lot {
   struct lock lock;
   struct waiter *keys;
+  uint32_t wakes; /* free mode: signals and broadcasts of conditions of this lot, ever */
 } __attribute__((aligned(64)));
 
 /* The lot of this key, locked.  Never more than one at a time.  Keys that differ in their two lowest bits only share one: an object with two queues has one lock. */

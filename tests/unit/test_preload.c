@@ -34,16 +34,20 @@ int main(void) {
 #include "core/preempt.h"
 #include "core/gate.h"
 #include "core/netpoll.h"
+#include "core/tp.h"
 #include "free/free.h"
 #include "free/shared.h"
 #include "free/thread.h"
 #include "free/psync.h"
+#include "free/setxid.h"
 #include "preload/clock.h"
 #include "preload/lightdisk.h"
 #include "preload/lightio.h"
 #include "preload/process.h"
 #include "preload/signal.h"
+#include "preload/tid.h"
 #include "ration/g.h"
+#include "sync/interrupt.h"
 
 /* --- the gate: it notes what it is told --- */
 
@@ -97,6 +101,13 @@ void carrier_gate_enter(struct m *m) { (void)m, not_here(); }
 void light_answered(struct carrier *c) { (void)c, not_here(); }
 void gate_answered_slow(struct m *m) { (void)m; }
 void permit_look_policies(void) {}
+#if defined(__x86_64__)
+bool tp_by_instruction = true;
+#endif
+void interrupt_call(void *uctx) { (void)uctx, not_here(); }
+void *setxid_tp(void) { return tp_get(); }
+pid_t tid_kernels(pid_t tid, enum tid_use use) { return (void)use, tid; }
+pid_t tid_shown(pid_t tid) { return tid; }
 void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }

@@ -28,6 +28,8 @@ void free_testcancel(void) {
   if (ctx && ration_context_err(ctx)) pthread_exit(PTHREAD_CANCELED);
 }
 
+bool free_cancel_is_async(void) { return false; }
+
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static pthread_rwlock_t rw = PTHREAD_RWLOCK_INITIALIZER;

@@ -277,6 +277,12 @@ static void *wait_token(void *arg) {
   pthread_mutex_unlock(&checked);
   return (void *)1;
 }
+static void ignore_it(int sig) { (void)sig; }
+static void *wait_token_async(void *arg) {
+  if (arg) raise(SIGUSR1);
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+  return wait_token(arg);
+}
 static int waiting_count(void) {
   pthread_mutex_lock(&checked);
   int n = waiting_now;
@@ -284,6 +290,20 @@ static int waiting_count(void) {
   return n;
 }
 
+/* Also where the thread may be cancelled anywhere. */
+static void cond_mutex_held_async(void) {
+  struct sigaction a = {.sa_handler = ignore_it};
+  sigaction(SIGUSR1, &a, NULL);
+  for (intptr_t i = 0; i < 2; i++) {
+    waiting_now = 0;
+    pthread_t t = start(wait_token_async, (void *)i);
+    UNTIL(waiting_count() == 1);
+    pthread_cancel(t);
+    say("%ld", (long)join_value(t));
+    SAY_ERR("main locks", pthread_mutex_lock(&checked));
+    SAY_ERR("main unlocks", pthread_mutex_unlock(&checked));
+  }
+}
 static void cond_mutex_held(void) {
   for (intptr_t i = 0; i < 2; i++) {
     pthread_t t = start(wait_token, (void *)i);
@@ -821,12 +841,47 @@ static void in_a_child(void) {
   say_wait("child", p);
 }
 
+static char command[80];
+static void *commands(void *arg) {
+  int old;
+  if (arg) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+  pthread_cleanup_push(clean, NULL);
+  say("system %d", system(command));
+  pthread_cleanup_pop(0);
+  return NULL;
+}
+/* The command of a system that is cancelled is gone, when that thread is. */
+static void system_ends(void) {
+  char c;
+  open_pipe();
+  snprintf(command, sizeof command, "echo >&%d; exec sleep 1000", fds[1]);
+  pthread_t t = start(commands, NULL);
+  MUST(read(fds[0], &c, 1) == 1);
+  close(fds[1]);
+  pthread_cancel(t);
+  bool cancelled = join_value(t) == -1;
+  say("cancelled %d, cleaned %d", cancelled, cleaned);
+  say("read %zd", read(fds[0], &c, 1));
+  SAY_CALL("a child", waitpid(-1, NULL, WNOHANG));
+}
+static void system_goes_on(void) {
+  char c;
+  open_pipe();
+  snprintf(command, sizeof command, "echo >&%d; sleep 0.1; exit 7", fds[1]);
+  pthread_t t = start(commands, (void *)1);
+  MUST(read(fds[0], &c, 1) == 1);
+  pthread_cancel(t);
+  bool cancelled = join_value(t) == -1;
+  say("cancelled %d, cleaned %d", cancelled, cleaned);
+}
+
 const struct check cancel_checks[] = {
     CHECK(waits_files),
     CHECK(waits_ipc),
     CHECK(waits_stdio),
     CHECK(waits_threads),
     CHECK(cond_mutex_held),
+    CHECK(cond_mutex_held_async),
     CHECK(cond_signals),
     CHECK(sem_value_kept),
     CHECK(joined_by_another),
@@ -853,5 +908,7 @@ const struct check cancel_checks[] = {
     CHECK(cleanup_deferred),
     CHECK(cleanup_before_keys),
     CHECK(in_a_child),
+    CHECK(system_ends),
+    CHECK(system_goes_on),
     CHECKS_END,
 };

@@ -27,6 +27,7 @@ extern const struct check signal_checks[];
 extern const struct check process_checks[];
 extern const struct check c11_checks[];
 extern const struct check stress_checks[];
+extern const struct check tid_checks[];
 
 extern const char *self_path;
 

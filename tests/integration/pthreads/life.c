@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include "checks.h"
 
 static void *echo(void *arg) { return arg; }
@@ -642,6 +643,27 @@ static void sched_inherited(void) {
   in_thread(say_sched, NULL);
 }
 
+/* Memory for a few threads at a time: who fails tries again. */
+static _Atomic int made;
+static void *makes_many(void *arg) {
+  pthread_attr_t a;
+  pthread_t t;
+  pthread_attr_init(&a);
+  pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&a, 16 << 20);
+  while (made < 3000)
+    if (pthread_create(&t, &a, end_at_once, NULL) == 0) made++;
+  return arg;
+}
+static void little_memory(void) {
+  const struct rlimit lim = {800 << 20, 800 << 20};
+  MUST(setrlimit(RLIMIT_AS, &lim) == 0);
+  pthread_t t = start(makes_many, NULL), u = start(makes_many, NULL);
+  pthread_join(t, NULL);
+  pthread_join(u, NULL);
+  say("made %d", made >= 3000);
+}
+
 const struct check life_checks[] = {
     CHECK(join_values),
     CHECK(join_many_at_once),
@@ -657,6 +679,7 @@ const struct check life_checks[] = {
     CHECK(detach_ended),
     CHECK(detach_many),
     CHECK(detached_by_attribute),
+    CHECK(little_memory),
     CHECK(main_ends_first),
     CHECK(exit_among_waiters),
     CHECK(quick_exit_of_thread),

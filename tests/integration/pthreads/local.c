@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <wchar.h>
+#include <setjmp.h>
 #include "checks.h"
 
 static struct gate gate = GATE_CLOSED;
@@ -540,6 +541,20 @@ static void once_exited(void) {
   say("initialised %d", initialised);
 }
 
+static sigjmp_buf out_of_once;
+static void init_jumps(void) {
+  if (++initialised == 1) siglongjmp(out_of_once, 1);
+}
+static void *call_once_jumps(void *arg) {
+  if (sigsetjmp(out_of_once, 1) == 0) pthread_once(&once, init_jumps);
+  SAY_ERR("once", pthread_once(&once, init_jumps));
+  return arg;
+}
+static void once_jumped(void) {
+  in_thread(call_once_jumps, NULL);
+  say("initialised %d", initialised);
+}
+
 static void init_inner(void) { say("inner"); }
 static void init_outer(void) {
   pthread_once(&other_once, init_inner);
@@ -617,6 +632,34 @@ static void load_library(const char *suffix, int zeros_there) {
 static void library_with_locals(void) { load_library("_tls", 64 << 10); }
 static void library_with_fixed_locals(void) { load_library("_tls_fixed", 64); }
 
+/* Libraries are opened and closed while threads begin. */
+static _Atomic int opened;
+static void *opens_and_closes(void *arg) {
+  int n = 0;
+  for (int i = 0; i < 300; i++) {
+    void *lib = dlopen(arg, RTLD_NOW);
+    int (*add)(int) = NULL;
+    if (lib) *(void **)&add = dlsym(lib, "tls_library_add");
+    if (add) n += add(0) >= 0;
+    if (lib) dlclose(lib);
+  }
+  opened++;
+  return (void *)(intptr_t)n;
+}
+static void *just_ends(void *arg) { return arg; }
+static void libraries_come_and_go(void) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s_tls.so", self_path);
+  pthread_t a = start(opens_and_closes, path), b = start(opens_and_closes, path);
+  while (opened < 2) {
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++) t[i] = start(just_ends, NULL);
+    for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+  }
+  long of_a = (long)join_value(a), of_b = (long)join_value(b);
+  say("used %ld %ld", of_a, of_b);
+}
+
 const struct check local_checks[] = {
     CHECK(key_values),
     CHECK(key_order),
@@ -638,9 +681,11 @@ const struct check local_checks[] = {
     CHECK(once_for_all),
     CHECK(once_cancelled),
     CHECK(once_exited),
+    CHECK(once_jumped),
     CHECK(once_nested),
     CHECK(once_and_fork),
     CHECK(library_with_locals),
     CHECK(library_with_fixed_locals),
+    CHECK(libraries_come_and_go),
     CHECKS_END,
 };

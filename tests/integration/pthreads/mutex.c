@@ -505,6 +505,36 @@ static void spin_between_processes(void) {
   say("count %ld", c->n);
 }
 
+/* Who waits for a robust one that inherits priorities is told as well. */
+static _Atomic int ready;
+static void *dies_with(void *arg) {
+  pthread_mutex_lock(arg);
+  pthread_mutex_lock(&several[0]);
+  ready = 1;
+  nap(50); /* main waits */
+  return NULL;
+}
+static void robust_inherit_waited(void) {
+  pthread_mutexattr_t a;
+  pthread_mutexattr_init(&a);
+  pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+  pthread_mutexattr_setprotocol(&a, PTHREAD_PRIO_INHERIT);
+  MUST(pthread_mutex_init(&robust, &a) == 0);
+  robust_init(&several[0], PTHREAD_MUTEX_NORMAL, 0);
+  for (int i = 0; i < 3; i++) {
+    ready = 0;
+    pthread_t t = start(dies_with, &robust);
+    UNTIL(ready == 1);
+    SAY_ERR("lock", pthread_mutex_lock(&robust));
+    SAY_ERR("consistent", pthread_mutex_consistent(&robust));
+    SAY_ERR("unlock", pthread_mutex_unlock(&robust));
+    pthread_join(t, NULL);
+    SAY_ERR("other", pthread_mutex_lock(&several[0]));
+    pthread_mutex_consistent(&several[0]);
+    pthread_mutex_unlock(&several[0]);
+  }
+}
+
 const struct check mutex_checks[] = {
     CHECK(attr_values),
     CHECK(count_types),
@@ -525,6 +555,7 @@ const struct check mutex_checks[] = {
     CHECK(robust_waiters_pi),
     CHECK(robust_several_pi),
     CHECK(robust_process),
+    CHECK(robust_inherit_waited),
     CHECK(between_processes),
     CHECK(inherit_between_processes),
     CHECK(spin_lock),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads and the process around them: names, clocks, affinity, credentials of one thread, fork, exec, spawn. */
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <spawn.h>
@@ -577,6 +578,34 @@ static void affinity(void) {
   pthread_join(t, NULL);
 }
 
+/* What pthread_getattr_np says of its CPUs. */
+static void say_attr_cpus(const char *what, pthread_t t) {
+  cpu_set_t has, says;
+  pthread_attr_t a;
+  MUST(pthread_getaffinity_np(t, sizeof has, &has) == 0 && pthread_getattr_np(t, &a) == 0);
+  SAY_ERR(what, pthread_attr_getaffinity_np(&a, sizeof says, &says));
+  say("the same %d, all %d", CPU_EQUAL(&has, &says), CPU_COUNT(&says) == CPU_SETSIZE);
+  pthread_attr_destroy(&a);
+}
+static void *attr_cpus_thread(void *arg) {
+  cpu_set_t one;
+  say_attr_cpus("own", pthread_self());
+  gate_pass(&gate);
+  CPU_ZERO(&one);
+  CPU_SET(first_cpu(), &one);
+  SAY_ERR("pin", pthread_setaffinity_np(pthread_self(), sizeof one, &one));
+  say_attr_cpus("pinned", pthread_self());
+  return arg;
+}
+static void affinity_by_getattr(void) {
+  pthread_t t = start(attr_cpus_thread, NULL);
+  gate_await(&gate, 1);
+  say_attr_cpus("other's", t);
+  say_attr_cpus("main's", pthread_self());
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
 /* Pinned by another while it does this and that; it goes on as if nothing had been. */
 static atomic_int pinned_at; /* 0: not yet */
 static void *spins(void *arg) {
@@ -1062,6 +1091,66 @@ static void slack_of_thread(void) {
   say("another's %d, a later one's %d", other, later);
 }
 
+/* --- credentials are the process's --- */
+
+static void *computes(void *arg) {
+  while (!stop) counter++;
+  say("user %d, group %d", (int)syscall(SYS_geteuid), (int)syscall(SYS_getegid));
+  return arg;
+}
+static void *waits_for_user(void *arg) {
+  gate_pass(&gate);
+  say("user %d, group %d", (int)syscall(SYS_geteuid), (int)syscall(SYS_getegid));
+  return arg;
+}
+static void *changes_user(void *arg) {
+  gid_t group = 65534;
+  SAY_CALL("setgroups", setgroups(1, &group));
+  SAY_CALL("setresgid", setresgid(65534, 65534, 65534));
+  SAY_CALL("setresuid", setresuid(65534, 65534, 65534));
+  say("user %d, group %d", (int)syscall(SYS_geteuid), (int)syscall(SYS_getegid));
+  return arg;
+}
+static void user_of_process(void) {
+  if (geteuid() != 0) {
+    say("not root");
+    return;
+  }
+  pthread_t t[4] = {start(computes, NULL), start(computes, NULL), start(waits_for_user, NULL), start(waits_for_user, NULL)};
+  gate_await(&gate, 2);
+  UNTIL(counter > 0);
+  in_thread(changes_user, NULL);
+  stop = true;
+  gate_open(&gate);
+  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+  say("main: user %d, group %d", (int)geteuid(), (int)getegid());
+}
+
+static void *same_user(void *arg) {
+  for (int i = 0; i < 20; i++)
+    if (setuid(getuid()) == 0) counter++;
+  return arg;
+}
+static void user_set_by_many(void) {
+  for (int i = 0; i < 20; i++) {
+    pthread_t t[4];
+    for (int k = 0; k < 4; k++) t[k] = start(same_user, NULL);
+    for (int k = 0; k < 4; k++) pthread_join(t[k], NULL);
+  }
+  say("set %ld", (long)counter);
+}
+static void *toggles_user(void *arg) {
+  for (int i = 0; i < 20; i++)
+    if (seteuid(i % 2 ? 0 : 65534) == 0) counter++;
+  return arg;
+}
+static void user_changed_by_many(void) {
+  pthread_t t[4];
+  for (int k = 0; k < 4; k++) t[k] = start(toggles_user, NULL);
+  for (int k = 0; k < 4; k++) pthread_join(t[k], NULL);
+  say("set %d", counter > 0);
+}
+
 const struct check process_checks[] = {
     CHECK(names),
     CHECK(cpu_clocks),
@@ -1081,9 +1170,13 @@ const struct check process_checks[] = {
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(affinity_of_others),
+    CHECK(affinity_by_getattr),
     CHECK(thread_ids),
     CHECK(nice_thread),
     CHECK(fsuid_of_thread),
+    CHECK(user_of_process),
+    CHECK(user_set_by_many),
+    CHECK(user_changed_by_many),
     CHECK(directory_of_thread),
     CHECK(fork_in_thread),
     CHECK(fork_in_handler),

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
+#include <threads.h>
 #include "checks.h"
 
 static struct gate gate = GATE_CLOSED;
@@ -343,6 +344,30 @@ static void mask_by_attribute(void) {
   MUST(pthread_create(&t, &a, say_my_mask, "inherited") == 0);
   pthread_join(t, NULL);
   say_mask("main");
+}
+
+/* The defaults' one is for those who are made without attributes. */
+static int say_c11_mask(void *arg) {
+  say_my_mask(arg);
+  return 0;
+}
+static void mask_by_default(void) {
+  pthread_attr_t a, none;
+  thrd_t c11;
+  pthread_t t;
+  sigset_t s = set_of(SIGHUP, SIGALRM);
+  pthread_attr_init(&a);
+  pthread_attr_init(&none);
+  block(SIG_BLOCK, SIGTERM, 0);
+  pthread_attr_setsigmask_np(&a, &s);
+  SAY_ERR("default", pthread_setattr_default_np(&a));
+  in_thread(say_my_mask, "by default");
+  MUST(thrd_create(&c11, say_c11_mask, "C11") == thrd_success);
+  thrd_join(c11, NULL);
+  MUST(pthread_create(&t, &none, say_my_mask, "inherited") == 0);
+  pthread_join(t, NULL);
+  SAY_ERR("none", pthread_setattr_default_np(&none));
+  in_thread(say_my_mask, "inherited again");
 }
 
 static void *leave_mask(void *arg) {
@@ -679,6 +704,34 @@ static void timed_not_restarted(void) {
     nap(4);
   }
   pthread_join(t, NULL);
+}
+
+/* Main is in a call inside of libc when another thread, which has slept, sends it a signal. */
+static pthread_t reader;
+static _Atomic int reads;
+static void *wakes_reader(void *arg) {
+  for (int i = 0; i < 5; i++) {
+    UNTIL(reads == i + 1);
+    nap(60);
+    pthread_kill(reader, SIGUSR1);
+  }
+  return arg;
+}
+static void interrupted_inside_libc(void) {
+  int fd[2];
+  MUST(pipe(fd) == 0);
+  FILE *f = fdopen(fd[0], "r");
+  handle(SIGUSR1, on_mine, 0);
+  reader = pthread_self();
+  pthread_t t = start(wakes_reader, NULL);
+  for (int i = 0; i < 5; i++) {
+    reads++;
+    SAY_CALL("getc", getc(f));
+    clearerr(f);
+  }
+  pthread_join(t, NULL);
+  say("handled %d", handled);
+  fclose(f);
 }
 
 /* By the tid that gettid says, also with the system calls themselves. */
@@ -1492,6 +1545,51 @@ static void process_signal_main_in_handler(void) {
   pthread_join(t, NULL);
 }
 
+/* Who alone has a signal open, and sends it to its process, has it before the call returns. */
+static void *sends_to_own_process(void *arg) {
+  gate_pass(&gate);
+  SAY_CALL("kill", kill(getpid(), SIGUSR1));
+  say("handled %d, here %d", handled, my_handled);
+  SAY_CALL("kill 0", kill(0, SIGUSR1));
+  say("handled %d, here %d", handled, my_handled);
+  SAY_CALL("sigqueue", sigqueue(getpid(), SIGUSR1, (union sigval){0}));
+  say("handled %d, here %d", handled, my_handled);
+  SAY_CALL("syscall", syscall(SYS_kill, getpid(), SIGUSR1));
+  say("handled %d, here %d", handled, my_handled);
+  return arg;
+}
+static void process_signal_to_sender(void) {
+  sigset_t s = set_of(SIGUSR1, 0);
+  MUST(setpgid(0, 0) == 0);
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_t t = start(sends_to_own_process, NULL);
+  gate_await(&gate, 1);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
+static pthread_t first_of_all;
+static void kills_at_exit(void) {
+  kill(getpid(), SIGUSR2);
+  say("not reached");
+}
+static void *outlives_main(void *arg) {
+  pthread_join(first_of_all, NULL);
+  return arg;
+}
+/* The last thread ends the process, and its functions of atexit are like all others. */
+static void process_signal_at_exit(void) {
+  pid_t p = fork();
+  if (p == 0) {
+    first_of_all = pthread_self();
+    atexit(kills_at_exit);
+    start(outlives_main, NULL);
+    pthread_exit(NULL);
+  }
+  say_wait("child", p);
+}
+
 /* Nothing that is pending is taken from who blocks it everywhere. */
 static void process_signal_kept(void) {
   sigset_t s = set_of(SIGUSR1, SIGUSR2), usr1 = set_of(SIGUSR1, 0), pending;
@@ -1597,11 +1695,14 @@ const struct check signal_checks[] = {
     CHECK(process_signal_main_left),
     CHECK(process_signal_main_in_handler),
     CHECK(process_signal_kept),
+    CHECK(process_signal_to_sender),
+    CHECK(process_signal_at_exit),
     CHECK(urg_is_the_programs),
     CHECK(urg_and_cancellation),
     CHECK(urg_main_blocks),
     CHECK(mask_inherited),
     CHECK(mask_by_attribute),
+    CHECK(mask_by_default),
     CHECK(mask_not_left_behind),
     CHECK(pending_own),
     CHECK(sigwait_thread),
@@ -1612,6 +1713,7 @@ const struct check signal_checks[] = {
     CHECK(not_interrupted),
     CHECK(queued_to_each_other),
     CHECK(timed_not_restarted),
+    CHECK(interrupted_inside_libc),
     CHECK(killed_by_tid),
     CHECK(handlers_block),
     CHECK(alt_stacks),

@@ -834,6 +834,73 @@ static void sem_between_processes(void) {
   say("turns %d", s->n);
 }
 
+/* Handlers run while a thread waits at a condition, and it waits on. */
+static _Atomic int handlers, woken;
+static bool signalled;
+static void count_handler(int sig) {
+  (void)sig;
+  handlers++;
+}
+static void *waits_once(void *arg) {
+  struct timespec at = in_ms(CLOCK_REALTIME, 60000);
+  sigset_t usr1;
+  sigemptyset(&usr1);
+  sigaddset(&usr1, SIGUSR1);
+  if ((intptr_t)arg & 1) pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+  pthread_mutex_lock(&lock);
+  waiting++;
+  int e = (intptr_t)arg & 2 ? pthread_cond_timedwait(&cond, &lock, &at) : pthread_cond_wait(&cond, &lock);
+  say("%d: %s, signalled %d", (int)(intptr_t)arg, err(e), signalled);
+  woken++;
+  pthread_mutex_unlock(&lock);
+  return NULL;
+}
+static bool waits_now(void) {
+  pthread_mutex_lock(&lock);
+  int n = waiting;
+  pthread_mutex_unlock(&lock);
+  return n > 0;
+}
+static void cond_through_handlers(void) {
+  struct sigaction a = {.sa_handler = count_handler};
+  sigaction(SIGUSR1, &a, NULL);
+  for (intptr_t i = 0; i < 4; i++) {
+    waiting = 0;
+    handlers = 0;
+    signalled = false;
+    pthread_t t = start(waits_once, (void *)i);
+    UNTIL(waits_now());
+    for (int k = 0; k < 5; k++) {
+      pthread_kill(t, SIGUSR1);
+      if (i & 1)
+        nap(5);
+      else
+        UNTIL(handlers == k + 1);
+      nap(2);
+    }
+    say("handlers %d, woken %d", handlers, woken - (int)i);
+    pthread_mutex_lock(&lock);
+    signalled = true;
+    pthread_cond_signal(&cond);
+    pthread_mutex_unlock(&lock);
+    pthread_join(t, NULL);
+  }
+}
+
+/* A mutex that somebody waits with is not destroyed. */
+static void cond_keeps_mutex(void) {
+  waiting = 0;
+  pthread_t t = start(waits_once, NULL);
+  UNTIL(waits_now());
+  SAY_ERR("destroy", pthread_mutex_destroy(&lock));
+  pthread_mutex_lock(&lock);
+  signalled = true;
+  pthread_cond_signal(&cond);
+  pthread_mutex_unlock(&lock);
+  pthread_join(t, NULL);
+  SAY_ERR("destroy", pthread_mutex_destroy(&lock));
+}
+
 const struct check wait_checks[] = {
     CHECK(cond_attr),
     CHECK(cond_counts),
@@ -848,6 +915,8 @@ const struct check wait_checks[] = {
     CHECK(cond_owner_dies),
     CHECK(cond_unmapped),
     CHECK(cond_between_processes),
+    CHECK(cond_through_handlers),
+    CHECK(cond_keeps_mutex),
     CHECK(rwlock_attr),
     CHECK(rwlock_shared_reading),
     CHECK(rwlock_kinds),

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Free mode: threads by their tids.  What gettid says of a thread G no thread of the kernel's has (free/identity.h), so calls that are given one are told whom it means:
+ *
+ *   TID_PROCESS   kill, getpgid, getsid, prlimit             the process, as for the kernel
+ *   TID_READ      sched_getscheduler, getpriority, ...       its kernel thread; of a G that is not wired one that has what all such have: ration's own
+ *   TID_SET       sched_setaffinity, setpriority, ...        its kernel thread, which it gets first
+ *
+ * A G that is wired keeps its tid in the program's eyes: that may be the mark of an owner somewhere, and has to be the same when it is looked at next.
+ *
+ * tgkill and its kin: wire.c.  CPU clocks and timers: clock.c.  Files: taskfile.c.
+ */
+#include "preload/tid.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ioprio.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "core/sched.h"
+#include "free/free.h"
+#include "free/shared.h"
+#include "free/thread.h"
+#include "preload/call.h"
+#include "preload/wire.h"
+
+#define REAL_TID(X)                                                                           \
+  X(pid_t, gettid, (void))                                                                    \
+  X(int, kill, (pid_t, int))                                                                  \
+  X(int, killpg, (pid_t, int))                                                                \
+  X(int, sigqueue, (pid_t, int, const union sigval))                                          \
+  X(pid_t, getpgid, (pid_t))                                                                  \
+  X(pid_t, getsid, (pid_t))                                                                   \
+  X(int, prlimit, (pid_t, __rlimit_resource_t, const struct rlimit *, struct rlimit *))       \
+  X(int, prlimit64, (pid_t, __rlimit_resource_t, const struct rlimit64 *, struct rlimit64 *)) \
+  X(int, sched_getscheduler, (pid_t))                                                         \
+  X(int, sched_setscheduler, (pid_t, int, const struct sched_param *))                        \
+  X(int, sched_getparam, (pid_t, struct sched_param *))                                       \
+  X(int, sched_setparam, (pid_t, const struct sched_param *))                                 \
+  X(int, sched_rr_get_interval, (pid_t, struct timespec *))                                   \
+  X(int, getpriority, (__priority_which_t, id_t))                                             \
+  X(int, setpriority, (__priority_which_t, id_t, int))
+REAL_DEFINE(REAL_TID)
+
+/* In the child of a thread G's fork it is what the kernel says. */
+EXPORT pid_t gettid(void) {
+  struct thread *self = thread_self();
+  return self && !thread_is_forked(self) ? (pid_t)thread_id(self) : REAL(gettid)();
+}
+
+static __attribute__((noinline)) pid_t kernels(struct thread *t, enum tid_use use) {
+  if (use == TID_PROCESS) return getpid();
+  if (use == TID_SET && t == thread_self())
+    free_wire(FREE_WIRE_SCHED);
+  else if (use == TID_SET)
+    free_wire_other(t);
+  pid_t has = (pid_t)thread_kernels_tid(t);
+  if (has == 0 && use == TID_READ)
+    return atomic_load_explicit(&sched.poller_tid, memory_order_relaxed); /* 0, the caller's, if there is none */
+  return has ? has : (pid_t)thread_id(t);
+}
+
+pid_t tid_kernels(pid_t tid, enum tid_use use) {
+  struct thread *t = wire_thread_by_tid(tid);
+  return __builtin_expect(t && thread_lives(t), 0) ? kernels(t, use) : tid;
+}
+
+struct shown {
+  uint32_t kernels;
+  pid_t tid;
+};
+
+static bool is_shown(struct thread *t, void *arg) {
+  struct shown *s = arg;
+  if (thread_kernels_tid(t) != s->kernels) return true;
+  s->tid = (pid_t)thread_id(t);
+  return false;
+}
+
+pid_t tid_shown(pid_t tid) {
+  struct shown s = {(uint32_t)tid, tid};
+  if (free_mode && tid > 0) threads_each(is_shown, &s);
+  return s.tid;
+}
+
+/* Another thread G that is not wired: its policy is noted. */
+static struct thread *on_paper(pid_t tid) {
+  struct thread *t = wire_thread_by_tid(tid);
+  return t && thread_lives(t) && thread_is_g(t) && t != thread_self() ? t : NULL;
+}
+
+static int by_errno(int err) {
+  if (err == 0) return 0;
+  errno = err;
+  return -1;
+}
+
+/* --- of the process --- */
+
+static void sends(pid_t to, int sig) {
+  if (__builtin_expect(free_mode, 0) && sig > 0 && (to == getpid() || to == 0 || (to < -1 && -to == getpgrp()))) shared_sends(sig);
+}
+
+EXPORT int kill(pid_t pid, int sig) {
+  pid_t to = tid_kernels(pid, TID_PROCESS);
+  sends(to, sig);
+  return REAL(kill)(to, sig);
+}
+
+EXPORT int killpg(pid_t pgrp, int sig) {
+  if (pgrp >= 0) sends(-pgrp, sig);
+  return REAL(killpg)(pgrp, sig);
+}
+
+EXPORT int sigqueue(pid_t pid, int sig, const union sigval value) {
+  pid_t to = tid_kernels(pid, TID_PROCESS);
+  sends(to, sig);
+  return REAL(sigqueue)(to, sig, value);
+}
+
+EXPORT pid_t getpgid(pid_t pid) { return REAL(getpgid)(tid_kernels(pid, TID_PROCESS)); }
+EXPORT pid_t getsid(pid_t pid) { return REAL(getsid)(tid_kernels(pid, TID_PROCESS)); }
+
+EXPORT int prlimit(pid_t pid, __rlimit_resource_t what, const struct rlimit *set, struct rlimit *old) {
+  return REAL(prlimit)(tid_kernels(pid, TID_PROCESS), what, set, old);
+}
+EXPORT int prlimit64(pid_t pid, __rlimit_resource_t what, const struct rlimit64 *set, struct rlimit64 *old) {
+  return REAL(prlimit64)(tid_kernels(pid, TID_PROCESS), what, set, old);
+}
+
+/* --- policies and priorities --- */
+
+EXPORT int sched_getscheduler(pid_t pid) {
+  int policy, priority;
+  struct thread *t = wire_thread_by_tid(pid);
+  if (!t || !thread_lives(t) || !thread_is_g(t)) return REAL(sched_getscheduler)(tid_kernels(pid, TID_READ));
+  thread_get_sched(t, &policy, &priority);
+  return policy;
+}
+
+EXPORT int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param) {
+  struct thread *t = param && !wire_must_be_real(policy) ? on_paper(pid) : NULL;
+  if (t) return by_errno(policy < 0 ? EINVAL : thread_set_sched(t, policy, param->sched_priority));
+  if (pid == 0) free_wire(FREE_WIRE_SCHED);
+  int r = REAL(sched_setscheduler)(tid_kernels(pid, TID_SET), policy, param);
+  if (r >= 0) permit_look_policies();
+  return r;
+}
+
+EXPORT int sched_getparam(pid_t pid, struct sched_param *param) { return REAL(sched_getparam)(tid_kernels(pid, TID_READ), param); }
+
+EXPORT int sched_setparam(pid_t pid, const struct sched_param *param) {
+  struct thread *t = param ? on_paper(pid) : NULL;
+  if (t) return by_errno(thread_set_sched(t, -1, param->sched_priority));
+  if (pid == 0) free_wire(FREE_WIRE_SCHED);
+  return REAL(sched_setparam)(tid_kernels(pid, TID_SET), param);
+}
+
+EXPORT int sched_rr_get_interval(pid_t pid, struct timespec *ts) { return REAL(sched_rr_get_interval)(tid_kernels(pid, TID_READ), ts); }
+
+/* Linux: of a thread. */
+static id_t prio_of(__priority_which_t which, id_t who, enum tid_use use) {
+  return which == PRIO_PROCESS ? (id_t)tid_kernels((pid_t)who, use) : who;
+}
+
+EXPORT int getpriority(__priority_which_t which, id_t who) { return REAL(getpriority)(which, prio_of(which, who, TID_READ)); }
+
+EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
+  if (which == PRIO_PROCESS && who == 0) free_wire(FREE_WIRE_SCHED);
+  return REAL(setpriority)(which, prio_of(which, who, TID_SET), prio);
+}
+
+/* --- raw calls --- */
+
+#define PIDFD_OF_THREAD O_EXCL /* PIDFD_THREAD, Linux 6.9 */
+
+/* Which argument is a tid; -1: none. */
+static int tid_argument(long nr, const long *a, enum tid_use *use) {
+  switch (nr) {
+    case SYS_kill:
+    case SYS_rt_sigqueueinfo:
+    case SYS_getpgid:
+    case SYS_getsid:
+    case SYS_prlimit64:
+    case SYS_process_vm_readv:
+    case SYS_process_vm_writev:
+      return *use = TID_PROCESS, 0;
+    case SYS_sched_getscheduler:
+    case SYS_sched_getparam:
+    case SYS_sched_getaffinity:
+    case SYS_sched_getattr:
+    case SYS_sched_rr_get_interval:
+      return *use = TID_READ, 0;
+    case SYS_sched_setscheduler:
+    case SYS_sched_setparam:
+    case SYS_sched_setaffinity:
+    case SYS_sched_setattr:
+      return *use = TID_SET, 0;
+    case SYS_pidfd_open:
+      return *use = a[1] & PIDFD_OF_THREAD ? TID_SET : TID_READ, 0;
+    case SYS_perf_event_open:
+      return *use = TID_SET, 1;
+    case SYS_getpriority:
+      return *use = TID_READ, a[0] == PRIO_PROCESS ? 1 : -1;
+    case SYS_setpriority:
+      return *use = TID_SET, a[0] == PRIO_PROCESS ? 1 : -1;
+    case SYS_ioprio_get:
+      return *use = TID_READ, a[0] == IOPRIO_WHO_PROCESS ? 1 : -1;
+    case SYS_ioprio_set:
+      return *use = TID_SET, a[0] == IOPRIO_WHO_PROCESS ? 1 : -1;
+    default:
+      return -1;
+  }
+}
+
+void tid_raw(long nr, long *a) {
+  enum tid_use use;
+  int at = free_mode ? tid_argument(nr, a, &use) : -1;
+  if (at >= 0) a[at] = tid_kernels((pid_t)a[at], use);
+  if (nr == SYS_kill || nr == SYS_rt_sigqueueinfo) sends((pid_t)a[0], (int)a[1]);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATION_PRELOAD_TID_H
+#define RATION_PRELOAD_TID_H
+#include <sys/types.h>
+
+/* What a call that is given a tid is about. */
+enum tid_use {
+  TID_PROCESS, /* the process, whatever thread of it is named */
+  TID_READ,    /* what the thread has */
+  TID_SET,     /* what is to be the thread's: a thread G gets a thread of the kernel's first */
+};
+/* Whom the kernel is to be told of; any tid that is not a thread G's, or of one that has ended, is what it was. */
+pid_t tid_kernels(pid_t tid, enum tid_use use);
+/* What gettid says of the thread that the kernel knows by tid. */
+pid_t tid_shown(pid_t tid);
+/* The same for the arguments of a raw system call. */
+void tid_raw(long nr, long *a);
+
+#endif
