@@ -110,14 +110,14 @@ def cpu_version():
         return None
 
 
-def wait_for(what, condition, seconds=20):
-    """Waits until condition() holds.  The bound is only there so that a broken build ends."""
+def wait_for(what, condition, seconds=20, every=0.01):
+    """Waits until condition() holds.  The bound is only there so that a broken build ends.  `every`: where looking is itself a load."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         r = condition()
         if r:
             return r
-        time.sleep(0.01)
+        time.sleep(every)
     raise AssertionError("waited in vain until " + what)
 
 

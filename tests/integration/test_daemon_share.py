@@ -109,6 +109,7 @@ def weights_matter_only_when_cpus_are_short():
     with Daemon() as d, Cgroup("rationtest-s", shares=1024) as ga, Cgroup("rationtest-t", shares=3072) as gb:
         with Actor(member(d), ga) as a, Actor(member(d), gb) as b:
             a.line(), b.line()
+            wait_for("b is quiet", lambda: say(b, "look")[3], every=0.5)
             busy(a, host)
             time.sleep(0.3)
             assert say(a, "look")[2] & F_GATED == 0  # alone: the whole host
@@ -149,11 +150,11 @@ def pressure_wakes_the_daemon_where_weights_matter():
             skip("no accounting of CPU time")
         with Actor(member(d), ga) as a, Actor(member(d), gb) as b:
             a.line(), b.line()
-            wait_for("both sleep", lambda: say(a, "look")[3] and say(b, "look")[3])
+            wait_for("both sleep", lambda: say(a, "look")[3] and say(b, "look")[3], every=0.5)
             with Actor(burner, ga) as x, Actor(burner, gb) as y:
                 x.line(), y.line()
                 wait_for("pressure wakes them", lambda: not say(a, "look")[3] and not say(b, "look")[3])
-            wait_for("all is quiet", lambda: say(a, "look")[3] and say(b, "look")[3], 60)
+            wait_for("all is quiet", lambda: say(a, "look")[3] and say(b, "look")[3], 60, every=0.5)
             assert say(a, "look")[2] & F_GATED == 0 and say(b, "look")[2] & F_GATED == 0
 
 
