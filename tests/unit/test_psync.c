@@ -1081,6 +1081,29 @@ static void meet_and_free(void *arg) {
   free(b);
 }
 
+static _Atomic int round_over, destroyed_after;
+static void destroy_barrier(void *arg) {
+  ck_assert_int_eq(free_barrier_destroy(arg), 0);
+  atomic_store(&destroyed_after, atomic_load(&round_over));
+}
+static void wait_at_barrier(void *arg) { free_barrier_wait(arg); }
+
+START_TEST(barrier_is_destroyed_after_its_round) {
+  for (int i = 0; i < 4; i++) {
+    atomic_store(&round_over, 0);
+    pthread_barrier_init(&barrier, NULL, 2);
+    go_as(i & 1, wait_at_barrier, &barrier);
+    EVENTUALLY(waiters(&barrier) == 1);
+    go_as(i & 2, destroy_barrier, &barrier);
+    EVENTUALLY(waiters((char *)&barrier + 1) == 1);
+    atomic_store(&round_over, 1);
+    ck_assert_int_eq(free_barrier_wait(&barrier), PTHREAD_BARRIER_SERIAL_THREAD);
+    wait_all();
+    ck_assert_int_eq(atomic_load(&destroyed_after), 1);
+  }
+}
+END_TEST
+
 START_TEST(barrier_may_be_freed_by_who_returns_first) {
   for (int i = 0; i < 200; i++) {
     pthread_barrier_t *b = malloc(sizeof *b);
@@ -1295,7 +1318,7 @@ UNIT_MAIN("psync", mutex_keeps_others_out, adaptive_mutex_keeps_others_out, recu
           readers_read_together, writers_are_alone, writers_are_alone_where_they_are_preferred,
           writers_are_alone_where_they_keep_readers_out, readers_pass_a_waiting_writer, waiting_writer_keeps_readers_out_where_it_is_to,
           readers_that_waited_go_before_the_next_writer, preferred_writers_go_before_readers, writer_that_gives_up_lets_readers_in,
-          rwlock_says_what_is_wrong, barrier_lets_all_go_together, barrier_may_be_freed_by_who_returns_first, no_more_is_held_than_there_is,
-          no_post_is_lost, semaphore_says_what_is_wrong, who_gives_up_on_a_semaphore_leaves_the_others_queued,
-          semaphore_may_be_freed_by_its_waiter, cancelled_wait_takes_nothing, once_runs_once_and_all_wait_for_it,
-          once_that_was_left_begins_anew, once_of_the_parent_begins_anew_in_the_child)
+          rwlock_says_what_is_wrong, barrier_lets_all_go_together, barrier_is_destroyed_after_its_round,
+          barrier_may_be_freed_by_who_returns_first, no_more_is_held_than_there_is, no_post_is_lost, semaphore_says_what_is_wrong,
+          who_gives_up_on_a_semaphore_leaves_the_others_queued, semaphore_may_be_freed_by_its_waiter, cancelled_wait_takes_nothing,
+          once_runs_once_and_all_wait_for_it, once_that_was_left_begins_anew, once_of_the_parent_begins_anew_in_the_child)

@@ -55,8 +55,9 @@ static void tid_stays_of_other(void) {
   pthread_t t = start(waits_for_signal, NULL);
   gate_await(&gate, 1);
   gate_open(&gate);
-  SAY_CALL("tgkill", tgkill(getpid(), others_tid, SIGUSR1));
+  int r = tgkill(getpid(), others_tid, SIGUSR1), e = errno;
   pthread_join(t, NULL);
+  say("tgkill %d %s", r, r ? err(e) : "");
 }
 
 static void *forks(void *arg) {

@@ -584,32 +584,6 @@ static void *pass_given(void *arg) {
   (void)!pthread_barrier_wait(arg);
   return NULL;
 }
-/* As glibc's: who destroys it waits for the end of the round. */
-static void *destroy_barrier(void *arg) {
-  at_barrier++;
-  SAY_ERR("destroy", pthread_barrier_destroy(arg));
-  return (void *)(intptr_t)at_barrier;
-}
-static void *wait_at_barrier(void *arg) {
-  at_barrier++;
-  return (void *)(intptr_t)serial_here(arg);
-}
-static void barrier_destroyed_in_use(void) {
-  MUST(pthread_barrier_init(&barrier, NULL, 2) == 0);
-  pthread_t waits = start(wait_at_barrier, &barrier);
-  UNTIL(at_barrier == 1);
-  nap(50);
-  pthread_t destroys = start(destroy_barrier, &barrier);
-  UNTIL(at_barrier == 2);
-  nap(50);
-  at_barrier = 7;
-  bool here = serial_here(&barrier);
-  say("one serial %d", here + (int)join_value(waits));
-  say("destroyed after %d", (int)join_value(destroys));
-  MUST(pthread_barrier_init(&barrier, NULL, 1) == 0);
-  say("again: serial %d", serial_here(&barrier));
-}
-
 static void barrier_unmapped(void) {
   for (int i = 0; i < 100; i++) {
     pthread_barrier_t *b = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -925,7 +899,6 @@ const struct check wait_checks[] = {
     CHECK(rwlock_between_processes),
     CHECK(rwlock_many_reads),
     CHECK(barrier_rounds),
-    CHECK(barrier_destroyed_in_use),
     CHECK(barrier_unmapped),
     CHECK(barrier_between_processes),
     CHECK(sem_values),
