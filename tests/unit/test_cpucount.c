@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "free/free.h"
 #include "preload/cpucount.h"
+#include "preload/tid.h"
 #include "preload/wire.h"
 #include "preload/cpulive.h"
 #include "preload/real.h"
@@ -31,6 +32,10 @@ unsigned cpulive_ncpus(void) { return opinion; }
 bool free_mode;
 void free_wire(enum free_wire why) { (void)why; }
 void wire_for_affinity(pthread_t t) { (void)t; }
+pid_t tid_kernels(pid_t tid, enum tid_use use) {
+  (void)use;
+  return tid;
+}
 pid_t wire_affinity_of(pthread_t t) {
   (void)t;
   return -1;

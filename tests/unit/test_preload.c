@@ -43,6 +43,10 @@ int main(void) {
 #include "preload/lightio.h"
 #include "preload/process.h"
 #include "preload/signal.h"
+#include "preload/tid.h"
+#include "free/setxid.h"
+#include "core/tp.h"
+#include "sync/interrupt.h"
 #include "ration/g.h"
 
 /* --- the gate: it notes what it is told --- */
@@ -109,6 +113,16 @@ bool netpoll_hold_flags(int fd) { return (void)fd, false; }
 void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
 void free_wire(enum free_wire why) { (void)why, not_here(); }
 void free_notice(void) { not_here(); }
+pid_t tid_kernels(pid_t tid, enum tid_use use) {
+  (void)use;
+  return tid;
+}
+pid_t tid_shown(pid_t tid) { return tid; }
+#if defined(__x86_64__)
+bool tp_by_instruction;
+#endif
+void *setxid_tp(void) { return tp_get(); }
+void interrupt_call(void *uctx) { (void)uctx; }
 void free_handler_begins(int sig) { (void)sig, not_here(); }
 void free_handler_ends(void) { not_here(); }
 bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc) {

@@ -20,6 +20,7 @@ uint32_t free_self_id(void) {
 
 /* Of plain threads. */
 static __thread struct ration_context *cancelled_by;
+bool free_cancel_is_async(void) { return false; }
 struct ration_context *free_cancel_context(void) {
   return g_self()->kind == G_LIGHT ? NULL : cancelled_by;
 }
