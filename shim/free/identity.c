@@ -52,6 +52,7 @@ static size_t map_tls_at;        /* in struct link_map: the distance of its TLS 
 static void (*call_tls_dtors)(void);
 static size_t kept_modules[3]; /* libc, ld.so, ours: their TLS is not made anew */
 static _Atomic uint32_t nidentities;
+static _Atomic bool executable; /* stacks are: some library wants it */
 
 /* --- what glibc tells debuggers --- */
 
@@ -86,12 +87,36 @@ static bool offsets_hold(void) {
   return both == (before | IDENTITY_CANCEL_OFF | IDENTITY_CANCEL_ASYNC) && *(volatile uint32_t *)cancel == before;
 }
 
+static bool is_vdso(const struct dl_phdr_info *info) {
+  uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+  return vdso && (uintptr_t)info->dlpi_phdr - vdso < 4096;
+}
+
 static bool holds(const struct dl_phdr_info *info, uintptr_t addr) {
   for (int i = 0; i < info->dlpi_phnum; i++) {
     const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
     if (ph->p_type == PT_LOAD && addr - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) return true;
   }
   return false;
+}
+
+/* As glibc: an object that does not say what stacks it wants may have code on them. */
+static bool wants_code_on_stacks(const struct dl_phdr_info *info) {
+  for (int i = 0; i < info->dlpi_phnum; i++)
+    if (info->dlpi_phdr[i].p_type == PT_GNU_STACK) return info->dlpi_phdr[i].p_flags & PF_X;
+  return info->dlpi_phnum > 0 && !is_vdso(info);
+}
+
+static int look_for_code(struct dl_phdr_info *info, size_t size, void *arg) {
+  (void)size;
+  (void)arg;
+  if (wants_code_on_stacks(info)) atomic_store_explicit(&executable, true, memory_order_relaxed);
+  return atomic_load_explicit(&executable, memory_order_relaxed);
+}
+
+void identity_runs_code(struct identity *id) {
+  if (atomic_exchange_explicit(&id->executable, true, memory_order_relaxed)) return;
+  raw_syscall3(SYS_mprotect, (long)(id->map + id->guard), (long)(id->bytes - id->guard), PROT_READ | PROT_WRITE | PROT_EXEC);
 }
 
 static int keep_module(struct dl_phdr_info *info, size_t size, void *arg) {
@@ -114,6 +139,7 @@ bool identity_init(identity_create_fn *create) {
 #endif
   uintptr_t at[3] = {(uintptr_t)call_tls_dtors, getauxval(AT_BASE), (uintptr_t)identity_init};
   dl_iterate_phdr(keep_module, at);
+  dl_iterate_phdr(look_for_code, NULL);
   return true;
 }
 
@@ -199,6 +225,7 @@ int identity_harvest(struct identity *id, size_t stack, size_t guard) {
   id->tid = number(id->place, 0);
   id->lives = 0;
   id->worn = false;
+  atomic_store_explicit(&id->executable, false, memory_order_relaxed);
   atomic_store_explicit(&id->alive, 1, memory_order_relaxed);
   pthread_attr_init(&attr);
   pthread_attr_setstack(&attr, at + guard, stack);
@@ -213,6 +240,7 @@ int identity_harvest(struct identity *id, size_t stack, size_t guard) {
 void identity_ripe(struct identity *id) {
   /* acquire: pairs with the kernel's store at the end of the thread */
   while (atomic_load_explicit(&id->alive, memory_order_acquire)) sys_futex_wait(&id->alive, 1, SYS_FOREVER, true);
+  if (atomic_load_explicit(&executable, memory_order_relaxed)) identity_runs_code(id);
 }
 
 void identity_real_tid(struct identity *id, bool real) { *word_at(id->self, tid_at) = real ? sys_gettid() : id->tid; }
@@ -246,8 +274,7 @@ static char *static_block(const struct dl_phdr_info *info) {
 }
 
 static int fresh_tls(struct dl_phdr_info *info, size_t size, void *arg) {
-  (void)size;
-  (void)arg;
+  if (!atomic_load_explicit(&executable, memory_order_relaxed)) (void)look_for_code(info, size, arg);
   if (info->dlpi_tls_modid == 0) return 0;
   for (int i = 0; i < 3; i++)
     if (info->dlpi_tls_modid == kept_modules[i]) return 0;
@@ -262,14 +289,17 @@ static int fresh_tls(struct dl_phdr_info *info, size_t size, void *arg) {
   return 0;
 }
 
-void identity_refresh(struct identity *id) {
+bool identity_refresh(struct identity *id) {
+  bool was = atomic_load_explicit(&executable, memory_order_relaxed);
+  dl_iterate_phdr(id->worn ? fresh_tls : look_for_code, NULL);
+  bool news = !was && atomic_load_explicit(&executable, memory_order_relaxed);
   if (!id->worn) {
     id->worn = true;
-    return;
+    return news;
   }
-  dl_iterate_phdr(fresh_tls, NULL);
   uselocale(LC_GLOBAL_LOCALE);
   errno = 0;
+  return news;
 }
 
 void identity_tls_dtors(void) { call_tls_dtors(); }

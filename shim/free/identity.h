@@ -25,6 +25,7 @@ struct identity {
   uint32_t tid;                    /* what glibc has for its tid: above all that the kernel gives */
   uint32_t place, lives;           /* what its tids are made of */
   bool worn;                       /* somebody has lived in it: identity_refresh */
+  _Atomic bool executable;         /* its stack is: identity_runs_code */
   _Atomic uint32_t alive;          /* futex; cleared by the kernel when the thread that it was harvested from is gone */
 };
 
@@ -42,8 +43,10 @@ void identity_ripe(struct identity *id);
 void identity_renumber(struct identity *id);
 /* Where glibc has its tid, and the kernel would clear it at the end. */
 int *identity_tid_address(const struct identity *id);
-/* The caller's identity is as that of a new thread: TLS, errno, locale, cancellation. */
-void identity_refresh(struct identity *id);
+/* The caller's identity is as that of a new thread: TLS, errno, locale, cancellation.  True: a library has come that wants all stacks to be executable. */
+bool identity_refresh(struct identity *id);
+/* Its stack is from now on. */
+void identity_runs_code(struct identity *id);
 /* The caller's C++ destructors of thread_local objects. */
 void identity_tls_dtors(void);
 

@@ -439,6 +439,13 @@ static _Noreturn void end_alone(struct thread *t) {
   __builtin_unreachable();
 }
 
+/* Also of one that is about to be harvested: identity_ripe looks. */
+static bool runs_code(struct thread *t, void *arg) {
+  (void)arg;
+  if (t->id.tp) identity_runs_code(&t->id);
+  return true;
+}
+
 /* Its kernel thread may be a carrier's again. */
 static bool goes_back(struct thread *t) {
   sys_sigmask(SYS_SIGSET_ALL);
@@ -448,7 +455,7 @@ static bool goes_back(struct thread *t) {
 
 static void thread_main(void *arg) {
   struct thread *t = arg;
-  identity_refresh(&t->id);
+  if (identity_refresh(&t->id)) threads_each(runs_code, NULL);
   t->g.io_ctx = t->cancel;
   t->g.fn = (void (*)(void *))(t->fn ? (void (*)(void))t->fn : (void (*)(void))t->cfn); /* for dumps: whose it is */
   memcpy(t->g.name, t->name, sizeof t->name);

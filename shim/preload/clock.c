@@ -166,7 +166,7 @@ EXPORT int timer_create(clockid_t clock, struct sigevent *restrict ev, timer_t *
   if (to && to == self) free_wire(FREE_WIRE_SIGNALS);
   if (to) {
     real = *ev;
-    real._sigev_un._tid = tid_kernels(ev->_sigev_un._tid, to == self ? TID_READ : TID_SET);
+    real._sigev_un._tid = to == self ? tid_kernels(ev->_sigev_un._tid, TID_READ) : tid_to_set(ev->_sigev_un._tid);
     ev = &real;
   }
   return t && thread_has_clock(t) ? create_on(t, ev, timer) : REAL(timer_create)(clock, ev, timer);

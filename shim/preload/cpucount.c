@@ -236,7 +236,7 @@ EXPORT int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask) {
 
 EXPORT int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *mask) {
   if (pid == 0) free_wire(FREE_WIRE_SCHED);
-  pid = tid_kernels(pid, TID_SET);
+  pid = tid_to_set(pid);
   struct cpus buf;
   const void *m = mask;
   cpucount_before_set(pid, &size, &m, &buf);

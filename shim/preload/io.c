@@ -379,7 +379,7 @@ static bool thread_owner(int fd, int cmd, struct f_owner_ex *o, int *r) {
   }
   if (!o || o->type != F_OWNER_TID) return false;
   real = *o;
-  real.pid = tid_kernels(o->pid, TID_SET);
+  real.pid = tid_to_set(o->pid);
   *r = REAL(fcntl)(fd, cmd, &real);
   return true;
 }

@@ -4,7 +4,7 @@
  *
  *   TID_PROCESS   kill, getpgid, getsid, prlimit             the process, as for the kernel
  *   TID_READ      sched_getscheduler, getpriority, ...       its kernel thread; of a G that is not wired one that has what all such have: ration's own
- *   TID_SET       sched_setaffinity, setpriority, ...        its kernel thread, which it gets first
+ *   tid_to_set    sched_setaffinity, setpriority, ...        its kernel thread, which it gets first
  *
  * A G that is wired keeps its tid in the program's eyes: that may be the mark of an owner somewhere, and has to be the same when it is looked at next.
  *
@@ -50,21 +50,29 @@ EXPORT pid_t gettid(void) {
   return self && !thread_is_forked(self) ? (pid_t)thread_id(self) : REAL(gettid)();
 }
 
-static __attribute__((noinline)) pid_t kernels(struct thread *t, enum tid_use use) {
-  if (use == TID_PROCESS) return getpid();
-  if (use == TID_SET && t == thread_self())
-    free_wire(FREE_WIRE_SCHED);
-  else if (use == TID_SET)
-    free_wire_other(t);
-  pid_t has = (pid_t)thread_kernels_tid(t);
-  if (has == 0 && use == TID_READ)
-    return atomic_load_explicit(&sched.poller_tid, memory_order_relaxed); /* 0, the caller's, if there is none */
-  return has ? has : (pid_t)thread_id(t);
+static struct thread *lives(pid_t tid) {
+  struct thread *t = wire_thread_by_tid(tid);
+  return __builtin_expect(t && thread_lives(t), 0) ? t : NULL;
 }
 
+/* Apart from the next, which may park. */
 pid_t tid_kernels(pid_t tid, enum tid_use use) {
-  struct thread *t = wire_thread_by_tid(tid);
-  return __builtin_expect(t && thread_lives(t), 0) ? kernels(t, use) : tid;
+  struct thread *t = lives(tid);
+  if (!t) return tid;
+  if (use == TID_PROCESS) return getpid();
+  pid_t has = (pid_t)thread_kernels_tid(t);
+  return has ? has : atomic_load_explicit(&sched.poller_tid, memory_order_relaxed); /* 0, the caller's, if there is none */
+}
+
+pid_t tid_to_set(pid_t tid) {
+  struct thread *t = lives(tid);
+  if (!t) return tid;
+  if (t == thread_self())
+    free_wire(FREE_WIRE_SCHED);
+  else
+    free_wire_other(t);
+  pid_t has = (pid_t)thread_kernels_tid(t);
+  return has ? has : tid;
 }
 
 struct shown {
@@ -144,7 +152,7 @@ EXPORT int sched_setscheduler(pid_t pid, int policy, const struct sched_param *p
   struct thread *t = param && !wire_must_be_real(policy) ? on_paper(pid) : NULL;
   if (t) return by_errno(policy < 0 ? EINVAL : thread_set_sched(t, policy, param->sched_priority));
   if (pid == 0) free_wire(FREE_WIRE_SCHED);
-  int r = REAL(sched_setscheduler)(tid_kernels(pid, TID_SET), policy, param);
+  int r = REAL(sched_setscheduler)(tid_to_set(pid), policy, param);
   if (r >= 0) permit_look_policies();
   return r;
 }
@@ -155,21 +163,19 @@ EXPORT int sched_setparam(pid_t pid, const struct sched_param *param) {
   struct thread *t = param ? on_paper(pid) : NULL;
   if (t) return by_errno(thread_set_sched(t, -1, param->sched_priority));
   if (pid == 0) free_wire(FREE_WIRE_SCHED);
-  return REAL(sched_setparam)(tid_kernels(pid, TID_SET), param);
+  return REAL(sched_setparam)(tid_to_set(pid), param);
 }
 
 EXPORT int sched_rr_get_interval(pid_t pid, struct timespec *ts) { return REAL(sched_rr_get_interval)(tid_kernels(pid, TID_READ), ts); }
 
 /* Linux: of a thread. */
-static id_t prio_of(__priority_which_t which, id_t who, enum tid_use use) {
-  return which == PRIO_PROCESS ? (id_t)tid_kernels((pid_t)who, use) : who;
+EXPORT int getpriority(__priority_which_t which, id_t who) {
+  return REAL(getpriority)(which, which == PRIO_PROCESS ? (id_t)tid_kernels((pid_t)who, TID_READ) : who);
 }
-
-EXPORT int getpriority(__priority_which_t which, id_t who) { return REAL(getpriority)(which, prio_of(which, who, TID_READ)); }
 
 EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
   if (which == PRIO_PROCESS && who == 0) free_wire(FREE_WIRE_SCHED);
-  return REAL(setpriority)(which, prio_of(which, who, TID_SET), prio);
+  return REAL(setpriority)(which, which == PRIO_PROCESS ? (id_t)tid_to_set((pid_t)who) : who, prio);
 }
 
 /* --- raw calls --- */
@@ -177,7 +183,8 @@ EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
 #define PIDFD_OF_THREAD O_EXCL /* PIDFD_THREAD, Linux 6.9 */
 
 /* Which argument is a tid; -1: none. */
-static int tid_argument(long nr, const long *a, enum tid_use *use) {
+enum { RAW_PROCESS = TID_PROCESS, RAW_READ = TID_READ, RAW_SET };
+static int tid_argument(long nr, const long *a, int *use) {
   switch (nr) {
     case SYS_kill:
     case SYS_rt_sigqueueinfo:
@@ -186,38 +193,38 @@ static int tid_argument(long nr, const long *a, enum tid_use *use) {
     case SYS_prlimit64:
     case SYS_process_vm_readv:
     case SYS_process_vm_writev:
-      return *use = TID_PROCESS, 0;
+      return *use = RAW_PROCESS, 0;
     case SYS_sched_getscheduler:
     case SYS_sched_getparam:
     case SYS_sched_getaffinity:
     case SYS_sched_getattr:
     case SYS_sched_rr_get_interval:
-      return *use = TID_READ, 0;
+      return *use = RAW_READ, 0;
     case SYS_sched_setscheduler:
     case SYS_sched_setparam:
     case SYS_sched_setaffinity:
     case SYS_sched_setattr:
-      return *use = TID_SET, 0;
+      return *use = RAW_SET, 0;
     case SYS_pidfd_open:
-      return *use = a[1] & PIDFD_OF_THREAD ? TID_SET : TID_READ, 0;
+      return *use = a[1] & PIDFD_OF_THREAD ? RAW_SET : RAW_READ, 0;
     case SYS_perf_event_open:
-      return *use = TID_SET, 1;
+      return *use = RAW_SET, 1;
     case SYS_getpriority:
-      return *use = TID_READ, a[0] == PRIO_PROCESS ? 1 : -1;
+      return *use = RAW_READ, a[0] == PRIO_PROCESS ? 1 : -1;
     case SYS_setpriority:
-      return *use = TID_SET, a[0] == PRIO_PROCESS ? 1 : -1;
+      return *use = RAW_SET, a[0] == PRIO_PROCESS ? 1 : -1;
     case SYS_ioprio_get:
-      return *use = TID_READ, a[0] == IOPRIO_WHO_PROCESS ? 1 : -1;
+      return *use = RAW_READ, a[0] == IOPRIO_WHO_PROCESS ? 1 : -1;
     case SYS_ioprio_set:
-      return *use = TID_SET, a[0] == IOPRIO_WHO_PROCESS ? 1 : -1;
+      return *use = RAW_SET, a[0] == IOPRIO_WHO_PROCESS ? 1 : -1;
     default:
       return -1;
   }
 }
 
 void tid_raw(long nr, long *a) {
-  enum tid_use use;
+  int use;
   int at = free_mode ? tid_argument(nr, a, &use) : -1;
-  if (at >= 0) a[at] = tid_kernels((pid_t)a[at], use);
+  if (at >= 0) a[at] = use == RAW_SET ? tid_to_set((pid_t)a[at]) : tid_kernels((pid_t)a[at], (enum tid_use)use);
   if (nr == SYS_kill || nr == SYS_rt_sigqueueinfo) sends((pid_t)a[0], (int)a[1]);
 }

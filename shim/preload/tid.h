@@ -7,10 +7,11 @@
 enum tid_use {
   TID_PROCESS, /* the process, whatever thread of it is named */
   TID_READ,    /* what the thread has */
-  TID_SET,     /* what is to be the thread's: a thread G gets a thread of the kernel's first */
 };
 /* Whom the kernel is to be told of; any tid that is not a thread G's, or of one that has ended, is what it was. */
 pid_t tid_kernels(pid_t tid, enum tid_use use);
+/* The same for what is to be the thread's: a thread G gets a thread of the kernel's first. */
+pid_t tid_to_set(pid_t tid);
 /* What gettid says of the thread that the kernel knows by tid. */
 pid_t tid_shown(pid_t tid);
 /* The same for the arguments of a raw system call. */

@@ -32,7 +32,11 @@ unsigned cpulive_ncpus(void) { return opinion; }
 bool free_mode;
 void free_wire(enum free_wire why) { (void)why; }
 void wire_for_affinity(pthread_t t) { (void)t; }
-pid_t tid_kernels(pid_t tid, enum tid_use use) { return (void)use, tid; }
+pid_t tid_to_set(pid_t tid) { return tid; }
+pid_t tid_kernels(pid_t tid, enum tid_use use) {
+  (void)use;
+  return tid;
+}
 pid_t wire_affinity_of(pthread_t t) {
   (void)t;
   return -1;

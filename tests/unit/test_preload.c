@@ -101,13 +101,6 @@ void carrier_gate_enter(struct m *m) { (void)m, not_here(); }
 void light_answered(struct carrier *c) { (void)c, not_here(); }
 void gate_answered_slow(struct m *m) { (void)m; }
 void permit_look_policies(void) {}
-#if defined(__x86_64__)
-bool tp_by_instruction = true;
-#endif
-void interrupt_call(void *uctx) { (void)uctx, not_here(); }
-void *setxid_tp(void) { return tp_get(); }
-pid_t tid_kernels(pid_t tid, enum tid_use use) { return (void)use, tid; }
-pid_t tid_shown(pid_t tid) { return tid; }
 void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }
@@ -121,6 +114,17 @@ bool netpoll_hold_flags(int fd) { return (void)fd, false; }
 void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
 void free_wire(enum free_wire why) { (void)why, not_here(); }
 void free_notice(void) { not_here(); }
+pid_t tid_to_set(pid_t tid) { return tid; }
+pid_t tid_kernels(pid_t tid, enum tid_use use) {
+  (void)use;
+  return tid;
+}
+pid_t tid_shown(pid_t tid) { return tid; }
+#if defined(__x86_64__)
+bool tp_by_instruction;
+#endif
+void *setxid_tp(void) { return tp_get(); }
+void interrupt_call(void *uctx) { (void)uctx; }
 void free_handler_begins(int sig) { (void)sig, not_here(); }
 void free_handler_ends(void) { not_here(); }
 bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc) {

@@ -20,6 +20,7 @@ uint32_t free_self_id(void) {
 
 /* Of plain threads. */
 static __thread struct ration_context *cancelled_by;
+bool free_cancel_is_async(void) { return false; }
 struct ration_context *free_cancel_context(void) {
   return g_self()->kind == G_LIGHT ? NULL : cancelled_by;
 }
@@ -27,8 +28,6 @@ void free_testcancel(void) {
   struct ration_context *ctx = free_cancel_context();
   if (ctx && ration_context_err(ctx)) pthread_exit(PTHREAD_CANCELED);
 }
-
-bool free_cancel_is_async(void) { return false; }
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;

@@ -632,6 +632,29 @@ static void load_library(const char *suffix, int zeros_there) {
 static void library_with_locals(void) { load_library("_tls", 64 << 10); }
 static void library_with_fixed_locals(void) { load_library("_tls_fixed", 64); }
 
+/* It makes the stacks of all threads executable, also of those that come later. */
+static int (*run_code)(void);
+static void *runs_code(void *arg) {
+  if (arg) gate_pass(arg);
+  return (void *)(intptr_t)run_code();
+}
+static void library_with_code_on_stacks(void) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s_code.so", self_path);
+  pthread_t t = start(runs_code, &gate);
+  gate_await(&gate, 1);
+  void *lib = dlopen(path, RTLD_NOW);
+  if (!lib) say("%s", dlerror());
+  MUST(lib);
+  *(void **)&run_code = dlsym(lib, "code_on_stack");
+  MUST(run_code);
+  say("main %d", run_code());
+  say("new thread %ld", (long)in_thread(runs_code, NULL));
+  gate_open(&gate);
+  say("old thread %ld", (long)join_value(t));
+  say("new thread %ld", (long)in_thread(runs_code, NULL));
+}
+
 /* Libraries are opened and closed while threads begin. */
 static _Atomic int opened;
 static void *opens_and_closes(void *arg) {
@@ -686,6 +709,7 @@ const struct check local_checks[] = {
     CHECK(once_and_fork),
     CHECK(library_with_locals),
     CHECK(library_with_fixed_locals),
+    CHECK(library_with_code_on_stacks),
     CHECK(libraries_come_and_go),
     CHECKS_END,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signals to threads: which thread handles them, masks, waiting for them, the stacks they run on, and jumps. */
+#include <aio.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <mqueue.h>
@@ -710,14 +711,15 @@ static void timed_not_restarted(void) {
 static pthread_t reader;
 static _Atomic int reads;
 static void *wakes_reader(void *arg) {
-  for (int i = 0; i < 5; i++) {
+  for (int i = 0; i < 10; i++) {
     UNTIL(reads == i + 1);
-    nap(60);
+    nap(i < 5 ? 60 : 400);
     pthread_kill(reader, SIGUSR1);
   }
   return arg;
 }
 static void interrupted_inside_libc(void) {
+  char byte;
   int fd[2];
   MUST(pipe(fd) == 0);
   FILE *f = fdopen(fd[0], "r");
@@ -729,9 +731,15 @@ static void interrupted_inside_libc(void) {
     SAY_CALL("getc", getc(f));
     clearerr(f);
   }
+  struct aiocb req = {.aio_fildes = fd[0], .aio_buf = &byte, .aio_nbytes = 1};
+  const struct aiocb *const list[] = {&req};
+  MUST(aio_read(&req) == 0);
+  for (int i = 0; i < 5; i++) {
+    reads++;
+    SAY_CALL("aio_suspend", aio_suspend(list, 1, NULL));
+  }
   pthread_join(t, NULL);
   say("handled %d", handled);
-  fclose(f);
 }
 
 /* By the tid that gettid says, also with the system calls themselves. */

@@ -12,5 +12,7 @@
 int tls_library_add(int n);
 /* How many bytes of the thread's array nobody has set. */
 int tls_library_zeros(void);
+/* code_library.c: runs code on the caller's stack; 42. */
+int code_on_stack(void);
 
 #endif
