@@ -292,7 +292,8 @@ static int fresh_tls(struct dl_phdr_info *info, size_t size, void *arg) {
 bool identity_refresh(struct identity *id) {
   bool was = atomic_load_explicit(&executable, memory_order_relaxed);
   dl_iterate_phdr(id->worn ? fresh_tls : look_for_code, NULL);
-  bool news = !was && atomic_load_explicit(&executable, memory_order_relaxed);
+  bool is = atomic_load_explicit(&executable, memory_order_relaxed), news = is && !was;
+  if (is) identity_runs_code(id); /* another, which has found it, may not have come to this one yet */
   if (!id->worn) {
     id->worn = true;
     return news;
