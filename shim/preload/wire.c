@@ -48,7 +48,7 @@ EXPORT int pthread_kill(pthread_t t, int sig) {
   struct thread *th = thread_of(t);
   if (th && sig == 0) return 0;
   if (th && !is_self(t)) return is_internal(sig) ? EINVAL : thread_signal(th, sig, NULL);
-  free_wire(FREE_WIRE_SIGNALS);
+  if (is_self(t)) free_wire(FREE_WIRE_SIGNALS);
   return REAL(pthread_kill)(t, sig);
 }
 
@@ -64,7 +64,7 @@ EXPORT int pthread_sigqueue(pthread_t t, int sig, const union sigval value) {
     si.si_value = value;
     return is_internal(sig) ? EINVAL : thread_signal(th, sig, &si);
   }
-  free_wire(FREE_WIRE_SIGNALS);
+  if (is_self(t)) free_wire(FREE_WIRE_SIGNALS);
   return REAL(pthread_sigqueue)(t, sig, value);
 }
 
