@@ -570,7 +570,8 @@ static bool main_is_inside(void) {
   ssize_t n = read(fd, text, sizeof text - 1);
   close(fd);
   if (n <= 0) return true;
-  return text[0] != 'r' && (atol(text) != SYS_futex || is_futex(the->name));
+  bool in_call = text[0] != 'r' && text[0] != '-'; /* running, or not on a CPU, but in no call */
+  return in_call && (atol(text) != SYS_futex || is_futex(the->name));
 }
 
 static void *interrupter(void *arg) {
