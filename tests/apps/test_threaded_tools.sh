@@ -40,6 +40,6 @@ if has sysbench; then
 fi
 if has stress-ng; then
   for s in pthread mutex sem switch; do
-    same "stress_$s" sh -c "stress-ng --$s 2 --timeout 1 --verify 2>&1 | grep -oE 'fail: .*|(un)?successful run'"
+    same "stress_$s" sh -c "stress-ng --$s 2 --timeout $([ "$s" = mutex ] && echo 2 || echo 1) --verify 2>&1 | grep -oE 'fail: .*|(un)?successful run'"
   done
 fi
