@@ -117,7 +117,6 @@ uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf) {
 
 void m_start(struct m *m, const struct fair *inherit) {
   m->tid = sys_gettid();
-  m->realtime = permit_is_realtime(m->tid);
   m->changed = false;
   m->locks = 1;
   m->lock_systick = m->systick - 1; /* no such call */
@@ -131,6 +130,8 @@ void m_start(struct m *m, const struct fair *inherit) {
   m_self = m;
   atomic_signal_fence(memory_order_seq_cst);
   lock_take(&sched.lock);
+  m->realtime =
+      sched.gated && permit_is_realtime(m->tid); /* where the gate is open it does not matter, and there may be a filter of system calls */
   m->g0.id = ++sched.next_g_id;
   m->prev = NULL;
   m->next = sched.allm;

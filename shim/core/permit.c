@@ -53,8 +53,11 @@ static void call_in(struct m *m, uint64_t now) {
 }
 
 void permit_none(uint64_t now) {
-  for (struct m *m = sched.allm; m; m = m->next)
-    if (!m->p && !m->gone && !m->realtime) call_in(m, now);
+  for (struct m *m = sched.allm; m; m = m->next) {
+    if (m->p || m->gone) continue;
+    m->realtime = permit_is_realtime(m->tid);
+    if (!m->realtime) call_in(m, now);
+  }
 }
 
 /* --- real-time threads --- */
@@ -73,12 +76,11 @@ bool permit_is_realtime(uint32_t tid) {
 void permit_look_policies(void) {
   sched_lock();
   uint64_t now = sched_hooks.now();
-  for (struct m *m = sched.allm; m; m = m->next) {
+  for (struct m *m = sched.gated ? sched.allm : NULL; m; m = m->next) {
     bool is = !m->gone && permit_is_realtime(m->tid);
     if (is == m->realtime) continue;
     sched_charge(m, now);
     m->realtime = is;
-    if (!sched.gated) continue;
     if (!is && !m->p) call_in(m, now);
     if (is && m->p) sched_p_free(without_p(m, now), now, false);
     if (is && m->g->queued) {
