@@ -256,7 +256,7 @@ bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a) {
   pthread_attr_t defaults;
   const pthread_attr_t *at = attr;
   void *addr = NULL;
-  int detach = PTHREAD_CREATE_JOINABLE, inherit = PTHREAD_INHERIT_SCHED;
+  int detach = PTHREAD_CREATE_JOINABLE, inherit = PTHREAD_INHERIT_SCHED, policy = SCHED_OTHER;
   if (!attr) {
     if (pthread_getattr_default_np(&defaults) != 0) return false;
     at = &defaults;
@@ -265,7 +265,7 @@ bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a) {
   bool ok = pthread_attr_getstack(at, &addr, &a->stack) == 0 && (uintptr_t)addr + a->stack == 0; /* no stack of the program's */
   ok = ok && pthread_attr_getguardsize(at, &a->guard) == 0 && pthread_attr_getdetachstate(at, &detach) == 0;
   ok = ok && pthread_attr_getinheritsched(at, &inherit) == 0 && inherit == PTHREAD_INHERIT_SCHED;
-  if (inherit != PTHREAD_INHERIT_SCHED) thread_priorities_matter();
+  if (inherit != PTHREAD_INHERIT_SCHED && pthread_attr_getschedpolicy(at, &policy) == 0 && is_real_time(policy)) thread_priorities_matter();
   ok = ok && pthread_attr_getaffinity_np(at, sizeof set, &set) == 0 && CPU_COUNT(&set) == CPU_SETSIZE; /* all: none was set */
   ok = ok && (a->stack != 0 || pthread_attr_getstacksize(at, &a->stack) == 0);
   if (!attr) pthread_attr_destroy(&defaults);

@@ -28,7 +28,6 @@ void free_wire_in_handler(enum free_wire why, ucontext_t *uc) {
 
 static void changes_its_own(enum free_wire why) {
   struct thread *t = thread_self();
-  if (why == FREE_WIRE_SCHED) thread_priorities_matter();
   if (t)
     thread_changes_its_own(t);
   else if (m_self)
@@ -54,7 +53,6 @@ bool free_hands_down(void) {
 void free_wire_other(struct thread *t) {
   uint64_t until = sys_now() + OTHER_MOST_NS;
   bool asked = false;
-  thread_priorities_matter();
   thread_changes_its_own(t);
   for (uint64_t nap = OTHER_FIRST_NS; kill_ask(thread_kill_of(t)) && sys_now() < until; nap *= 2) {
     asked = true;

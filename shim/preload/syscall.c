@@ -213,7 +213,8 @@ static long special(long nr, struct args *x) {
   if (is_fork(nr, x)) return fork_by(nr, x);
   before(nr, x);
   r = PASS(nr, x);
-  if (r == 0 && (nr == SYS_sched_setscheduler || nr == SYS_sched_setattr)) permit_look_policies();
+  if (r == 0 && nr == SYS_sched_setscheduler) wire_policy_set((int)x->a[1]);
+  if (r == 0 && nr == SYS_sched_setattr) wire_policy_set((int)((const uint32_t *)x->a[1])[1]); /* size, policy, ... */
   if (r == 0 && sets_creds(nr) && !process_in_vfork_child()) gate_mirror_creds(nr, x->a[0], x->a[1], x->a[2]);
   return r;
 }

@@ -153,7 +153,7 @@ EXPORT int sched_setscheduler(pid_t pid, int policy, const struct sched_param *p
   if (t) return by_errno(policy < 0 ? EINVAL : thread_set_sched(t, policy, param->sched_priority));
   if (pid == 0) free_wire(FREE_WIRE_SCHED);
   int r = REAL(sched_setscheduler)(tid_to_set(pid), policy, param);
-  if (r >= 0) permit_look_policies();
+  if (r >= 0) wire_policy_set(policy);
   return r;
 }
 

@@ -166,6 +166,11 @@ EXPORT int pthread_getschedparam(pthread_t t, int *policy, struct sched_param *p
   return 0;
 }
 
+void wire_policy_set(int policy) {
+  if (wire_must_be_real(policy)) thread_priorities_matter();
+  permit_look_policies();
+}
+
 EXPORT int pthread_setschedparam(pthread_t t, int policy, const struct sched_param *param) {
   struct thread *th = other_g(t);
   if (th && wire_must_be_real(policy)) {
@@ -175,7 +180,7 @@ EXPORT int pthread_setschedparam(pthread_t t, int policy, const struct sched_par
   if (th) return policy < 0 ? EINVAL : thread_set_sched(th, policy, param->sched_priority);
   if (is_self(t)) free_wire(FREE_WIRE_SCHED);
   int r = REAL(pthread_setschedparam)(t, policy, param);
-  if (r == 0) permit_look_policies();
+  if (r == 0) wire_policy_set(policy);
   return r;
 }
 

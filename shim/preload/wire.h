@@ -16,6 +16,8 @@ bool wire_raw_kill(long nr, const long *a, long *r);
 static inline bool wire_must_be_real(int policy) {
   return (policy & ~SCHED_RESET_ON_FORK) == SCHED_FIFO || (policy & ~SCHED_RESET_ON_FORK) == SCHED_RR;
 }
+/* Some thread has got this policy. */
+void wire_policy_set(int policy);
 /* The affinity of t is about to be set: a thread G gets a thread of the kernel's first. */
 void wire_for_affinity(pthread_t t);
 /* Whose affinity t has: -1: its own; else the tid of a thread of ration's. */

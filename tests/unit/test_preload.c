@@ -46,6 +46,7 @@ int main(void) {
 #include "preload/process.h"
 #include "preload/signal.h"
 #include "preload/tid.h"
+#include "preload/wire.h"
 #include "ration/g.h"
 #include "sync/interrupt.h"
 
@@ -100,7 +101,7 @@ void ration_unlock_os_thread(void) { not_here(); }
 void carrier_gate_enter(struct m *m) { (void)m, not_here(); }
 void light_answered(struct carrier *c) { (void)c, not_here(); }
 void gate_answered_slow(struct m *m) { (void)m; }
-void permit_look_policies(void) {}
+void wire_policy_set(int policy) { (void)policy; }
 void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }
