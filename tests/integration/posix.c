@@ -561,24 +561,32 @@ static bool is_futex(const char *name) {
   return false;
 }
 
-/* Main does not run, nor wait for a P (in a futex), as far as /proc says. */
-static bool main_is_inside(void) {
-  char path[64], text[32] = "";
-  snprintf(path, sizeof path, "/proc/self/task/%d/syscall", getpid());
+/* What a file of main's in /proc says; false: nothing. */
+static bool mains_file(const char *name, char *text, size_t size) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/task/%d/%s", getpid(), name);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;
-  ssize_t n = read(fd, text, sizeof text - 1);
+  if (fd < 0) return false;
+  ssize_t n = read(fd, text, size - 1);
   close(fd);
-  if (n <= 0) return true;
-  bool in_call = text[0] != 'r' && text[0] != '-'; /* running, or not on a CPU, but in no call */
-  return in_call && (atol(text) != SYS_futex || is_futex(the->name));
+  text[n > 0 ? n : 0] = 0;
+  return n > 0;
+}
+
+/* Main sleeps in its call: it does not just want a CPU, nor wait for a P (in a futex), as far as /proc says. */
+static bool main_is_inside(void) {
+  char stat[256], call[32];
+  if (!mains_file("stat", stat, sizeof stat) || !mains_file("syscall", call, sizeof call)) return true;
+  const char *name_end = strrchr(stat, ')');
+  if (!name_end || name_end[2] != 'S') return false;
+  return atol(call) != SYS_futex || is_futex(the->name);
 }
 
 static void *interrupter(void *arg) {
   (void)arg;
   for (int i = 0; i < interrupt_times; i++) {
     nap(until_inside_ms());
-    for (int k = 0; k < 200 && !main_is_inside(); k++) nap(5);
+    for (int k = 0; k < 2000 && !main_is_inside(); k++) nap(5);
     pthread_kill(main_thread, interrupt_with);
   }
   nap(25);
