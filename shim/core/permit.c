@@ -8,7 +8,6 @@
  *
  * All under sched.lock.
  */
-#include <linux/sched.h>
 #include "core/sched.h"
 
 /* m, which has a P, goes on by permission. */
@@ -68,9 +67,7 @@ void permit_none(uint64_t now) {
  */
 bool permit_is_realtime(uint32_t tid) {
   long policy = raw_syscall1(SYS_sched_getscheduler, (long)tid);
-  if (policy < 0) return false;
-  policy &= ~SCHED_RESET_ON_FORK;
-  return policy == SCHED_FIFO || policy == SCHED_RR || policy == SCHED_DEADLINE;
+  return policy >= 0 && (sched_has_priorities((int)policy) || (policy & ~SCHED_RESET_ON_FORK) == SCHED_DEADLINE);
 }
 
 void permit_look_policies(void) {

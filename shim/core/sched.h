@@ -2,6 +2,7 @@
 #ifndef RATION_CORE_SCHED_H
 #define RATION_CORE_SCHED_H
 /* Inside of the core: the scheduler's one state, and who does what to it.  sched.c tells the story. */
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -242,6 +243,11 @@ struct p *handoff_take_unclaimed(struct m *m, uint64_t now);
 struct p *handoff_take_waiting(struct m *m, uint64_t now);
 
 /* --- permit.c --- */
+/* A policy of the kernel's that has priorities. */
+static inline bool sched_has_priorities(int policy) {
+  policy &= ~SCHED_RESET_ON_FORK;
+  return policy == SCHED_FIFO || policy == SCHED_RR;
+}
 /* Lock held.  The gate opens: all run without Ps.  It closes: all but real-time threads are called in. */
 void permit_all(uint64_t now);
 void permit_none(uint64_t now);

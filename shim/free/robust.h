@@ -17,9 +17,4 @@ void robust_set_list(struct robust_list_head *list);
 bool robust_end(struct robust_list_head *list, bool ends);
 void robust_forget(struct robust_list_head *list);
 
-/* There is one in it that only the kernel can hand on, when the kernel thread ends. */
-bool robust_for_kernel(const struct robust_list_head *list);
-/* It has done so. */
-void robust_forget(struct robust_list_head *list);
-
 #endif

@@ -12,7 +12,7 @@
  * are never given back: pthread_t is an address in the identity, and who asks of a thread that was joined long ago reads a record that is there.
  *
  * The end.  glibc's own unwinding (pthread_exit, cancellation) goes from frame to frame until it meets the buffer that was registered last.  The first is
- * ours, in body(): there it stops, as at a pthread_cleanup_push, and we do what start_thread would: destructors of thread_local objects, then of keys.
+ * ours, in thread_call_to_end: there it stops, as at a pthread_cleanup_push, and we do what start_thread would: destructors of thread_local objects, then of keys.
  *
  * life changes under the lot's lock of its address, where joiners wait.  spares_lock guards the lists.  Both are leaves.
  */
@@ -26,6 +26,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "core/carrier.h"
+#include "core/cleanup.h"
+#include "core/sched.h"
 #include "free/cancel.h"
 #include "free/free.h"
 #include "free/kill.h"
@@ -107,8 +109,6 @@ uint32_t thread_id(const struct thread *t) { return t->id.tid; }
 
 void thread_priorities_matter(void) { __atomic_store_n(&lot_by_priority, true, __ATOMIC_RELAXED); }
 
-static bool is_real_time(int policy) { return policy == SCHED_FIFO || policy == SCHED_RR; }
-
 static int born_policy;     /* the process's */
 static pthread_t main_self; /* the first thread's; in the child of a fork the forker's */
 
@@ -116,7 +116,7 @@ bool thread_g_init(identity_create_fn *create) {
   main_self = pthread_self();
   self_offset = (char *)&self_thread - (char *)main_self;
   born_policy = (int)raw_syscall1(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK;
-  if (is_real_time(born_policy)) thread_priorities_matter();
+  if (sched_has_priorities(born_policy)) thread_priorities_matter();
   kill_init();
   return identity_init(create);
 }
@@ -252,42 +252,37 @@ uint32_t thread_count(void) {
 
 /* --- birth --- */
 
-bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a) {
-  pthread_attr_t defaults;
-  const pthread_attr_t *at = attr;
+bool thread_attr_of(const pthread_attr_t *at, struct thread_attr *a) {
   void *addr = NULL;
   int detach = PTHREAD_CREATE_JOINABLE, inherit = PTHREAD_INHERIT_SCHED, policy = SCHED_OTHER;
-  if (!attr) {
-    if (pthread_getattr_default_np(&defaults) != 0) return false;
-    at = &defaults;
-  }
   cpu_set_t set;
   bool ok = pthread_attr_getstack(at, &addr, &a->stack) == 0 && (uintptr_t)addr + a->stack == 0; /* no stack of the program's */
   ok = ok && pthread_attr_getguardsize(at, &a->guard) == 0 && pthread_attr_getdetachstate(at, &detach) == 0;
   ok = ok && pthread_attr_getinheritsched(at, &inherit) == 0 && inherit == PTHREAD_INHERIT_SCHED;
-  if (inherit != PTHREAD_INHERIT_SCHED && pthread_attr_getschedpolicy(at, &policy) == 0 && is_real_time(policy)) thread_priorities_matter();
+  if (inherit != PTHREAD_INHERIT_SCHED && pthread_attr_getschedpolicy(at, &policy) == 0 && sched_has_priorities(policy))
+    thread_priorities_matter();
   ok = ok && pthread_attr_getaffinity_np(at, sizeof set, &set) == 0 && CPU_COUNT(&set) == CPU_SETSIZE; /* all: none was set */
   ok = ok && (a->stack != 0 || pthread_attr_getstacksize(at, &a->stack) == 0);
-  if (!attr) pthread_attr_destroy(&defaults);
   a->guard = (a->guard + 4095) & ~(size_t)4095;
   a->stack = (a->stack + 4095) & ~(size_t)4095;
   a->detached = detach == PTHREAD_CREATE_DETACHED;
   return ok;
 }
 
-/* What pthread_cleanup_push is made of in C; declared in pthread.h only where exceptions are off. */
-extern void __pthread_register_cancel(__pthread_unwind_buf_t *buf);
-extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *buf);
-
-/* Runs the program's function.  Comes back however that ends. */
-static __attribute__((noinline)) void body(struct thread *volatile t) {
+/* Noinline: what it keeps over fn is in its own frame, also where fn comes back on another kernel thread. */
+__attribute__((noinline)) void thread_call_to_end(void (*fn)(void *), void *arg) {
   __pthread_unwind_buf_t buf;
-  t->result = PTHREAD_CANCELED;
   if (__sigsetjmp_cancel(buf.__cancel_jmp_buf, 0) == 0) {
     __pthread_register_cancel(&buf);
-    t->result = t->fn ? t->fn(t->arg) : (void *)(intptr_t)t->cfn(t->arg);
+    fn(arg);
   }
   __pthread_unregister_cancel(&buf);
+}
+
+/* The program's function. */
+static void body(void *arg) {
+  struct thread *t = arg;
+  t->result = t->fn ? t->fn(t->arg) : (void *)(intptr_t)t->cfn(t->arg);
 }
 
 /* --- masks and wires --- */
@@ -338,7 +333,7 @@ int thread_set_sched(struct thread *t, int policy, int priority) {
   int now, prio;
   thread_get_sched(t, &now, &prio);
   if (policy < 0) policy = now;
-  if (is_real_time(policy)) return EPERM; /* no promise that a G could keep: it could not be wired */
+  if (sched_has_priorities(policy)) return EPERM; /* no promise that a G could keep: it could not be wired */
   if ((policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE) || priority != 0) return EINVAL;
   atomic_store_explicit(&t->policy, policy, memory_order_relaxed);
   return 0;
@@ -460,7 +455,8 @@ static void thread_main(void *arg) {
   t->g.fn = (void (*)(void *))(t->fn ? (void (*)(void))t->fn : (void (*)(void))t->cfn); /* for dumps: whose it is */
   memcpy(t->g.name, t->name, sizeof t->name);
   kill_opens(&t->kill);
-  body(t);
+  t->result = PTHREAD_CANCELED;
+  thread_call_to_end(body, t);
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
   t->g.io_ctx = NULL;
   identity_tls_dtors();

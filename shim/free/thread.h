@@ -90,8 +90,11 @@ struct thread_attr {
   bool has_mask; /* the attributes have one, which is set by who calls thread_attr_of */
   uint64_t mask;
 };
-/* What pthread_create is to make of attr (null: the defaults).  False: only a thread of the kernel's can be that (a stack of the program's, a policy, an affinity). */
-bool thread_attr_of(const pthread_attr_t *attr, struct thread_attr *a);
+/* What pthread_create is to make of these attributes, which are not null.  False: only a thread of the kernel's can be that (a stack of the program's, a policy, an affinity). */
+bool thread_attr_of(const pthread_attr_t *at, struct thread_attr *a);
+
+/* fn(arg).  Comes back however that ends: by pthread_exit or cancellation, too, which unwind to here. */
+void thread_call_to_end(void (*fn)(void *), void *arg);
 
 /* As pthread_create and thrd_create (one of fn and cfn). */
 int thread_create(pthread_t *t, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include "core/carrier.h"
 #include "free/free.h"
+#include "free/thread.h"
 #include "preload/call.h"
 #include "preload/lightio.h"
 #include "ration/g.h"
@@ -28,28 +29,19 @@ struct errand {
   FILE *f;
 };
 
-/* What pthread_cleanup_push is made of in C; declared in pthread.h only where exceptions are off. */
-extern void __pthread_register_cancel(__pthread_unwind_buf_t *buf);
-extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *buf);
-
-/* Comes back also when the thread is cancelled; as body() in free/thread.c. */
-static __attribute__((noinline)) void call(struct errand *volatile e) {
-  __pthread_unwind_buf_t buf;
-  e->status = -1;
-  if (__sigsetjmp_cancel(buf.__cancel_jmp_buf, 0) == 0) {
-    __pthread_register_cancel(&buf);
-    if (e->mode)
-      e->f = popen(e->command, e->mode);
-    else
-      e->status = system(e->command);
-    e->err = errno;
-  }
-  __pthread_unregister_cancel(&buf);
+static void call(void *arg) {
+  struct errand *e = arg;
+  if (e->mode)
+    e->f = popen(e->command, e->mode);
+  else
+    e->status = system(e->command);
+  e->err = errno;
 }
 
 static void *run(void *arg) {
   struct errand *e = arg;
-  call(e);
+  e->status = -1;
+  thread_call_to_end(call, e);
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
   struct lot *lot = lot_lock(&e->done);
   e->done = true;

@@ -46,7 +46,7 @@ EXPORT int thrd_detach(thrd_t t) {
   return thread_detach(th) == 0 ? thrd_success : thrd_error;
 }
 
-/* glibc's unwinds to the last cleanup handler that is registered: of a thread G the first of them is body() in free/thread.c. */
+/* glibc's unwinds to the last cleanup handler that is registered: of a thread G the first of them is thread_call_to_end's. */
 EXPORT void pthread_exit(void *result) {
   if (thread_self()) thread_exits(result);
   thread_main_leaves();

@@ -19,6 +19,7 @@
 #include <threads.h>
 #include "client/env.h"
 #include "core/carrier.h"
+#include "core/cleanup.h"
 #include "core/sched.h"
 #include "free/cancel.h"
 #include "free/free.h"
@@ -146,11 +147,6 @@ static struct birth come_alive(struct birth *given) {
   return b;
 }
 
-/* What pthread_cleanup_push is made of in C; declared in pthread.h only where exceptions are off. */
-extern void __pthread_register_cancel(__pthread_unwind_buf_t *buf);
-extern void __pthread_unregister_cancel(__pthread_unwind_buf_t *buf);
-extern _Noreturn void __pthread_unwind_next(__pthread_unwind_buf_t *buf);
-
 static void *run(struct birth b) {
   __pthread_unwind_buf_t buf;
   if (__sigsetjmp_cancel(buf.__cancel_jmp_buf, 0) != 0) { /* pthread_exit, or cancelled */
@@ -202,33 +198,50 @@ static void birth_undo(struct birth *b) {
   atomic_fetch_sub_explicit(&light.births, 1, memory_order_relaxed);
 }
 
-/* The attributes, or the defaults, name a mask for the thread (glibc 2.32). */
-static bool has_mask(const pthread_attr_t *attr, uint64_t *mask) {
+/* These, or in `room` the defaults, to be let go of by attr_done; null: they can't be had. */
+static const pthread_attr_t *attr_or_defaults(const pthread_attr_t *attr, pthread_attr_t *room) {
+  return attr ? attr : pthread_getattr_default_np(room) == 0 ? room : NULL;
+}
+static void attr_done(const pthread_attr_t *at, pthread_attr_t *room) {
+  if (at == room) pthread_attr_destroy(room);
+}
+
+/* They name a mask for the thread (glibc 2.32). */
+static bool mask_of(const pthread_attr_t *at, uint64_t *mask) {
   sigset_t set;
-  pthread_attr_t defaults;
-  if (!REAL_HAS(pthread_attr_getsigmask_np) || (!attr && pthread_getattr_default_np(&defaults) != 0)) return false;
-  bool has = REAL(pthread_attr_getsigmask_np)(attr ? attr : &defaults, &set) == 0;
-  if (!attr) pthread_attr_destroy(&defaults);
-  if (has) memcpy(mask, &set, sizeof *mask);
+  if (!at || !REAL_HAS(pthread_attr_getsigmask_np) || REAL(pthread_attr_getsigmask_np)(at, &set) != 0) return false;
+  memcpy(mask, &set, sizeof *mask);
+  return true;
+}
+
+static bool has_mask(const pthread_attr_t *attr) {
+  uint64_t mask;
+  pthread_attr_t room;
+  const pthread_attr_t *at = attr_or_defaults(attr, &room);
+  bool has = mask_of(at, &mask);
+  attr_done(at, &room);
   return has;
 }
 
 /* In free mode, unless it can only be a thread of the kernel's. */
 static bool as_thread_g(const pthread_attr_t *attr, struct thread_attr *a) {
-  if (!__builtin_expect(free_mode, 0) || free_hands_down() || !thread_attr_of(attr, a)) return false;
-  a->has_mask = has_mask(attr, &a->mask);
-  return true;
+  if (!__builtin_expect(free_mode, 0) || free_hands_down()) return false;
+  pthread_attr_t room;
+  const pthread_attr_t *at = attr_or_defaults(attr, &room);
+  bool may = at && thread_attr_of(at, a);
+  if (may) a->has_mask = mask_of(at, &a->mask);
+  attr_done(at, &room);
+  return may;
 }
 
 /* A thread of the kernel's, which is an M. */
 static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg, bool programs) {
   struct birth *b = birth_make();
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
-  uint64_t own;
   b->fn = fn;
   b->arg = arg;
   b->programs = programs;
-  b->by_g = signal_carriers_mask() && !has_mask(attr, &own);
+  b->by_g = signal_carriers_mask() && !has_mask(attr);
   bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
   signal_keep_setxid();
@@ -257,8 +270,7 @@ EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   b->cfn = fn;
   b->arg = arg;
   b->programs = true;
-  uint64_t own;
-  b->by_g = signal_carriers_mask() && !has_mask(NULL, &own);
+  b->by_g = signal_carriers_mask() && !has_mask(NULL);
   bool opened = signal_spawn_begin();
   int r = REAL(thrd_create)(t, start_thrd, b);
   signal_keep_setxid();

@@ -95,8 +95,8 @@ pid_t tid_shown(pid_t tid) {
 
 /* Another thread G that is not wired: its policy is noted. */
 static struct thread *on_paper(pid_t tid) {
-  struct thread *t = wire_thread_by_tid(tid);
-  return t && thread_lives(t) && thread_is_g(t) && t != thread_self() ? t : NULL;
+  struct thread *t = lives(tid);
+  return t && thread_is_g(t) && t != thread_self() ? t : NULL;
 }
 
 static int by_errno(int err) {
@@ -142,14 +142,14 @@ EXPORT int prlimit64(pid_t pid, __rlimit_resource_t what, const struct rlimit64 
 
 EXPORT int sched_getscheduler(pid_t pid) {
   int policy, priority;
-  struct thread *t = wire_thread_by_tid(pid);
-  if (!t || !thread_lives(t) || !thread_is_g(t)) return REAL(sched_getscheduler)(tid_kernels(pid, TID_READ));
+  struct thread *t = lives(pid);
+  if (!t || !thread_is_g(t)) return REAL(sched_getscheduler)(tid_kernels(pid, TID_READ));
   thread_get_sched(t, &policy, &priority);
   return policy;
 }
 
 EXPORT int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param) {
-  struct thread *t = param && !wire_must_be_real(policy) ? on_paper(pid) : NULL;
+  struct thread *t = param && !sched_has_priorities(policy) ? on_paper(pid) : NULL;
   if (t) return by_errno(policy < 0 ? EINVAL : thread_set_sched(t, policy, param->sched_priority));
   if (pid == 0) free_wire(FREE_WIRE_SCHED);
   int r = REAL(sched_setscheduler)(tid_to_set(pid), policy, param);

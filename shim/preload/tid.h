@@ -14,7 +14,7 @@ pid_t tid_kernels(pid_t tid, enum tid_use use);
 pid_t tid_to_set(pid_t tid);
 /* What gettid says of the thread that the kernel knows by tid. */
 pid_t tid_shown(pid_t tid);
-/* The same for the arguments of a raw system call. */
+/* As tid_kernels or tid_to_set, whichever it takes, for the arguments of a raw system call. */
 void tid_raw(long nr, long *a);
 
 #endif

@@ -167,13 +167,13 @@ EXPORT int pthread_getschedparam(pthread_t t, int *policy, struct sched_param *p
 }
 
 void wire_policy_set(int policy) {
-  if (wire_must_be_real(policy)) thread_priorities_matter();
+  if (sched_has_priorities(policy)) thread_priorities_matter();
   permit_look_policies();
 }
 
 EXPORT int pthread_setschedparam(pthread_t t, int policy, const struct sched_param *param) {
   struct thread *th = other_g(t);
-  if (th && wire_must_be_real(policy)) {
+  if (th && sched_has_priorities(policy)) { /* not to be had on paper */
     free_wire_other(th);
     th = other_g(t);
   }

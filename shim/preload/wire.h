@@ -2,7 +2,6 @@
 #ifndef RATION_PRELOAD_WIRE_H
 #define RATION_PRELOAD_WIRE_H
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -12,10 +11,6 @@ struct thread *wire_thread_by_tid(pid_t tid);
 
 /* tkill, tgkill, rt_tgsigqueueinfo: true: they are for a thread G, by the tid that gettid gives it; *r and errno are what the call returns. */
 bool wire_raw_kill(long nr, const long *a, long *r);
-/* A policy that another G can't have on paper: it gets a thread of the kernel's first. */
-static inline bool wire_must_be_real(int policy) {
-  return (policy & ~SCHED_RESET_ON_FORK) == SCHED_FIFO || (policy & ~SCHED_RESET_ON_FORK) == SCHED_RR;
-}
 /* Some thread has got this policy. */
 void wire_policy_set(int policy);
 /* The affinity of t is about to be set: a thread G gets a thread of the kernel's first. */

@@ -60,8 +60,7 @@ class Fake:
         try:
             while True:
                 c, _ = self.sock.accept()
-                c.recv(4096)
-                for p in self.packets:
+                for p in self.answer(c.recv(4096)):
                     c.send(p)
                 if self.hang:
                     self.kept.append(c)
@@ -69,6 +68,9 @@ class Fake:
                     c.close()
         except OSError:
             pass
+
+    def answer(self, question):
+        return self.packets
 
     def __enter__(self):
         return self
@@ -80,35 +82,24 @@ class Fake:
             c.close()
 
 
+def type_of(question):
+    return struct.unpack_from("<IHH", question)[2]
+
+
 class Asked(Fake):
     """One that answers by the question: packets of each type of query."""
 
-    def serve(self):
-        try:
-            while True:
-                c, _ = self.sock.accept()
-                for p in self.packets[struct.unpack_from("<IHH", c.recv(4096))[2]]:
-                    c.send(p)
-                c.close()
-        except OSError:
-            pass
+    def answer(self, question):
+        return self.packets[type_of(question)]
 
 
 class Older(Fake):
     """One that does not know PS_MORE_QUERY, and does as rationd does with such."""
 
-    def serve(self):
-        try:
-            while True:
-                c, _ = self.sock.accept()
-                packets = self.packets
-                if struct.unpack_from("<IHH", c.recv(4096))[2] == PS_MORE_QUERY:
-                    packets = [frame(ERROR, error_body(EOPNOTSUPP, b"unknown type (this is rationd 0.0.9, protocol 1)"), serial=0)]
-                for p in packets:
-                    c.send(p)
-                c.close()
-        except OSError:
-            pass
+    def answer(self, question):
+        if type_of(question) != PS_MORE_QUERY:
+            return self.packets
+        return [frame(ERROR, error_body(EOPNOTSUPP, b"unknown type (this is rationd 0.0.9, protocol 1)"), serial=0)]
 
 
 def ask(what, fake, *args):
