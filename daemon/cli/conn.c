@@ -83,6 +83,23 @@ static int say_lost(const struct conn *c) {
   return CLI_FAILED;
 }
 
+/* The kernel names who called listen(): init, where systemd has the socket, whether it has started the daemon or is about to. */
+static bool init_listens(const struct conn *c) {
+  struct ucred peer;
+  socklen_t n = sizeof(peer);
+  return getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && peer.pid == 1;
+}
+
+static int say_silent(const struct conn *c) {
+  if (init_listens(c))
+    cli_error(c->cmd,
+              "rationd does not answer (%s): systemd is still starting it, or it hangs or is overloaded; see 'systemctl status rationd'",
+              c->path);
+  else
+    cli_error(c->cmd, "rationd does not answer (%s): it hangs, or is overloaded", c->path);
+  return CLI_FAILED;
+}
+
 /* Waits until there is something to read. */
 static int wait_frame(const struct conn *c) {
   for (;;) {
@@ -92,8 +109,7 @@ static int wait_frame(const struct conn *c) {
     int r = poll(&p, 1, (int)UTIL_MIN(left, (uint64_t)CONN_SILENCE_MS));
     if (r > 0) return CLI_OK;
     if (r < 0 && errno == EINTR) continue;
-    cli_error(c->cmd, "rationd does not answer (%s): it hangs, or is overloaded", c->path);
-    return CLI_FAILED;
+    return say_silent(c);
   }
 }
 
