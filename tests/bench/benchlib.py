@@ -11,9 +11,11 @@ Python 3.9 and its own library; no packages.
 import atexit
 import ctypes
 import fcntl
+import functools
 import itertools
 import json
 import os
+import random
 import re
 import resource
 import shutil
@@ -407,6 +409,19 @@ def medians(runs):
 def figures(text):
     """What a program printed as lines "figure value"."""
     return {k: float(v) for k, v in (line.split() for line in text.splitlines() if len(line.split()) == 2)}
+
+
+@functools.lru_cache(None)
+def data_file(mb):
+    """Text-like data that compresses to about a third, the same on every machine."""
+    path = os.path.join(temp_dir(), f"data-{mb}")
+    rng = random.Random(1)
+    words = [bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(5000)]
+    block = b" ".join(rng.choices(words, k=200000))
+    with open(path, "wb") as f:
+        while f.tell() < mb << 20:
+            f.write(block[rng.randrange(1000):])
+    return path
 
 
 def on_cpus(cpus):

@@ -6,7 +6,8 @@
  *
  * Open loop: request i of a connection is due at start + i * gap whether or not the earlier ones were answered, and its
  * latency counts from then.  One thread, epoll, pipelined; nine gets for one set.  An answer that is not
- * STORED or the value that was set is an error, and the exit status says so.
+ * STORED or the value that was set is an error, and the exit status says so.  --rate 0: a closed loop, in which each connection's next
+ * request goes out when it has been answered.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -49,6 +50,7 @@ static char value[SIZE_MAX_ + 1];
 static int64_t *samples;
 static size_t nsamples, cap;
 static uint64_t errors, overruns;
+static int64_t end; /* of the load */
 
 static void die(const char *what) {
   fprintf(stderr, "memload: %s: %s\n", what, strerror(errno));
@@ -124,6 +126,7 @@ static void receive(struct conn *c) {
     if (c->head != c->tail) record(now - c->due[c->tail++ % PENDING]);
     c->nin -= len, at += len;
     memmove(c->in, c->in + len, c->nin);
+    if (!(rate > 0) && now < end) c->next = now;
   }
 }
 
@@ -138,7 +141,7 @@ static void conn_open(struct conn *c, int ep) {
 }
 
 /* Sends what is due by now; returns when the next is due. */
-static int64_t send_due(int64_t now, int64_t end, int64_t gap) {
+static int64_t send_due(int64_t now, int64_t gap) {
   int64_t next = INT64_MAX;
   for (long i = 0; i < connections; i++) {
     struct conn *c = &conns[i];
@@ -155,11 +158,12 @@ static bool all_answered(void) {
 }
 
 static void load(int ep) {
-  int64_t start = now_ns(), end = start + (int64_t)(seconds * 1e9), gap = (int64_t)((double)connections / rate * 1e9);
+  int64_t start = now_ns(), gap = rate > 0 ? (int64_t)((double)connections / rate * 1e9) : INT64_MAX / 4;
   struct epoll_event ev[64];
-  for (long i = 0; i < connections; i++) conns[i].next = start + gap * i / connections;
+  end = start + (int64_t)(seconds * 1e9);
+  for (long i = 0; i < connections; i++) conns[i].next = rate > 0 ? start + gap * i / connections : start;
   for (;;) {
-    int64_t now = now_ns(), next = send_due(now, end, gap);
+    int64_t now = now_ns(), next = send_due(now, gap);
     if (now >= end && (all_answered() || now > end + 5000000000LL)) break;
     int64_t wait = next < end ? next - now : 10000000;
     struct timespec ts = {.tv_sec = 0, .tv_nsec = wait < 0 ? 0 : wait > 50000000 ? 50000000 : wait};
@@ -224,7 +228,7 @@ int main(int argc, char **argv) {
       default:
         return 2;
     }
-  if (port <= 0 || port > 65535 || connections < 1 || connections > CONNS_MAX || size < 1 || size > SIZE_MAX_ || !(rate > 0) ||
+  if (port <= 0 || port > 65535 || connections < 1 || connections > CONNS_MAX || size < 1 || size > SIZE_MAX_ || !(rate >= 0) ||
       !(seconds > 0)) {
     fprintf(stderr, "memload --port P [--seconds S] [--rate R] [--connections N] [--size BYTES] [--hist FILE] [--json]\n");
     return 2;
