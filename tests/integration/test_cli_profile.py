@@ -304,9 +304,53 @@ def shipped_rules_are_right():
     p = profile("--check", *files)
     equal((p.returncode, p.stderr), (0, ""))
     for rule in json.loads(profile("--json", RATION_PROFILES=SHIPPED).stdout):
-        equal(rule["threads"], "off" if rule["name"] == "mariadb" else "locked", rule["name"])  # none picks free yet
+        picked = {"mariadb": "off", "stunnel": "off", "varnish": "free"}  # docs/free.md, "Which programs"
+        equal(rule["threads"], picked.get(rule["name"], "locked"), rule["name"])
         equal(bool(rule["why"]), True, rule["name"])
         equal([m for m in rule["match"] if "/" in m], [], "paths, which /etc could not override by name")
+
+
+THREAD = r"""
+#include <dirent.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+static void *look(void *arg) { /* is there a carrier among our kernel threads? */
+  DIR *d = opendir("/proc/self/task");
+  for (struct dirent *e; d && (e = readdir(d));) {
+    char path[300], comm[64] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
+    FILE *f = fopen(path, "r");
+    if (!f) continue;
+    if (fgets(comm, sizeof comm, f) && !strcmp(comm, "ration-carrier\n")) *(int *)arg = 1;
+    fclose(f);
+  }
+  if (d) closedir(d);
+  return NULL;
+}
+int main(void) {
+  int carriers = 0;
+  pthread_t t;
+  if (pthread_create(&t, NULL, look, &carriers) || pthread_join(t, NULL)) return 1;
+  puts(carriers ? "free" : "locked");
+}
+"""
+
+
+def auto_gives_what_shipped_rules_say():
+    """By the real library: a program that has the name in a rule, and nothing said by the user, has its threads as Gs where the rule says free, else not."""
+    lib = os.path.join(BUILD, "libration.so")
+    if not os.path.exists(lib):
+        raise Skip("libration.so is not built")
+    threads = compile_c("bin/threads", THREAD, "-pthread")
+    for rule in json.loads(profile("--json", RATION_PROFILES=SHIPPED).stdout):
+        if rule["threads"] == "off":
+            continue
+        app = shutil.copy(threads, os.path.join(BIN, rule["match"][0]))
+        for way in ((), ("--threads", "auto")):
+            p = ration("run", "--standalone", *way, "--", app, env={"RATION_LIB": lib, "RATION_PROFILES": SHIPPED})
+            equal((p.returncode, p.stdout, p.stderr), (0, rule["threads"] + "\n", ""), rule["name"])
+        os.unlink(app)
 
 
 def shipped_rules_are_found_where_they_are_installed():
@@ -348,5 +392,5 @@ if __name__ == "__main__":
           scripts_have_rules_of_their_own, variables_of_a_rule_come_before_knobs, preload_of_a_rule_comes_after_ours,
           later_directories_replace_files_by_name, profile_names_one_more_file, a_wrong_rule_is_named_and_the_program_runs,
           odd_files_do_no_harm, root_believes_only_root, the_list_has_the_documented_keys, a_command_is_told_its_rule,
-          absent_commands_are_said, check_finds_mistakes, shipped_rules_are_right, shipped_rules_are_found_where_they_are_installed,
+          absent_commands_are_said, check_finds_mistakes, shipped_rules_are_right, auto_gives_what_shipped_rules_say, shipped_rules_are_found_where_they_are_installed,
           completion_knows_it])
