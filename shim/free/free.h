@@ -59,6 +59,8 @@ bool free_interrupted(const struct free_mark *since, bool always);
 
 /* Something waits for the calling thread G: it sees to that (kill.c).  Nothing that is the carrier's may be kept over this. */
 void free_notice(void);
+/* The same where it may not be cancelled: only signals. */
+void free_notice_signals(void);
 /* A handler of the program is about to run on a thread that is no carrier, and has returned. */
 void free_handler_begins(int sig);
 void free_handler_ends(void);

@@ -16,6 +16,7 @@
  *   waits in the lot, for a descriptor, sleeps      its wait ends, or is interrupted (sync/stop.h); it is readied, and sees to it on its own stack (free_notice)
  *   runs, or is blocked in the kernel               SIGURG: in its handler (free_sigurg) it gets its thread, the frame of the signal is given the new mask, and what is
  *                                                   pending comes when that handler returns
+ *   yields                                          sees to it after each; where others wait it is hardly ever anywhere else
  *   is runnable, or in ration's own code            SIGURG again, after 1 ms, 2, 4, ... 16, by the monitor: until it has seen to it
  *
  * SIGURG's handler acts where the program's own code or libc was interrupted, with nothing held, and at the system call of a bracket: not in the rest of ration's, which may have
@@ -340,8 +341,12 @@ static void see_to_cancel(struct g *g, struct thread *t) {
 }
 
 void free_notice(void) {
+  see_to_cancel(g_self(), thread_self());
+  free_notice_signals();
+}
+
+void free_notice_signals(void) {
   struct thread *t = thread_self();
-  see_to_cancel(g_self(), t);
   if (!t || !carrier_now()) return;
   struct kill *k = thread_kill_of(t);
   if (!has_notice(k) || !atomic_load_explicit(&k->open, memory_order_relaxed)) return;

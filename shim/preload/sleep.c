@@ -140,6 +140,7 @@ EXPORT int thrd_sleep(const struct timespec *req, struct timespec *rem) {
 EXPORT int sched_yield(void) {
   if (light_running()) {
     g_yield();
+    if (free_mode) free_notice_signals();
     return 0;
   }
   return gate_yield() ? 0 : REAL(sched_yield)();

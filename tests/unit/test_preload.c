@@ -115,6 +115,7 @@ bool netpoll_hold_flags(int fd) { return (void)fd, false; }
 void netpoll_drop_flags(int fd) { (void)fd, not_here(); }
 void free_wire(enum free_wire why) { (void)why, not_here(); }
 void free_notice(void) { not_here(); }
+void free_notice_signals(void) { not_here(); }
 pid_t tid_to_set(pid_t tid) { return tid; }
 pid_t tid_kernels(pid_t tid, enum tid_use use) {
   (void)use;

@@ -95,6 +95,28 @@ static void kill_each(void) {
   say("all %d, main %d", handled, handled_by[15]);
 }
 
+/* Who does nothing but yield to others that compute is hardly ever seen in its own code. */
+static void *computes_on(void *arg) {
+  while (!stop) continue;
+  return arg;
+}
+static void kill_who_yields(void) {
+  pthread_t t[5];
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  for (intptr_t i = 0; i < 5; i++) t[i] = i < 3 ? start(doing_thread, (void *)YIELD) : start(computes_on, NULL);
+  UNTIL(ready == 3);
+  for (int i = 0; i < 3; i++) {
+    MUST(pthread_kill(t[i], SIGUSR1) == 0);
+    UNTIL(handled == i + 1);
+  }
+  stop = true;
+  for (int i = 0; i < 5; i++) {
+    void *r;
+    pthread_join(t[i], &r);
+    say("%d: handled %ld", i, (long)r);
+  }
+}
+
 static void *wait_at_gate(void *arg) {
   gate_pass(&gate);
   return arg;
@@ -1687,6 +1709,7 @@ static void none_is_lost_in_yields(void) { storm(true); }
 
 const struct check signal_checks[] = {
     CHECK(kill_each),
+    CHECK(kill_who_yields),
     CHECK(kill_errors),
     CHECK(queue_order),
     CHECK(raised_in_itself),
