@@ -263,6 +263,7 @@ static void drain_ring(void) {
   /* Which M it was is in its slot; the look at the whole finds it. */
   sched_lock();
   sched.stats.events += blocked;
+  sched.leaving = true;
   uint64_t now = sched_hooks.now();
   sched_kick(sched_balance(now));
   sched_unlock();

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "client/client.h"
+#include "core/place.h"
 #include "core/sched.h"
 #include "core/trace.h"
 #include "core/uring.h"
@@ -43,6 +44,7 @@ void client_env(void) {
   copy(e->name, sizeof e->name, name && *name ? name : program_invocation_short_name);
   sched.maxprocs = e->maxprocs;
   if (is(getenv("RATION_URING"), "0")) uring_off();
+  if (is(getenv("RATION_PLACE"), "0")) place_stop();
   trace_init(getenv("RATION_DEBUG"));
 }
 

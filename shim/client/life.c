@@ -4,6 +4,7 @@
  */
 #include "client/client.h"
 #include "core/gate.h"
+#include "core/place.h"
 #include "core/sched.h"
 #include "core/uring.h"
 #include "core/world.h"
@@ -35,6 +36,7 @@ void gate_exec_failed(void) { gate_exit(); }
 void gate_step_aside(const char *why) {
   (void)why; /* for a debugger's breakpoint */
   uring_off();
+  place_stop();
   client_step_aside();
 }
 

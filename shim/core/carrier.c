@@ -29,6 +29,7 @@
 #include <sys/prctl.h>
 #include <ucontext.h>
 #include "core/gate.h"
+#include "core/place.h"
 #include "core/preempt.h"
 #include "core/spin.h"
 #include "core/switch.h"
@@ -126,11 +127,18 @@ static void rouse(struct carrier *c, bool polls) {
 /* Until c has been given a pq; false: it has not by then.  `wake` may be left over from a wake-up that was not needed any more (the poller came back by itself). */
 static bool sleep_until(struct carrier *c, uint64_t until) {
   int r = 0;
-  while (!__atomic_load_n(&c->pq, __ATOMIC_ACQUIRE)) { /* pairs with pq_give */
-    if (r == -ETIMEDOUT) return false;
+  bool given;
+  if (m_self) place_asleep(m_self);
+  while (!(given = __atomic_load_n(&c->pq, __ATOMIC_ACQUIRE) != NULL) && r != -ETIMEDOUT) /* pairs with pq_give */
     if (!atomic_exchange_explicit(&c->wake, 0, memory_order_acquire)) r = sys_futex_wait(&c->wake, 0, until, false); /* pairs with rouse */
-  }
-  return true;
+  if (m_self) place_awake(m_self);
+  return given;
+}
+
+/* As pq_give, by a caller that sleeps as soon as it has roused c, which sleeps, too: on the caller's CPU.  Lock held. */
+static void pq_give_here(struct pq *pq, struct carrier *c) {
+  if (c != GLANCE(light.poller) && c->m != &c->no_m) place_m(c->m);
+  pq_give(pq, c);
 }
 
 static void sleep_on(struct carrier *c) { sleep_until(c, SYS_FOREVER); }
@@ -162,14 +170,17 @@ bool carrier_wanted(struct pq *pq) {
   return nobody_polls(PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL ? timers_first_of_all() : UINT64_MAX);
 }
 
-void carrier_handoff(struct pq *pq) {
+/* leaves: the caller is a service thread, or about to block. */
+static void handoff(struct pq *pq, bool leaves) {
   bool work = carrier_work_for(pq);
   light_take();
   /* Who queued a G globally just now saw no idle pq; and somebody has to wait for timers and descriptors. */
   if (light.global.len || nobody_polls(timers_first_of_all())) work = true;
   struct carrier *c = work ? idle_carrier_take() : NULL;
   bool polls = c && c == light.poller;
-  if (c)
+  if (c && leaves)
+    pq_give_here(pq, c);
+  else if (c)
     pq_give(pq, c);
   else
     idle_pq_put(pq);
@@ -179,6 +190,8 @@ void carrier_handoff(struct pq *pq) {
   monitor_kick();
 }
 
+void carrier_handoff(struct pq *pq) { handoff(pq, false); }
+
 /* --- wired Gs --- */
 
 void carrier_run_wired(struct carrier *c, struct g *g) {
@@ -187,7 +200,7 @@ void carrier_run_wired(struct carrier *c, struct g *g) {
   c->pq = NULL;
   light_take();
   light.nwired--;
-  pq_give(pq, to);
+  pq_give_here(pq, to);
   light_drop();
   rouse(to, false);
 }
@@ -410,7 +423,7 @@ bool carrier_preempted(struct m *m, void *uctx) {
   g->hands_over = false;
   count_wired();
   light_put_global(g);
-  carrier_handoff(pq);
+  handoff(pq, true);
   uint64_t mask;
   __builtin_memcpy(&mask, &((ucontext_t *)uctx)->uc_sigmask, sizeof mask);
   mask = sys_sigmask(mask);
@@ -461,6 +474,16 @@ void carrier_gate_block(struct m *m) {
   if (in_g(m) && pq && GLANCE(pq->status) == PQ_CALL_OF(m->carrier) && carrier_work_for(pq)) carrier_retake(pq);
 }
 
+static bool retake(struct pq *pq, bool leaves) {
+  uint32_t in = GLANCE(pq->status);
+  /* acquire: pairs with the release in carrier_gate_enter, the queue is as its owner left it */
+  if (PQ_KIND(in) != PQ_SYSCALL ||
+      !atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed))
+    return false;
+  handoff(pq, leaves);
+  return true;
+}
+
 void carrier_wake_global(void) {
   if (GLANCE(light.idle_pqs)) {
     carrier_wake_idle();
@@ -470,19 +493,11 @@ void carrier_wake_global(void) {
   for (uint32_t i = 0; i < light.npqs; i++) {
     struct pq *pq = &light.pqs[i];
     struct carrier *c = GLANCE(pq->carrier);
-    if (PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL && c && m_seen_by_bpf(c->m) && handoff_blocked_now(c->m) && carrier_retake(pq)) return;
+    if (PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL && c && m_seen_by_bpf(c->m) && handoff_blocked_now(c->m) && retake(pq, false)) return;
   }
 }
 
-bool carrier_retake(struct pq *pq) {
-  uint32_t in = GLANCE(pq->status);
-  /* acquire: pairs with the release in carrier_gate_enter, the queue is as its owner left it */
-  if (PQ_KIND(in) != PQ_SYSCALL ||
-      !atomic_compare_exchange_strong_explicit(&pq->status, &in, PQ_TAKEN, memory_order_acq_rel, memory_order_relaxed))
-    return false;
-  carrier_handoff(pq);
-  return true;
-}
+bool carrier_retake(struct pq *pq) { return retake(pq, true); }
 
 /*
  * Blocked outside of any wrapper: there is no way back through us.  `lost` is set, and if the M is still away after that, the switch that brings it
@@ -503,7 +518,7 @@ bool carrier_retake_running(struct pq *pq, struct carrier *c) {
     } /* else it finds, under the lock, that the pq is still its own */
   }
   light_drop();
-  if (may) carrier_handoff(pq);
+  if (may) handoff(pq, true);
   return may;
 }
 

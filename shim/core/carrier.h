@@ -259,7 +259,10 @@ struct m *carrier_m_of(const struct g *g);
 bool carrier_hog(const struct carrier *c, const struct g *g);
 /* c, held and alone, is about to leave its G. */
 void carrier_alone_over(struct carrier *c, struct g *g);
-/* pq's carrier is blocked in a call (by BPF, or by the clock): takes the pq away if it still is, and gives it to another. */
+/*
+ * pq's carrier is blocked in a call (by BPF, or by the clock), or is the caller and about to: takes the pq away if it still is, and gives it to another.  The caller sleeps
+ * soon after (place.c).
+ */
 bool carrier_retake(struct pq *pq);
 /* The same where it is blocked outside of any wrapper (a page fault, stdio, a raw system call). */
 bool carrier_retake_running(struct pq *pq, struct carrier *c);

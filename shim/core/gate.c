@@ -12,6 +12,7 @@
 #include "core/gate.h"
 #include <pthread.h>
 #include "core/carrier.h"
+#include "core/place.h"
 #include "core/preempt.h"
 #include "core/sched.h"
 #include "core/world.h"
@@ -78,11 +79,13 @@ void m_release_deferred(struct m *m) {
 /* Sleeps until a P was granted. Lock held; dropped and not held after. */
 static void park_m(struct m *m) {
   m->park_sp = (uintptr_t)__builtin_frame_address(0);
+  place_asleep(m);
   rt_leave(m);
   /* acquire: pairs with the release in sched_grant: has_p and taken are seen after it */
   while (atomic_load_explicit(&m->park, memory_order_acquire) == 0) sys_futex_wait(&m->park, 0, SYS_FOREVER, false);
   atomic_store_explicit(&m->park, 0, memory_order_relaxed);
   m->park_sp = 0;
+  place_awake(m);
 }
 
 /*
@@ -137,6 +140,7 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_
     return;
   }
   sched_enqueue(g, why, now, at);
+  sched.leaving = true;
   kick_for(now, sched_balance(now));
   park_m(m);
   run_again(m);
@@ -190,6 +194,7 @@ static void settle(struct m *m, enum wait_reason why) {
   uint64_t used = m->p ? now - m->p->slice_at : 0;
   bool slice_over = sched_stop_slice(m->g, used);
   sched.stats.preempts++;
+  sched.leaving = true;
   struct p *p = sched_p_take(m, now);
   classify(m, true, now);
   sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, slice_over ? SCHED_BACK : SCHED_FRONT);
@@ -224,6 +229,7 @@ static bool abandoned(struct m *m) {
 
 static void restart(struct m *m) {
   rt_enter(m);
+  place_awake(m);
   sched_dequeue(m->g);
   m->park_sp = 0;
   bool granted = atomic_exchange_explicit(&m->park, 0, memory_order_acquire) != 0; /* pairs with sched_grant */
@@ -287,6 +293,7 @@ static void hand_on(struct m *m, enum wait_reason why) {
     m->g->why = why;
     m->g->since = now;
     sched.stats.handoffs++;
+    sched.leaving = true;
     sched_p_free(p, now, false);
     kick_for(now, UINT64_MAX);
   }
@@ -331,6 +338,7 @@ static bool step_back(struct m *m, bool as_newcomer, uint64_t now) {
   else
     m->g->express = false, m->g->enough = true;
   m->turn_used = 0;
+  sched.leaving = true;
   sched_enqueue(m->g, WAIT_PREEMPTED, now, SCHED_BACK);
   sched_p_free(p, now, true);
   kick_for(now, sched_balance(now));

@@ -50,6 +50,18 @@ static inline void gate_exit(void) {
   if (__builtin_expect(m->carrier != NULL, 0)) carrier_gate_exit(m);
 }
 
+/* In the bracket: gate_exit will have to wait for a P, or ask for one at least. */
+static inline bool gate_lacks_p(void) {
+  struct m *m = m_self;
+  return m && !m->carrier && SLOT_LOAD(m->slot->state) == M_SYSCALL && (SLOT_LOAD(m->slot->taken) || !SLOT_LOAD(m->slot->has_p));
+}
+
+/* In the bracket of a wait for a lock or condition: it comes back with none, and stands in line like others. */
+static inline void gate_owns_nothing(void) {
+  struct m *m = m_self;
+  if (m) m->lock_systick = m->systick - 1;
+}
+
 /* Before a call that is going to block for sure (a sleep, a condition wait, a
  * lock that was found busy): if a G waits for a P, ours goes to it at once. */
 static inline void gate_enter_blocking(enum wait_reason why) {

@@ -62,11 +62,15 @@ struct m {
   uint64_t preempt_at;      /* [lock] when it was last asked to yield; 0: not asked */
   bool cpu_from_bpf;        /* [lock] which clock cpu_last belongs to */
   bool gone;                /* [lock] thread ended */
-  uintptr_t park_sp;        /* [own] stack pointer in park_m: tells a handler from a longjmp */
-  uint64_t deferred_mask;   /* [own] the mask that it found */
-  siginfo_t deferred_info;  /* [own] */
-  _Atomic(void *) stopped;  /* its context while world.c keeps it in the SIGURG handler; null: it is not there */
-  struct m_slot own_slot;   /* when the map is full or there is none */
+  uint32_t
+      place_ok; /* [own; others read] it sleeps in the scheduler, and no handler of the program's runs: 1 + the node of its CPU; else 0 (place.c) */
+  uint32_t placed;         /* it may run on one CPU only, till it is awake: place.c has the states */
+  bool own_cpus;           /* [lock] the program has given it CPUs of its own */
+  uintptr_t park_sp;       /* [own] stack pointer in park_m: tells a handler from a longjmp */
+  uint64_t deferred_mask;  /* [own] the mask that it found */
+  siginfo_t deferred_info; /* [own] */
+  _Atomic(void *) stopped; /* its context while world.c keeps it in the SIGURG handler; null: it is not there */
+  struct m_slot own_slot;  /* when the map is full or there is none */
 };
 
 extern __thread struct m *m_self __attribute__((tls_model("initial-exec")));

@@ -22,6 +22,7 @@
 #include "core/carrier.h"
 #include "core/gate.h"
 #include "core/fiber.h"
+#include "core/place.h"
 #include "core/preempt.h"
 #include "core/service.h"
 
@@ -244,6 +245,7 @@ void monitor_turn(struct watch *w) {
     if (pqs == UINT64_MAX || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
       told = now;
       sched_lock();
+      place_measure(now);
       sysmon_tell_gs();
       sched_unlock();
     }

@@ -39,6 +39,7 @@
 #include "core/sched.h"
 #include <string.h>
 #include "core/gate.h"
+#include "core/place.h"
 
 struct sched sched = {.maxprocs = 0, .seed = 1, .bell = &sched.private_bell};
 _Atomic uint32_t sched_waiting_flag;
@@ -181,6 +182,8 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   SLOT_STORE(m->slot->taken, 0);
   SLOT_STORE(m->slot->has_p, 1);
   if (self) return;
+  if (sched.leaving) place_m(m);
+  sched.leaving = false;                                    /* there is one CPU */
   atomic_store_explicit(&m->park, 1, memory_order_release); /* pairs with the acquire in park_m */
   if (sched.ngranted == SCHED_WAKES) sched_hooks.wake(&sched.granted[--sched.ngranted]->park, false);
   sched.granted[sched.ngranted++] = m;
@@ -196,6 +199,7 @@ void sched_drop(void) {
   uint32_t n = sched.ngranted;
   for (uint32_t i = 0; i < n; i++) granted[i] = sched.granted[i];
   sched.ngranted = 0;
+  sched.leaving = false;
   _Atomic uint32_t *bell = sched.kicked ? sched.bell : NULL;
   sched.kicked = false;
   lock_drop(&sched.lock);
@@ -280,6 +284,23 @@ static bool newcomer_ok(const struct g *g, uint64_t now) {
   return room(now, small(g, now)) >= 0 || (g->queued && now - g->since > SCHED_DEBT_WAIT_NS);
 }
 
+/*
+ * All slots of the whole rate are held by newcomers of ours that have just got them, and are gone in a moment, as a rule: when the first of them will have had its moment; else 0.
+ * Whoever waits has one of these as soon as an express one, and to run beside them brings nothing where they take turns at a lock anyway: they wake each other from CPU to CPU.
+ */
+static uint64_t soon_free(uint64_t now) {
+  uint64_t at = UINT64_MAX;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < sched.top; i++) {
+    const struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m || p->id >= lease_nslots()) continue;
+    if (!p->m->g->express || now - p->m->granted_at >= SCHED_MOMENT_NS) return 0;
+    if (p->m->granted_at + SCHED_MOMENT_NS < at) at = p->m->granted_at + SCHED_MOMENT_NS;
+    n++;
+  }
+  return n && n == lease_nslots() ? at : 0;
+}
+
 struct p *sched_p_get(struct g *g, uint64_t now) {
   if (g->express && !newcomer_ok(g, now)) return NULL;
   struct p *p = lease_acquire(false, !g->express, now);
@@ -289,7 +310,7 @@ struct p *sched_p_get(struct g *g, uint64_t now) {
     if (p_fits(p, g)) return p;
     lease_release(p);
   }
-  if (!g->express || sched.maxprocs) return NULL;
+  if (!g->express || sched.maxprocs || soon_free(now)) return NULL;
   p = lease_acquire(true, false, now);
   if (p) sched.stats.wakeups++;
   return p;
@@ -600,9 +621,17 @@ static void look_newcomers_due(struct look *l) {
   if (sched.express.head) due(l, sched.express.head->since + SCHED_DEBT_WAIT_NS + 1);
 }
 
+/* Who has stayed longer than a moment is seen by whoever queues next; where nobody does, by sysmon, which is not woken for it if it looks within another moment anyway. */
+static void look_soon_free(struct look *l) {
+  uint64_t soon = sched.express.len ? soon_free(l->now) : 0;
+  uint64_t until = atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed);
+  if (soon && (until == 0 || until > soon + SCHED_MOMENT_NS)) due(l, soon);
+}
+
 /* Newcomers that found no P: for each, the hog that used most gives its P up, if it had its minimum run. */
 static void look_newcomers(struct look *l) {
   uint32_t need = sched.express.len + l->others.express;
+  look_soon_free(l);
   if (need && !(sched.express.head ? newcomer_ok(sched.express.head, l->now) : overdrawn(l->now) == 0)) {
     look_newcomers_due(l);
     return;
@@ -786,7 +815,7 @@ void sched_forget_all(void) {
   sched.slot_free = NULL;
   sched.express = sched.global = (struct gqueue){0};
   sched.ngranted = 0;
-  sched.kicked = false;
+  sched.kicked = sched.leaving = false;
   sched.nstrays = 0;
   sched.nheld = sched.nheld_regular = sched.stride = sched.top = 0;
   sched.rang_express = sched.rang_wants = 0;

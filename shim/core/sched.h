@@ -16,6 +16,7 @@
 
 #define SCHED_SLICE_NS 10000000u     /* a G runs so long while others of its class wait */
 #define SCHED_MIN_RUN_NS 1000000u    /* and at least so long before a newcomer preempts it */
+#define SCHED_MOMENT_NS 2000000u     /* a newcomer is gone in so long, as a rule */
 #define SCHED_YIELD_NS 50000u        /* and so long before sched_yield is more than the kernel's */
 #define SCHED_TURN_NS 2000000u       /* of a newcomer, while others wait (gate_answered) */
 #define SCHED_TURN_KEPT_NS 2000000u  /* who comes back from a block so soon goes on with its turn */
@@ -67,7 +68,7 @@ struct g *gqueue_pop(struct gqueue *q);
 void gqueue_remove(struct gqueue *q, struct g *g);
 
 struct sched_stats {
-  uint64_t handoffs, retakes, preempts, wakeups, pauses, events, signals, syscalls_slow;
+  uint64_t handoffs, retakes, preempts, wakeups, pauses, events, signals, syscalls_slow, placed;
 };
 
 /* Everything in here is guarded by `lock`, except what says otherwise. */
@@ -98,6 +99,7 @@ struct sched {
   uint32_t stride;                /* share of the others in our Ps that they have not had yet, in 1/65536 */
   struct m *granted[SCHED_WAKES]; /* Ms that were given a P, to be woken when the lock is dropped */
   uint32_t ngranted;
+  bool leaving;           /* whoever has the lock sleeps when it has dropped it: the next that is granted a P may have that CPU (place.c) */
   bool kicked;            /* sysmon is to be woken then */
   bool paced;             /* the bucket ran empty and has not filled again */
   uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */

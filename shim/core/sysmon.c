@@ -12,6 +12,7 @@
  */
 #include "core/carrier.h"
 #include "core/gate.h"
+#include "core/place.h"
 #include "core/sched.h"
 #include "core/uring.h"
 #include "ration/ration.h"
@@ -119,6 +120,8 @@ static bool own_turn(struct watch *w, uint64_t overslept) {
   }
   uint64_t now = sched_hooks.now();
   sched.overslept = overslept;
+  if (sched.gated) place_measure(now);
+  sched.leaving = true;
   look(now, &w->until);
   uint64_t trace = trace_deadline();
   if (trace < w->until) w->until = trace;

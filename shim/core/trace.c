@@ -171,7 +171,8 @@ void trace_tick(uint64_t now) {
   out_pair(&o, "threads", sched.nms);
   out_pair(&o, "newcomers", sched.express.len);
   out_pair(&o, "runqueue", sched.global.len);
-  out_pair(&o, "tokens_us", sched.page && sched.gated ? lease_tokens(now) / 1000 : 0);
+  int64_t tokens = sched.page && sched.gated ? lease_tokens(now) : 0;
+  out_pair(&o, "tokens_us", tokens == INT64_MAX ? 0 : tokens / 1000); /* that: there is no quota */
   out_pair(&o, "paced", sched.paced);
   out_pair(&o, "charged_ms",
            sched.page ? (int64_t)(atomic_load_explicit(&sched.page->members[sched.member].charged, memory_order_relaxed) / 1000000u) : 0);
@@ -181,6 +182,7 @@ void trace_tick(uint64_t now) {
   out_pair(&o, "signals", (int64_t)sched.stats.signals);
   out_pair(&o, "wakeups", (int64_t)sched.stats.wakeups);
   out_pair(&o, "pauses", (int64_t)sched.stats.pauses);
+  out_pair(&o, "placed", (int64_t)__atomic_load_n(&sched.stats.placed, __ATOMIC_RELAXED));
   out_pair(&o, "bpf", sched.bpf);
   sched_drop();
   if (lights) put_light(&o);

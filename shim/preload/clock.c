@@ -88,6 +88,11 @@ EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t *clock) {
   return 0;
 }
 
+uint32_t clock_tid_of(pthread_t t) {
+  clockid_t clock;
+  return REAL(pthread_getcpuclockid)(t, &clock) == 0 ? (uint32_t) ~(clock >> 3) : 0;
+}
+
 /* --- sleeping --- */
 
 #define LOOK_LEAST_NS 1000000

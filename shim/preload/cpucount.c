@@ -37,7 +37,9 @@
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "core/place.h"
 #include "free/free.h"
+#include "preload/clock.h"
 #include "preload/cpulive.h"
 #include "preload/real.h"
 #include "preload/tid.h"
@@ -57,6 +59,8 @@
   X(int, sched_getcpu, (void))                                                       \
   X(int, getcpu, (unsigned *, unsigned *))
 REAL_DEFINE(REAL_CPUCOUNT)
+
+#define READS_AGAIN 3
 
 enum { NONE, WRITING, READY };
 static struct cpus base;
@@ -227,9 +231,21 @@ EXPORT int get_nprocs_conf(void) {
   return n ? n : REAL(get_nprocs_conf)();
 }
 
+/* What was read of another thread is ours and not the program's (core/place.c), and is to be read again.  Not for ever: it may be the program's, too. */
+static bool again(uint32_t tid, size_t size, const cpu_set_t *mask, int *left) {
+  return tid && CPU_COUNT_S(size, mask) == 1 && (*left)-- > 0 && place_hides(tid);
+}
+
+void cpucount_hide(pthread_t t) {
+  uint32_t tid = clock_tid_of(t);
+  if (tid) place_hides(tid);
+}
+
 EXPORT int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask) {
   pid = tid_kernels(pid, TID_READ);
-  int r = REAL(sched_getaffinity)(pid, size, mask);
+  int r, left = READS_AGAIN;
+  do r = REAL(sched_getaffinity)(pid, size, mask);
+  while (r == 0 && again((uint32_t)pid, size, mask, &left));
   if (r == 0) cpucount_trim_mask(pid, size, mask);
   return r;
 }
@@ -240,14 +256,16 @@ EXPORT int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *mask) {
   struct cpus buf;
   const void *m = mask;
   cpucount_before_set(pid, &size, &m, &buf);
+  if (pid > 0) place_sets((uint32_t)pid);
   return REAL(sched_setaffinity)(pid, size, m);
 }
 
 EXPORT int pthread_getaffinity_np(pthread_t thread, size_t size, cpu_set_t *mask) {
-  int saved = errno, r;
+  int saved = errno, r, left = READS_AGAIN;
   pid_t like = wire_affinity_of(thread);
-  if (like < 0)
-    r = REAL(pthread_getaffinity_np)(thread, size, mask);
+  if (like < 0) do
+      r = REAL(pthread_getaffinity_np)(thread, size, mask);
+    while (r == 0 && again(clock_tid_of(thread), size, mask, &left));
   else
     r = REAL(sched_getaffinity)(like, size, mask) < 0 ? errno : 0;
   errno = saved;
@@ -260,6 +278,7 @@ EXPORT int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t
   struct cpus buf;
   const void *m = mask;
   cpucount_before_set(0, &size, &m, &buf);
+  if (!pthread_equal(thread, pthread_self())) place_sets(clock_tid_of(thread));
   return REAL(pthread_setaffinity_np)(thread, size, m);
 }
 

@@ -42,4 +42,7 @@ unsigned cpucount_map_cpu(unsigned cpu);
 void cpucount_kernel_ids_used(void);
 bool cpucount_kernel_ids(void);
 
+/* The CPUs of t are about to be read by libc: what ration makes of them for a moment (core/place.c) is not there. */
+void cpucount_hide(pthread_t t);
+
 #endif

@@ -13,6 +13,7 @@
 #include "free/cancel.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "preload/cpucount.h"
 #include "preload/signal.h"
 #include "preload/thread.h"
 #include "ration/context.h"
@@ -120,6 +121,7 @@ static int own_cpus(pthread_t t, pthread_attr_t *attr) {
 
 EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t *attr) {
   struct thread *th = thread_of(t);
+  if (!th) cpucount_hide(t); /* glibc reads them by itself */
   if (!th) return REAL(pthread_getattr_np)(t, attr);
   int r = thread_getattr(th, attr);
   return r == 0 ? own_cpus(t, attr) : r;

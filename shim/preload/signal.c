@@ -54,6 +54,7 @@
 #include <sys/signalfd.h>
 #include <ucontext.h>
 #include "core/carrier.h"
+#include "core/place.h"
 #include "core/preempt.h"
 #include "core/sys.h"
 #include "core/tp.h"
@@ -269,12 +270,14 @@ static void run_handler(handler_fn *fn, int sig, siginfo_t *si, void *ctx) {
   struct m *m = m_self;
   bool inside = m && m->locks == 0 && SLOT_LOAD(m->slot->state) == M_SYSCALL;
   bool held = inside && m->carrier, real = has_urg(&uc->uc_sigmask);
+  uint32_t placed = place_handler_begins(m);
   if (!real && signal_tls.blocked) put_urg(&uc->uc_sigmask, true);
   if (held) ration_lock_os_thread();
   if (inside) gate_exit();
   fn(sig, si, uc);
   if (held) ration_unlock_os_thread();
   if (inside) gate_enter();
+  place_handler_ends(m, placed);
   if (__builtin_expect(free_mode, 0)) free_handler_ends();
   if (real || !sharing()) return; /* owned meanwhile: what the mask says now is what it shall be */
   bool after = has_urg(&uc->uc_sigmask);

@@ -10,8 +10,8 @@
  * the mutex block on it, one after another: a convoy, which never ends while the mutex is busy (MariaDB: 8 such blocks for a transaction of 16 queries, 0.1
  * without ration).  So we wait for the word as glibc does, but for a P before we try again.
  *
- * A condition wait blocks for sure.  When it returns the mutex is held and the
- * thread may wait for a P with it, as a preempted thread may without us.
+ * A condition wait blocks for sure.  When it returns the mutex is held; who must wait for a P first lets it go, and takes it again with one, for the same reason: to the program
+ * it is as if the wait had taken it later.  (Python's interpreter lock is such a mutex and condition, waited for by all threads for 5 ms at a time.)
  *
  * What does not block is here for free mode only (sync.h): a branch and a tail call otherwise.
  *
@@ -73,14 +73,24 @@ static inline bool is_usual(const pthread_mutex_t *m) {
 
 BRACKET int word_wait(_Atomic uint32_t *word) { return CALL_ONCE_BLOCKING(int, WAIT_MUTEX, sys_futex_wait(word, 2, SYS_FOREVER, false)); }
 
+BRACKET int mutex_lock(pthread_mutex_t *m) { return CALL_ONCE_BLOCKING(int, WAIT_MUTEX, REAL(pthread_mutex_lock)(m)); }
+
+/*
+ * One that unlocks, locks again while the woken ones wait for a P, and gives up its P with the mutex (for I/O, or by a yield) has it whenever they try: so many times, then it is
+ * glibc's lock form that waits.
+ */
+#define MUTEX_TRIES 2u
+
 /*
  * The try form said EBUSY.  As in glibc who has slept takes it with 2, for there may be more who sleep; it has it then, so nobody else makes that a 0.  relaxed: the try
  * form is the acquire, and the kernel compares the word again before it lets us sleep.
  */
 static __attribute__((noinline)) int mutex_wait(pthread_mutex_t *m) {
   int r;
+  unsigned left = MUTEX_TRIES;
   do {
     uint32_t taken = 1;
+    if (left-- == 0) return mutex_lock(m);
     bool busy =
         atomic_compare_exchange_strong_explicit(PMUTEX_WORD(m), &taken, 2, memory_order_relaxed, memory_order_relaxed) || taken == 2;
     if (busy) word_wait(PMUTEX_WORD(m));
@@ -134,12 +144,48 @@ int __pthread_mutex_destroy(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_destroy
 /* Glibc's wait would unlock the mutex in its own way. */
 #define CANNOT_WAIT(m) OURS(free_mutex_is_kernels(m))
 
-BRACKET int cond_wait(pthread_cond_t *c, pthread_mutex_t *m) { return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_wait)(c, m)); }
+/*
+ * That does not pay where others give up their P with the mutex (for I/O, a yield): then it is taken whenever one of us has a P and comes for it.  So once it was, the next waits for
+ * conditions keep what they come back with.  By the mutex's address, which others may share: it is a hint.
+ */
+#define KEEPS 16u
+static _Atomic uint32_t keeps[256];
+static _Atomic uint32_t *keeps_of(const pthread_mutex_t *m) { return &keeps[(uintptr_t)m / sizeof *m * 2654435761u >> 8 & 255]; }
+
+/* In the bracket, back from the wait with the mutex, which an error would have left as it was: whoever has to wait for a P lets the mutex go for that long.  True: it did. */
+static CALL_APART bool lets_go(pthread_mutex_t *m) {
+  if (!gate_lacks_p() || !is_usual(m)) return false;
+  _Atomic uint32_t *k = keeps_of(m);
+  uint32_t left = atomic_load_explicit(k, memory_order_relaxed);
+  if (left) atomic_store_explicit(k, left - 1, memory_order_relaxed);
+  if (left || REAL(pthread_mutex_unlock)(m) != 0) return false;
+  gate_owns_nothing();
+  return true;
+}
+
+static __attribute__((noinline)) void take_again(pthread_mutex_t *m) {
+  if (REAL(pthread_mutex_trylock)(m) != EBUSY) return;
+  atomic_store_explicit(keeps_of(m), KEEPS, memory_order_relaxed);
+  mutex_wait(m);
+}
+
+#define COND_WAIT(m, timed_out, call)                                       \
+  ({                                                                        \
+    CALL_UNWINDS;                                                           \
+    call_enter_blocking(WAIT_COND);                                         \
+    int waited_ = (call);                                                   \
+    bool without_ = (waited_ == 0 || waited_ == (timed_out)) && lets_go(m); \
+    call_exit();                                                            \
+    if (__builtin_expect(without_, 0)) take_again(m);                       \
+    waited_;                                                                \
+  })
+
+BRACKET int cond_wait(pthread_cond_t *c, pthread_mutex_t *m) { return COND_WAIT(m, ETIMEDOUT, REAL(pthread_cond_wait)(c, m)); }
 BRACKET int cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_timedwait)(c, m, until));
+  return COND_WAIT(m, ETIMEDOUT, REAL(pthread_cond_timedwait)(c, m, until));
 }
 BRACKET int cond_clockwait(pthread_cond_t *c, pthread_mutex_t *m, clockid_t clock, const struct timespec *until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(pthread_cond_clockwait)(c, m, clock, until));
+  return COND_WAIT(m, ETIMEDOUT, REAL(pthread_cond_clockwait)(c, m, clock, until));
 }
 
 EXPORT int pthread_cond_wait(pthread_cond_t *restrict c, pthread_mutex_t *restrict m) {
@@ -228,9 +274,9 @@ EXPORT int mtx_unlock(mtx_t *m) {
   return REAL(mtx_unlock)(m);
 }
 
-BRACKET int cnd_wait_(cnd_t *c, mtx_t *m) { return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(cnd_wait)(c, m)); }
+BRACKET int cnd_wait_(cnd_t *c, mtx_t *m) { return COND_WAIT(mutex_of(m), thrd_timedout, REAL(cnd_wait)(c, m)); }
 BRACKET int cnd_timedwait_(cnd_t *c, mtx_t *m, const struct timespec *until) {
-  return CALL_ONCE_BLOCKING(int, WAIT_COND, REAL(cnd_timedwait)(c, m, until));
+  return COND_WAIT(mutex_of(m), thrd_timedout, REAL(cnd_timedwait)(c, m, until));
 }
 
 EXPORT int cnd_wait(cnd_t *c, mtx_t *m) {

@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "core/place.h"
 #include "core/sched.h"
 #include "free/free.h"
 #include "free/thread.h"
@@ -190,6 +191,7 @@ static long special(long nr, struct args *x) {
   }
   if (nr == SYS_sched_getaffinity) {
     long r = PASS(nr, x);
+    if (r > 0 && x->a[0] > 0 && CPU_COUNT_S((size_t)r, (cpu_set_t *)x->a[2]) == 1 && place_hides((uint32_t)x->a[0])) r = PASS(nr, x);
     if (r > 0) cpucount_trim_mask((pid_t)x->a[0], (size_t)r, (void *)x->a[2]);
     return r;
   }
@@ -201,6 +203,7 @@ static long special(long nr, struct args *x) {
     cpucount_before_set((pid_t)x->a[0], &size, &mask, &buf);
     y.a[1] = (long)size;
     y.a[2] = (long)mask;
+    if (x->a[0] > 0) place_sets((uint32_t)x->a[0]);
     return PASS(nr, &y);
   }
   long r;

@@ -15,7 +15,9 @@
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "core/place.h"
 #include "free/free.h"
+#include "preload/clock.h"
 #include "preload/cpucount.h"
 #include "preload/tid.h"
 #include "preload/wire.h"
@@ -41,6 +43,13 @@ pid_t wire_affinity_of(pthread_t t) {
   (void)t;
   return -1;
 }
+
+uint32_t clock_tid_of(pthread_t t) {
+  (void)t;
+  return 0;
+}
+void place_sets(uint32_t tid) { (void)tid; }
+bool place_hides(uint32_t tid) { return (void)tid, false; }
 
 static struct cpus *of(pid_t pid) { return pid == 0 || pid == getpid() ? &self : &other; }
 

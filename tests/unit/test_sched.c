@@ -136,6 +136,40 @@ START_TEST(a_newcomer_takes_the_express_slot_beside_a_hog) {
 }
 END_TEST
 
+/* The slot is free in a moment: whoever would run beside it, and take turns with it at a lock, waits so long. */
+START_TEST(a_newcomer_waits_a_moment_for_another) {
+  setup(1, 1, 980000);
+  for (unsigned i = 0; i < 3; i++) usage(i, 0);
+  ck_assert(arrive(0));
+  ck_assert(!ms[0].p->express);
+  ck_assert(!arrive(1));
+  uint64_t now = clock_now;
+  ck_assert_uint_le(sched_balance(clock_now), now + SCHED_MOMENT_NS); /* sysmon looks by then */
+  clock_now += SCHED_MOMENT_NS / 2;
+  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, false); /* it blocks */
+  ck_assert(wake(1));
+  ck_assert(!ms[1].p->express);
+  ck_assert(!arrive(2));
+  clock_now += SCHED_MOMENT_NS; /* that one stays for longer */
+  sched_balance(clock_now);
+  ck_assert(wake(2));
+  ck_assert(ms[2].p->express);
+}
+END_TEST
+
+/* One of two is enough: a hog's slot is not free in a moment. */
+START_TEST(a_newcomer_does_not_wait_for_another_beside_a_hog) {
+  setup(2, 1, 1960000);
+  usage(0, 2 * HOG); /* of two CPUs */
+  usage(1, 0);
+  usage(2, 0);
+  ck_assert(arrive(0));
+  ck_assert(arrive(1));
+  ck_assert(arrive(2));
+  ck_assert(ms[2].p->express);
+}
+END_TEST
+
 /* What one carrier has used is that of a hundred Gs, none of which is a hog; until it runs one alone. */
 START_TEST(a_carrier_of_short_gs_is_a_newcomer) {
   setup(1, 1, 980000);
@@ -371,6 +405,7 @@ START_TEST(newcomers_leave_the_next_period_alone) {
   ck_assert(!arrive(1));
   ck_assert(arrive(0));
   late_in_a_period(-(int64_t)SCHED_SMALL_OVERDRAFT_NS - 1000);
+  ms[0].granted_at -= SCHED_MOMENT_NS; /* it is not for that one that the next waits */
   usage(2, 0);
   ck_assert(!arrive(2));
   ck_assert(!wake(1));
@@ -969,7 +1004,8 @@ END_TEST
 
 UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without_bpf_each_wait_is_polled_for_from_the_start,
           without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once, the_first_takes_the_free_slot,
-          a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog, a_carrier_of_short_gs_is_a_newcomer,
+          a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog, a_newcomer_waits_a_moment_for_another,
+          a_newcomer_does_not_wait_for_another_beside_a_hog, a_carrier_of_short_gs_is_a_newcomer,
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,

@@ -649,6 +649,48 @@ static void affinity_of_others(void) {
   pthread_join(last, NULL);
 }
 
+/* What threads that wait for their turn are allowed stays what it was, whoever asks; also in their handlers and for what these fork. */
+static cpu_set_t all_cpus;
+static atomic_int of_others, in_handlers, in_children, turns_over;
+static int differs(pid_t tid) {
+  cpu_set_t s;
+  return sched_getaffinity(tid, sizeof s, &s) != 0 || !CPU_EQUAL(&s, &all_cpus);
+}
+static void checks_cpus(int sig) {
+  static atomic_int n;
+  atomic_fetch_add(&in_handlers, differs(0));
+  if (sig != SIGUSR2 || atomic_fetch_add(&n, 1) % 50 != 0) return;
+  int status = 1;
+  pid_t child = fork();
+  if (child == 0) _exit(differs(0));
+  if (child > 0) waitpid(child, &status, 0);
+  atomic_fetch_add(&in_children, status != 0);
+}
+static void *takes_turns(void *arg) {
+  while (!atomic_load(&turns_over)) usleep(200);
+  return arg;
+}
+static void *stays(void *arg) {
+  while (!atomic_load(&turns_over)) continue;
+  return arg;
+}
+static void affinity_of_those_who_wait(void) {
+  struct sigaction a = {.sa_handler = checks_cpus, .sa_flags = SA_RESTART};
+  pthread_t t[6];
+  MUST(sched_getaffinity(0, sizeof all_cpus, &all_cpus) == 0 && sigaction(SIGUSR1, &a, NULL) == 0 && sigaction(SIGUSR2, &a, NULL) == 0);
+  for (int i = 0; i < 6; i++) t[i] = start(i % 2 ? takes_turns : stays, NULL);
+  for (int i = 0; i < 600; i++) {
+    cpu_set_t s;
+    pthread_t one = t[i % 6];
+    atomic_fetch_add(&of_others, pthread_getaffinity_np(one, sizeof s, &s) != 0 || !CPU_EQUAL(&s, &all_cpus));
+    if (i % 3 == 0) pthread_kill(one, i % 2 ? SIGUSR1 : SIGUSR2);
+    if (i % 4 == 0) nap(1);
+  }
+  atomic_store(&turns_over, 1);
+  for (int i = 0; i < 6; i++) pthread_join(t[i], NULL);
+  say("others' %d, in handlers %d, in children %d", of_others, in_handlers, in_children);
+}
+
 /* --- what Linux has of each thread's own --- */
 
 static void *ids_of_thread(void *arg) {
@@ -1170,6 +1212,7 @@ const struct check process_checks[] = {
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(affinity_of_others),
+    CHECK(affinity_of_those_who_wait),
     CHECK(affinity_by_getattr),
     CHECK(thread_ids),
     CHECK(nice_thread),

@@ -159,6 +159,37 @@ static void cond_timed(void) {
   SAY_ERR("unlock", pthread_mutex_unlock(&m));
 }
 
+/* An error leaves the mutex as it is, also where others wait for a turn. */
+static _Atomic bool errors_over;
+static _Atomic int got_it;
+static void *competes(void *arg) {
+  while (!errors_over) continue;
+  return arg;
+}
+static void *wants_it(void *arg) {
+  while (!errors_over)
+    if (pthread_mutex_trylock(&lock) == 0) {
+      got_it++;
+      pthread_mutex_unlock(&lock);
+    }
+  return arg;
+}
+static void cond_errors(void) {
+  pthread_t t[4];
+  struct timespec bad = {.tv_nsec = -1};
+  pthread_mutex_lock(&lock);
+  for (int i = 0; i < 4; i++) t[i] = start(i < 2 ? competes : wants_it, NULL);
+  int invalid = 0;
+  for (int i = 0; i < 60; i++) {
+    invalid += pthread_cond_timedwait(&cond, &lock, &bad) == EINVAL;
+    invalid += pthread_cond_clockwait(&cond, &lock, CLOCK_MONOTONIC, &bad) == EINVAL;
+  }
+  say("invalid %d, taken by others %d", invalid, got_it);
+  errors_over = true;
+  pthread_mutex_unlock(&lock);
+  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+}
+
 static void *give_later(void *arg) {
   nap(20);
   pthread_mutex_lock(&lock);
@@ -881,6 +912,7 @@ const struct check wait_checks[] = {
     CHECK(cond_signal_each),
     CHECK(cond_rounds),
     CHECK(cond_timed),
+    CHECK(cond_errors),
     CHECK(cond_in_time),
     CHECK(cond_ring),
     CHECK(cond_ring_timed),
