@@ -77,17 +77,17 @@ BRACKET int mutex_lock(pthread_mutex_t *m) { return CALL_ONCE_BLOCKING(int, WAIT
 
 /*
  * One that unlocks, locks again while the woken ones wait for a P, and gives up its P with the mutex (for I/O, or by a yield) has it whenever they try: so many times, then it is
- * glibc's lock form that waits.
+ * glibc's lock form that waits.  (Seldom, for that is how convoys begin.)
  */
-#define MUTEX_TRIES 2u
+#define MUTEX_TRIES 8u
+#define COND_TRIES 2u
 
 /*
  * The try form said EBUSY.  As in glibc who has slept takes it with 2, for there may be more who sleep; it has it then, so nobody else makes that a 0.  relaxed: the try
  * form is the acquire, and the kernel compares the word again before it lets us sleep.
  */
-static __attribute__((noinline)) int mutex_wait(pthread_mutex_t *m) {
+static __attribute__((noinline)) int mutex_wait(pthread_mutex_t *m, unsigned left) {
   int r;
-  unsigned left = MUTEX_TRIES;
   do {
     uint32_t taken = 1;
     if (left-- == 0) return mutex_lock(m);
@@ -106,7 +106,7 @@ EXPORT int pthread_mutex_lock(pthread_mutex_t *m) {
   if (__libc_single_threaded) return CALL_ONCE(int, REAL(pthread_mutex_lock)(m));
   if (!is_usual(m)) return MUTEX(m, REAL(pthread_mutex_lock)(m));
   int r = REAL(pthread_mutex_trylock)(m);
-  return __builtin_expect(r == EBUSY, 0) ? mutex_wait(m) : r;
+  return __builtin_expect(r == EBUSY, 0) ? mutex_wait(m, MUTEX_TRIES) : r;
 }
 int __pthread_mutex_lock(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_lock);
 
@@ -148,7 +148,7 @@ int __pthread_mutex_destroy(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_destroy
  * That does not pay where others give up their P with the mutex (for I/O, a yield): then it is taken whenever one of us has a P and comes for it.  So once it was, the next waits for
  * conditions keep what they come back with.  By the mutex's address, which others may share: it is a hint.
  */
-#define KEEPS 16u
+#define KEEPS 64u
 static _Atomic uint32_t keeps[256];
 static _Atomic uint32_t *keeps_of(const pthread_mutex_t *m) { return &keeps[(uintptr_t)m / sizeof *m * 2654435761u >> 8 & 255]; }
 
@@ -166,7 +166,7 @@ static CALL_APART bool lets_go(pthread_mutex_t *m) {
 static __attribute__((noinline)) void take_again(pthread_mutex_t *m) {
   if (REAL(pthread_mutex_trylock)(m) != EBUSY) return;
   atomic_store_explicit(keeps_of(m), KEEPS, memory_order_relaxed);
-  mutex_wait(m);
+  mutex_wait(m, COND_TRIES);
 }
 
 #define COND_WAIT(m, timed_out, call)                                       \
@@ -256,7 +256,7 @@ EXPORT int mtx_lock(mtx_t *m) {
   if (OURS(free_mutex_is_kernels(mutex_of(m)))) return as_thrd(free_mutex_lock(mutex_of(m)));
   if (!is_usual(mutex_of(m))) return TRY_OR_WAIT(WAIT_MUTEX, thrd_busy, REAL(mtx_trylock)(m), REAL(mtx_lock)(m));
   int r = REAL(mtx_trylock)(m);
-  return __builtin_expect(r == thrd_busy, 0) ? as_thrd(mutex_wait(mutex_of(m))) : r;
+  return __builtin_expect(r == thrd_busy, 0) ? as_thrd(mutex_wait(mutex_of(m), MUTEX_TRIES)) : r;
 }
 
 EXPORT int mtx_trylock(mtx_t *m) {
