@@ -286,9 +286,10 @@ static bool newcomer_ok(const struct g *g, uint64_t now) {
 
 /*
  * All slots of the whole rate are held by newcomers of ours that have just got them, and are gone in a moment, as a rule: when the first of them will have had its moment; else 0.
- * Whoever waits has one of these as soon as an express one, and to run beside them brings nothing where they take turns at a lock anyway: they wake each other from CPU to CPU.
+ * (Not while the bucket is full: then it is the neighbours who keep them there.)  Whoever waits has one of these as soon as an express one, and to run beside them brings nothing where they take turns at a lock anyway: they wake each other from CPU to CPU.
  */
 static uint64_t soon_free(uint64_t now) {
+  if (sched.surplus) return 0;
   uint64_t at = UINT64_MAX;
   uint32_t n = 0;
   for (uint32_t i = 0; i < sched.top; i++) {
