@@ -150,7 +150,7 @@ int __pthread_mutex_destroy(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_destroy
  */
 #define KEEPS 64u
 static _Atomic uint32_t keeps[256];
-static _Atomic uint32_t *keeps_of(const pthread_mutex_t *m) { return &keeps[(uintptr_t)m / sizeof *m * 2654435761u >> 8 & 255]; }
+static _Atomic uint32_t *keeps_of(const pthread_mutex_t *m) { return &keeps[((uintptr_t)m / 8 * 2654435761u >> 8) & 255]; }
 
 /* In the bracket, back from the wait with the mutex, which an error would have left as it was: whoever has to wait for a P lets the mutex go for that long.  True: it did. */
 static CALL_APART bool lets_go(pthread_mutex_t *m) {
