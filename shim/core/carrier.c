@@ -135,12 +135,6 @@ static bool sleep_until(struct carrier *c, uint64_t until) {
   return given;
 }
 
-/* As pq_give, by a caller that sleeps as soon as it has roused c, which sleeps, too: on the caller's CPU.  Lock held. */
-static void pq_give_here(struct pq *pq, struct carrier *c) {
-  if (c != GLANCE(light.poller) && c->m != &c->no_m) place_m(c->m);
-  pq_give(pq, c);
-}
-
 static void sleep_on(struct carrier *c) { sleep_until(c, SYS_FOREVER); }
 
 void carrier_wakep(void) {
@@ -178,9 +172,8 @@ static void handoff(struct pq *pq, bool leaves) {
   if (light.global.len || nobody_polls(timers_first_of_all())) work = true;
   struct carrier *c = work ? idle_carrier_take() : NULL;
   bool polls = c && c == light.poller;
-  if (c && leaves)
-    pq_give_here(pq, c);
-  else if (c)
+  if (c && leaves) place_m(c->m); /* before it sees the pq; not the poller's, which waits in netpoll */
+  if (c)
     pq_give(pq, c);
   else
     idle_pq_put(pq);
@@ -200,7 +193,8 @@ void carrier_run_wired(struct carrier *c, struct g *g) {
   c->pq = NULL;
   light_take();
   light.nwired--;
-  pq_give_here(pq, to);
+  place_m(to->m); /* c sleeps as soon as it has roused it */
+  pq_give(pq, to);
   light_drop();
   rouse(to, false);
 }

@@ -99,7 +99,7 @@ void place_asleep(struct m *m) {
 
 void place_m(struct m *m) {
   uint32_t cpu = 0, node = 0, none = 0, at = __atomic_load_n(&m->place_ok, __ATOMIC_RELAXED);
-  if (!on() || !at || m->own_cpus || m == m_self || !sleeps(m)) return;
+  if (!on() || !at || m->own_cpus || !sleeps(m)) return;
   if (!where(&cpu, &node) || cpu >= WORDS * 64 || at != 1 + node || !has_all(m)) return;
   if (!__atomic_compare_exchange_n(&m->placed, &none, PENDING | (cpu + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) return;
   atomic_thread_fence(memory_order_seq_cst); /* placed, then place_ok; pairs with place_handler_slow */

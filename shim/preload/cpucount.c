@@ -231,10 +231,12 @@ EXPORT int get_nprocs_conf(void) {
   return n ? n : REAL(get_nprocs_conf)();
 }
 
-/* What was read of another thread is ours and not the program's (core/place.c), and is to be read again.  Not for ever: it may be the program's, too. */
-static bool again(uint32_t tid, size_t size, const cpu_set_t *mask, int *left) {
-  return tid && CPU_COUNT_S(size, mask) == 1 && (*left)-- > 0 && place_hides(tid);
+bool cpucount_hidden(uint32_t tid, size_t size, const void *mask) {
+  return tid && CPU_COUNT_S(size, (const cpu_set_t *)mask) == 1 && place_hides(tid);
 }
+
+/* Not for ever: the mask may be the program's, too. */
+static bool again(uint32_t tid, size_t size, const cpu_set_t *mask, int *left) { return (*left)-- > 0 && cpucount_hidden(tid, size, mask); }
 
 void cpucount_hide(pthread_t t) {
   uint32_t tid = clock_tid_of(t);

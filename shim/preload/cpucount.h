@@ -7,6 +7,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include "preload/cputext.h"
 
@@ -42,6 +43,8 @@ unsigned cpucount_map_cpu(unsigned cpu);
 void cpucount_kernel_ids_used(void);
 bool cpucount_kernel_ids(void);
 
+/* What was read of another thread (0: this one, or none) is ours and not the program's (core/place.c): it was taken back, and is to be read again. */
+bool cpucount_hidden(uint32_t tid, size_t size, const void *mask);
 /* The CPUs of t are about to be read by libc: what ration makes of them for a moment (core/place.c) is not there. */
 void cpucount_hide(pthread_t t);
 

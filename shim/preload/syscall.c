@@ -191,7 +191,7 @@ static long special(long nr, struct args *x) {
   }
   if (nr == SYS_sched_getaffinity) {
     long r = PASS(nr, x);
-    if (r > 0 && x->a[0] > 0 && CPU_COUNT_S((size_t)r, (cpu_set_t *)x->a[2]) == 1 && place_hides((uint32_t)x->a[0])) r = PASS(nr, x);
+    if (r > 0 && cpucount_hidden((uint32_t)x->a[0], (size_t)r, (const void *)x->a[2])) r = PASS(nr, x);
     if (r > 0) cpucount_trim_mask((pid_t)x->a[0], (size_t)r, (void *)x->a[2]);
     return r;
   }
