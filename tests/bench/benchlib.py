@@ -411,17 +411,27 @@ def figures(text):
     return {k: float(v) for k, v in (line.split() for line in text.splitlines() if len(line.split()) == 2)}
 
 
-@functools.lru_cache(None)
-def data_file(mb):
+def make_data(path, mb):
     """Text-like data that compresses to about a third, the same on every machine."""
-    path = os.path.join(temp_dir(), f"data-{mb}")
     rng = random.Random(1)
     words = [bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(5000)]
     block = b" ".join(rng.choices(words, k=200000))
     with open(path, "wb") as f:
         while f.tell() < mb << 20:
             f.write(block[rng.randrange(1000):])
+
+
+@functools.lru_cache(None)
+def data_file(mb):
+    path = os.path.join(temp_dir(), f"data-{mb}")
+    make_data(path, mb)
     return path
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def on_cpus(cpus):

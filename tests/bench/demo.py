@@ -180,7 +180,8 @@ class Demo:
             return
         say(f"{name} {' '.join(args)} at {cpus} CPUs ...")
         path = os.path.join(self.dir, "data")
-        make_data(path, mb // 3 if self.quick else mb)
+        if not os.path.exists(path):
+            b.make_data(path, mb // 3 if self.quick else mb)
         size = os.path.getsize(path) / 1e6
         sides = []
         for how in (self.plain, self.ration):
@@ -205,7 +206,7 @@ class Demo:
 
     def memcached_side(self, mode, mc, sb, cpus, hist):
         seconds = 3 if self.quick else 6
-        port = free_port()
+        port = b.free_port()
         env = dict(b.mode_env("plain", None), RATION_SOCKET=self.daemon.socket)
         front = [b.RATION, "run", "--"] if mode == "ration" else []
         with b.Group(cpus, "demo") as g:
@@ -261,25 +262,6 @@ class Demo:
                 f"{throttled(plain)} -> {throttled(ration)}",
                 two(plain.work, ration.work, amount) + f" {unit} ({100 * ration.work / plain.work:.0f} %)" if plain.work else "-",
                 f"{plain.threads} -> {ration.threads}", f"{plain.ps} -> {ration.ps}")
-
-
-def make_data(path, mb):
-    """Text-like data, the same on every machine."""
-    import random
-    if os.path.exists(path):
-        return
-    rng = random.Random(1)
-    words = [bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(5000)]
-    block = b" ".join(rng.choices(words, k=200000))
-    with open(path, "wb") as f:
-        while f.tell() < mb << 20:
-            f.write(block[rng.randrange(1000):])
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait_port(port, server):

@@ -212,12 +212,6 @@ SERVERS = {
 }
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def until_answers(port, process, seconds=30):
     end = time.monotonic() + seconds
     while True:
@@ -244,7 +238,7 @@ def sum_of(pids, what):
 def server_once(cx, name, side, cpus, seconds):
     """A life of the server, in a group of its own.  What it did in its first second does not count."""
     _, command, files, load = SERVERS[name]
-    p = {"d": b.temp_dir(), "port": free_port(), "behind": free_port()}
+    p = {"d": b.temp_dir(), "port": b.free_port(), "behind": b.free_port()}
     os.chmod(p["d"], 0o777)
     for file, text in dict(files, **{"wrk.lua": WRK}).items():
         b.write_text(os.path.join(p["d"], file), text if file == "wrk.lua" else text.format(**p))
