@@ -500,6 +500,11 @@ def request_iters(us=200):
     return int(subprocess.run([MIXED, "--calibrate", "--request-us", str(us)], stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
+def mixed_cmd(seconds, iters, *extra):
+    """mixed for whole seconds, with its rate of batch work counted over whole periods of a quota."""
+    return [MIXED, "--json", "--seconds", str(seconds), "--warmup", "1", "--request-iters", str(iters), *extra]
+
+
 def debian_python():
     """Debian's own python3 (it has Debian's numpy), not one that is first in PATH."""
     return "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "python3"

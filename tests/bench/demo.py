@@ -160,7 +160,7 @@ class Demo:
         sides, files = [], []
         for name, how in (("plain", self.plain), ("ration", self.ration)):
             hist = os.path.join(self.dir, f"mixed-{cpus}-{name}")
-            cmd = [b.MIXED, "--json", "--seconds", str(seconds), "--request-iters", str(self.iters), "--hist", hist]
+            cmd = b.mixed_cmd(seconds, self.iters, "--hist", hist)
             more = {"midway": self.show_ps} if show_ps and name == "ration" else {}
             out, _, stat, threads, ps = how(cmd, cpus, "mixed", **more)
             j = json.loads(out)

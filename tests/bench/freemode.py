@@ -192,7 +192,7 @@ def bench_mixed(cx):
         raise b.Skip("a cgroup with a quota needs root")
 
     def once(side):
-        r = cx.run([b.MIXED, "--json", "--seconds", str(cx.seconds(6)), "--request-iters", str(cx.iters)], side, cpus=1.0)
+        r = cx.run(b.mixed_cmd(cx.seconds(6), cx.iters), side, cpus=1.0)
         j = r.json()
         return {"p99": j["p99_us"] / 1e3, "throttled": r.stat["nr_throttled"] / max(1, r.stat["nr_periods"]), "work": j["batch_rate"]}
 

@@ -50,7 +50,7 @@ enum via { VIA_SLEEP, VIA_PIPE, VIA_TCP, VIA_EPOLL };
 static const char *const via_names[] = {"sleep", "pipe", "tcp", "epoll"};
 
 static struct {
-  double seconds, period_ms, request_us;
+  double seconds, warmup, period_ms, request_us;
   long batch, requesters, unit_iters, request_iters, request_units;
   enum via via;
   bool poisson, no_requests, json, calibrate;
@@ -357,6 +357,22 @@ static void write_hist(const int64_t *s, size_t n) {
   if (fclose(f)) die(opt.hist);
 }
 
+/*
+ * Batch work is counted from the end of the warm-up on.  Where that leaves whole periods of the quota it is the same at whatever point of a period it begins; counted
+ * from the start, who uses a period's quota in its first half has done the work of one period more than has passed.
+ */
+struct count {
+  uint64_t units;
+  int64_t at;
+};
+
+static struct count count_at(int64_t at) {
+  uint64_t least, most;
+  sleep_until(at);
+  uint64_t units = batch_total(&least, &most);
+  return (struct count){units, now_ns()};
+}
+
 struct result {
   double p50, p90, p99, p999, max, seconds, cpu_seconds, rate;
   uint64_t units, least, most;
@@ -403,6 +419,7 @@ static void usage(FILE *f) {
   fprintf(f,
           "mixed [options]\n"
           "  --seconds S          how long (6)\n"
+          "  --warmup S           the rate of batch work is counted after so long (0)\n"
           "  --batch N            batch threads (8)\n"
           "  --unit-iters N       iterations of a work unit (20000)\n"
           "  --period-ms MS       between requests of a requester (7); --poisson: exponential gaps\n"
@@ -446,7 +463,7 @@ static enum via via_parse(const char *s) {
 }
 
 static const struct option longopts[] = {
-    {"seconds", 1, NULL, 's'},         {"batch", 1, NULL, 'b'},         {"period-ms", 1, NULL, 'p'},
+    {"seconds", 1, NULL, 's'}, {"warmup", 1, NULL, 'w'},        {"batch", 1, NULL, 'b'},         {"period-ms", 1, NULL, 'p'},
     {"request-us", 1, NULL, 'r'},      {"request-iters", 1, NULL, 'i'}, {"request-units", 1, NULL, 'u'},
     {"unit-iters", 1, NULL, 'n'},      {"requesters", 1, NULL, 'q'},    {"via", 1, NULL, 'v'},
     {"generator-procs", 1, NULL, 'g'}, {"generator", 1, NULL, 'G'},     {"poisson", 0, NULL, 'P'},
@@ -458,6 +475,9 @@ static void parse(int argc, char **argv) {
   while ((c = getopt_long(argc, argv, "", longopts, NULL)) != -1) switch (c) {
       case 's':
         opt.seconds = real(optarg);
+        break;
+      case 'w':
+        opt.warmup = real(optarg);
         break;
       case 'b':
         opt.batch = number(optarg, 0, BATCH_MAX);
@@ -512,6 +532,10 @@ static void parse(int argc, char **argv) {
         exit(2);
     }
   if (opt.request_units) opt.request_iters = opt.request_units * opt.unit_iters;
+  if (opt.warmup >= opt.seconds) {
+    fprintf(stderr, "mixed: --warmup must be less than --seconds\n");
+    exit(2);
+  }
 }
 
 static void start_threads(void) {
@@ -551,7 +575,9 @@ int main(int argc, char **argv) {
   t_end = t_start + (int64_t)(opt.seconds * 1e9);
   if (!opt.no_requests && opt.via != VIA_SLEEP) generator = generator_start();
   start_threads();
-  sleep_until(t_end);
+  struct count first = {0, t_start};
+  if (opt.warmup > 0) first = count_at(t_start + (int64_t)(opt.warmup * 1e9));
+  struct count last = count_at(t_end);
   res.units = batch_total(&res.least, &res.most);
   res.seconds = (double)(now_ns() - t_start) / 1e9;
   atomic_store_explicit(&stop, true, memory_order_relaxed);
@@ -559,7 +585,7 @@ int main(int argc, char **argv) {
 
   getrusage(RUSAGE_SELF, &ru);
   res.cpu_seconds = (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) + (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
-  res.rate = (double)res.units / res.seconds;
+  res.rate = (double)(last.units - first.units) * 1e9 / (double)(last.at - first.at);
   int64_t *s = merge_samples(&res.n);
   res.p50 = quantile_us(s, res.n, 0.5), res.p90 = quantile_us(s, res.n, 0.9), res.p99 = quantile_us(s, res.n, 0.99);
   res.p999 = quantile_us(s, res.n, 0.999), res.max = quantile_us(s, res.n, 1);
