@@ -422,6 +422,16 @@ static void look_pace(struct look *l) {
     sched.surplus = tokens > credit / 4;
 }
 
+/*
+ * Each newcomer uses a little of what the hogs may have, and moves the end of their part by as much.  To wake sysmon for that costs a fifth of what such a newcomer
+ * uses: if it looks soon after, that is early enough, and the next frame is shorter.  Not in the last frame of a period, which none follows.
+ */
+static uint64_t about_then(uint64_t at, uint64_t frame_end) {
+  uint64_t until = atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed); /* 0: it is sysmon that asks */
+  bool last = sched.period && frame_end >= sched.phase && (frame_end - sched.phase) % sched.period == 0;
+  return until > at && until - at <= SCHED_PACE_LATE_NS && !last ? until : at;
+}
+
 /* When the frame's part will be spent, if all goes on as it does; or when the next frame begins. */
 static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
@@ -435,7 +445,7 @@ static void look_pace_due(struct look *l) {
   int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)(rate / POOL_RATE_ONE);
   if (l->running == 0 || drain <= 0) return;
   uint64_t wait = l->ahead > 0 ? (uint64_t)(l->ahead / drain) : 0;
-  due(l, l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait));
+  due(l, about_then(l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait), frame_end));
 }
 
 static void look_charge(struct look *l) {

@@ -25,6 +25,7 @@
 #define SCHED_FRAME_MAX_NS 20000000u /* where pauses are short */
 #define SCHED_PAUSE_NS 10000000u     /* so short */
 #define SCHED_PACE_LEAST_NS 100000u  /* less than this is not worth a look: it is left for the next frame */
+#define SCHED_PACE_LATE_NS 500000u   /* so late may a look at pacing be, rather than wake sysmon for it */
 #define SCHED_DEBT_WAIT_NS 20000000u /* a newcomer waits for an overdrawn bucket no longer */
 #define SCHED_BEHIND_NS 5000000u     /* who computed so long since its last call is not behind with its work, but has work without end */
 #define SCHED_RESERVE_NS 2500000u    /* of a period of the kernel's: not for newcomers that run for long */
