@@ -160,6 +160,18 @@ static void drop(struct p *p) {
   atomic_store_explicit(&sched.page->members[sched.member].nheld, sched.nheld, memory_order_relaxed);
 }
 
+/*
+ * Has slot i just become of no use to anybody who waits, and do they know?  In a pause the hogs' slots are closed until the frame ends, and who has been told of the first
+ * that came free looks then by itself.  Newcomers come and go on these slots meanwhile: to ring for each of them woke a sysmon for nothing, a hundred times a second.
+ */
+static bool closed_and_told(uint32_t i) {
+  uint64_t frame = sched.paced ? lease_frame_end(sched_hooks.now()) : 0;
+  if (frame == 0 || frame != sched.paced_frame || i < lease_hog_slots()) return false;
+  if (sched.told_frame == frame) return true;
+  sched.told_frame = frame;
+  return false;
+}
+
 void lease_release(struct p *p) {
   uint64_t mine = my_word();
   bool express = p->express;
@@ -171,7 +183,7 @@ void lease_release(struct p *p) {
   struct lease_others o = lease_others_wait();
   if (o.express)
     lease_ring(o.express_member);
-  else if (o.wants && !express)
+  else if (o.wants && !express && !closed_and_told(p->id))
     lease_ring(o.member);
 }
 

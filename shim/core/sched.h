@@ -104,10 +104,11 @@ struct sched {
   bool kicked;            /* sysmon is to be woken then */
   bool paced;             /* the bucket ran empty and has not filled again */
   uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
-  uint64_t paced_frame;
-  uint64_t overslept;                /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
-  uint32_t nstrays;                  /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
-  uint64_t last_grant;               /* when any of our Gs got a P */
+  uint64_t paced_frame;   /* in this one, told by when it ends */
+  uint64_t told_frame;    /* the last in whose pause another process was told of a slot that is closed until then */
+  uint64_t overslept;     /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
+  uint32_t nstrays;       /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
+  uint64_t last_grant;    /* when any of our Gs got a P */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
   uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
   uint64_t promoted_at;              /* when the hogs that wait were last looked through */

@@ -462,13 +462,25 @@ static enum via via_parse(const char *s) {
   exit(2);
 }
 
-static const struct option longopts[] = {
-    {"seconds", 1, NULL, 's'}, {"warmup", 1, NULL, 'w'},        {"batch", 1, NULL, 'b'},         {"period-ms", 1, NULL, 'p'},
-    {"request-us", 1, NULL, 'r'},      {"request-iters", 1, NULL, 'i'}, {"request-units", 1, NULL, 'u'},
-    {"unit-iters", 1, NULL, 'n'},      {"requesters", 1, NULL, 'q'},    {"via", 1, NULL, 'v'},
-    {"generator-procs", 1, NULL, 'g'}, {"generator", 1, NULL, 'G'},     {"poisson", 0, NULL, 'P'},
-    {"no-requests", 0, NULL, 'N'},     {"hist", 1, NULL, 'H'},          {"json", 0, NULL, 'j'},
-    {"calibrate", 0, NULL, 'c'},       {"help", 0, NULL, 'h'},          {NULL, 0, NULL, 0}};
+static const struct option longopts[] = {{"seconds", 1, NULL, 's'},
+                                         {"warmup", 1, NULL, 'w'},
+                                         {"batch", 1, NULL, 'b'},
+                                         {"period-ms", 1, NULL, 'p'},
+                                         {"request-us", 1, NULL, 'r'},
+                                         {"request-iters", 1, NULL, 'i'},
+                                         {"request-units", 1, NULL, 'u'},
+                                         {"unit-iters", 1, NULL, 'n'},
+                                         {"requesters", 1, NULL, 'q'},
+                                         {"via", 1, NULL, 'v'},
+                                         {"generator-procs", 1, NULL, 'g'},
+                                         {"generator", 1, NULL, 'G'},
+                                         {"poisson", 0, NULL, 'P'},
+                                         {"no-requests", 0, NULL, 'N'},
+                                         {"hist", 1, NULL, 'H'},
+                                         {"json", 0, NULL, 'j'},
+                                         {"calibrate", 0, NULL, 'c'},
+                                         {"help", 0, NULL, 'h'},
+                                         {NULL, 0, NULL, 0}};
 
 static void parse(int argc, char **argv) {
   int c;
