@@ -298,6 +298,30 @@ START_TEST(an_empty_bucket_paces_the_hog_and_not_the_newcomer) {
 }
 END_TEST
 
+/* At 1.0 CPUs sysmon was woken a hundred times a second because a newcomer had moved the end of the hogs' part by a fraction of a ms. */
+START_TEST(sysmon_is_not_woken_for_the_little_that_a_newcomer_moves) {
+  setup(1, 1, 500000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  page->tat = clock_now;
+  uint64_t until = sched_balance(clock_now);
+  ck_assert_uint_eq(until, clock_now + 10 * MS);
+  sched.sysmon_until = until; /* it sleeps */
+  page->tat += 200000 * 2;    /* somebody has used 0.2 ms: of a rate of 0.5 */
+  ck_assert_uint_eq(sched_balance(clock_now), until);
+  page->tat += 400000 * 2;
+  ck_assert_uint_eq(sched_balance(clock_now), until - 600000);
+  sched.sysmon_until = 0; /* sysmon itself looks in time */
+  page->tat = clock_now + 200000 * 2;
+  ck_assert_uint_eq(sched_balance(clock_now), until - 200000);
+  sched.sysmon_until = until;
+  sched.period = 100 * MS; /* and in a period's last frame the others do, too */
+  sched.phase = lease_frame_end(clock_now) - 100 * MS;
+  page->period_seen = sched.phase;
+  ck_assert_uint_eq(sched_balance(clock_now), until - 200000);
+}
+END_TEST
+
 START_TEST(frames_are_as_long_as_pauses_stay_short) {
   setup(1, 1, 100000); /* of 20 ms it would pause 18 */
   ck_assert_uint_eq(lease_frame_end(clock_now) - clock_now, SCHED_FRAME_NS);
@@ -795,6 +819,38 @@ START_TEST(a_released_slot_rings_who_waits) {
 }
 END_TEST
 
+/* In a pause newcomers come and go on the hogs' slots: each of them rang the other process, whose hogs could not have the slot. */
+START_TEST(who_waits_is_told_once_of_a_slot_that_a_pause_has_closed) {
+  setup(1, 1, 500000);
+  add_member(5, 1, 0);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  page->tat = clock_now + 500 * MS; /* empty, and far beyond this frame */
+  sched_balance(clock_now);
+  ck_assert(sched.paced);
+  ck_assert_uint_eq(lease_hog_slots(), 0);
+  lease_release(sched_p_take(&ms[0], clock_now));
+  uint32_t told = page->members[5].bell;
+  ck_assert_uint_ge(told, 1);
+  struct p *p = lease_acquire(false, false, clock_now); /* a newcomer's */
+  ck_assert_ptr_nonnull(p);
+  lease_release(p);
+  ck_assert_uint_eq(page->members[5].bell, told);
+  page->members[5].express = 1; /* but a newcomer that waits may have it */
+  lease_release(lease_acquire(false, false, clock_now));
+  ck_assert_uint_eq(page->members[5].bell, told + 1);
+  page->members[5].express = 0;
+  clock_now = lease_frame_end(clock_now) + 1; /* what we know of the pause is old */
+  lease_release(lease_acquire(false, false, clock_now));
+  ck_assert_uint_eq(page->members[5].bell, told + 2);
+  sched_balance(clock_now);
+  ck_assert(sched.paced); /* another pause: once more */
+  lease_release(lease_acquire(false, false, clock_now));
+  lease_release(lease_acquire(false, false, clock_now));
+  ck_assert_uint_eq(page->members[5].bell, told + 3);
+}
+END_TEST
+
 /* Two processes that both wait woke each other 37,000 times a second. */
 START_TEST(a_ring_is_not_answered_with_a_ring) {
   setup(2, 0, 1480000);
@@ -1035,4 +1091,5 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           processes_share_in_proportion_to_their_waiting_threads, a_newcomer_of_another_process_gets_our_hogs_p,
           a_slot_handed_to_us_is_found_and_used, an_expropriated_p_is_noticed_and_no_error, a_page_of_nonsense_harms_nobody,
           opening_the_gate_lets_everybody_run, fewer_slots_call_in_who_holds_more, maxprocs_bounds_the_regular_slots,
-          one_that_is_born_and_runs_is_soon_a_hog)
+          one_that_is_born_and_runs_is_soon_a_hog, who_waits_is_told_once_of_a_slot_that_a_pause_has_closed,
+          sysmon_is_not_woken_for_the_little_that_a_newcomer_moves)
