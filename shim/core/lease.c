@@ -40,19 +40,25 @@ static uint64_t frame_ns(void) {
   return pause <= SCHED_PAUSE_NS + SCHED_PAUSE_NS / 10 ? SCHED_FRAME_MAX_NS : SCHED_FRAME_NS;
 }
 
+uint64_t lease_period_end(uint64_t now) {
+  if (sched.period == 0 || now < sched.phase) return 0;
+  return now - (now - sched.phase) % sched.period + sched.period;
+}
+
 uint64_t lease_frame_end(uint64_t now) {
-  uint64_t frame = frame_ns();
-  if (sched.period == 0 || now < sched.phase) return (now / frame + 1) * frame;
-  uint64_t begin = now - (now - sched.phase) % sched.period;
+  uint64_t frame = frame_ns(), period_end = lease_period_end(now);
+  if (period_end == 0) return (now / frame + 1) * frame;
+  uint64_t begin = period_end - sched.period;
   uint64_t end = begin + ((now - begin) / frame + 1) * frame;
-  return end < begin + sched.period ? end : begin + sched.period;
+  return end < period_end ? end : period_end;
 }
 
 /* A period of the kernel's has begun: what was saved in the last one is gone. (A debt stays: it is how the average keeps to the rate.) */
 void lease_new_period(uint64_t now) {
   struct pool_page *pg = sched.page;
-  if (sched.period == 0 || now < sched.phase) return;
-  uint64_t begin = now - (now - sched.phase) % sched.period;
+  uint64_t end = lease_period_end(now);
+  if (end == 0) return;
+  uint64_t begin = end - sched.period;
   uint64_t seen = atomic_load_explicit(&pg->period_seen, memory_order_relaxed);
   if (begin < seen + sched.period / 2) return; /* members may differ by part of a ms */
   /* relaxed: it publishes nothing, and tat is moved by CAS */
@@ -69,8 +75,9 @@ int64_t lease_ahead(uint64_t now) {
 
 /* What is left of the kernel's period; INT64_MAX: its phase is not known. */
 int64_t lease_period_room(uint64_t now) {
-  if (sched.period == 0 || now < sched.phase) return INT64_MAX;
-  uint64_t left = sched.period - (now - sched.phase) % sched.period;
+  uint64_t end = lease_period_end(now);
+  if (end == 0) return INT64_MAX;
+  uint64_t left = end - now;
   int64_t tokens = pool_tokens(sched.page, now);
   return tokens == INT64_MAX ? tokens
                              : tokens + (int64_t)(left * atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE);
@@ -165,11 +172,10 @@ static void drop(struct p *p) {
  * that came free looks then by itself.  Newcomers come and go on these slots meanwhile: to ring for each of them woke a sysmon for nothing, a hundred times a second.
  */
 static bool closed_and_told(uint32_t i) {
-  uint64_t frame = sched.paced ? lease_frame_end(sched_hooks.now()) : 0;
-  if (frame == 0 || frame != sched.paced_frame || i < lease_hog_slots()) return false;
-  if (sched.told_frame == frame) return true;
-  sched.told_frame = frame;
-  return false;
+  if (!sched.paced || lease_frame_end(sched_hooks.now()) != sched.paced_frame || i < lease_hog_slots()) return false;
+  bool told = sched.paced_told;
+  sched.paced_told = true;
+  return told;
 }
 
 void lease_release(struct p *p) {

@@ -408,13 +408,12 @@ static void look_pace(struct look *l) {
   uint64_t frame = lease_frame_end(l->now);
   l->ahead = lease_ahead(l->now);
   l->room = room(l->now, false);
-  if (!sched.paced && l->ahead <= (int64_t)SCHED_PACE_LEAST_NS) {
-    sched.paced = true;
+  bool runs_out = !sched.paced && l->ahead <= (int64_t)SCHED_PACE_LEAST_NS;
+  if (runs_out || (sched.paced && frame != sched.paced_frame)) {
+    sched.paced = runs_out || l->ahead <= 0;
     sched.paced_frame = frame;
-    sched.stats.pauses++;
-  } else if (sched.paced && frame != sched.paced_frame) {
-    sched.paced = l->ahead <= 0;
-    sched.paced_frame = frame;
+    sched.paced_told = false;
+    sched.stats.pauses += runs_out;
   }
   if (!sched.surplus)
     sched.surplus = tokens >= credit / 4 * 3;
@@ -426,9 +425,9 @@ static void look_pace(struct look *l) {
  * Each newcomer uses a little of what the hogs may have, and moves the end of their part by as much.  To wake sysmon for that costs a fifth of what such a newcomer
  * uses: if it looks soon after, that is early enough, and the next frame is shorter.  Not in the last frame of a period, which none follows.
  */
-static uint64_t about_then(uint64_t at, uint64_t frame_end) {
+static uint64_t about_then(uint64_t at, uint64_t now, uint64_t frame_end) {
   uint64_t until = atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed); /* 0: it is sysmon that asks */
-  bool last = sched.period && frame_end >= sched.phase && (frame_end - sched.phase) % sched.period == 0;
+  bool last = frame_end == lease_period_end(now);
   return until > at && until - at <= SCHED_PACE_LATE_NS && !last ? until : at;
 }
 
@@ -445,7 +444,7 @@ static void look_pace_due(struct look *l) {
   int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)(rate / POOL_RATE_ONE);
   if (l->running == 0 || drain <= 0) return;
   uint64_t wait = l->ahead > 0 ? (uint64_t)(l->ahead / drain) : 0;
-  due(l, about_then(l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait), frame_end));
+  due(l, about_then(l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait), l->now, frame_end));
 }
 
 static void look_charge(struct look *l) {

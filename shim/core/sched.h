@@ -104,8 +104,8 @@ struct sched {
   bool kicked;            /* sysmon is to be woken then */
   bool paced;             /* the bucket ran empty and has not filled again */
   uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
-  uint64_t paced_frame;   /* in this one, told by when it ends */
-  uint64_t told_frame;    /* the last in whose pause another process was told of a slot that is closed until then */
+  uint64_t paced_frame;   /* in this one, named by its end */
+  bool paced_told;        /* in its pause another process was told of a slot that is closed until then */
   uint64_t overslept;     /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
   uint32_t nstrays;       /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
   uint64_t last_grant;    /* when any of our Gs got a P */
@@ -222,6 +222,8 @@ uint32_t lease_nslots(void);
 uint32_t lease_nexpress(void);
 uint32_t lease_all(void);
 int64_t lease_tokens(uint64_t now);
+/* When the kernel's period that `now` is in ends; 0: its phase is not known. */
+uint64_t lease_period_end(uint64_t now);
 /* When the frame of pacing that `now` is in ends; frames begin with the kernel's period where that is known. */
 uint64_t lease_frame_end(uint64_t now);
 void lease_new_period(uint64_t now);

@@ -308,17 +308,26 @@ static void *batch_thread(void *arg) {
   return NULL;
 }
 
-static uint64_t batch_total(uint64_t *least, uint64_t *most) {
-  uint64_t sum = 0;
-  *least = UINT64_MAX, *most = 0;
+/*
+ * Batch work is counted from the end of the warm-up on.  Where that leaves whole periods of the quota it is the same at whatever point of a period it begins; counted
+ * from the start, who uses a period's quota in its first half has done the work of one period more than has passed.
+ */
+struct count {
+  uint64_t units, least, most;
+  int64_t at;
+};
+
+static struct count count_at(int64_t at) {
+  struct count c = {.least = opt.batch ? UINT64_MAX : 0};
+  sleep_until(at);
   for (long i = 0; i < opt.batch; i++) {
     uint64_t u = atomic_load_explicit(&batches[i].units, memory_order_relaxed);
-    sum += u;
-    if (u < *least) *least = u;
-    if (u > *most) *most = u;
+    c.units += u;
+    if (u < c.least) c.least = u;
+    if (u > c.most) c.most = u;
   }
-  if (opt.batch == 0) *least = 0;
-  return sum;
+  c.at = now_ns();
+  return c;
 }
 
 /* --- results --- */
@@ -355,22 +364,6 @@ static void write_hist(const int64_t *s, size_t n) {
   if (!f) die(opt.hist);
   for (size_t i = 0; i < n; i++) fprintf(f, "%.1f %.6f\n", (double)s[i] / 1e3, (double)(i + 1) / (double)n);
   if (fclose(f)) die(opt.hist);
-}
-
-/*
- * Batch work is counted from the end of the warm-up on.  Where that leaves whole periods of the quota it is the same at whatever point of a period it begins; counted
- * from the start, who uses a period's quota in its first half has done the work of one period more than has passed.
- */
-struct count {
-  uint64_t units;
-  int64_t at;
-};
-
-static struct count count_at(int64_t at) {
-  uint64_t least, most;
-  sleep_until(at);
-  uint64_t units = batch_total(&least, &most);
-  return (struct count){units, now_ns()};
 }
 
 struct result {
@@ -587,11 +580,11 @@ int main(int argc, char **argv) {
   t_end = t_start + (int64_t)(opt.seconds * 1e9);
   if (!opt.no_requests && opt.via != VIA_SLEEP) generator = generator_start();
   start_threads();
-  struct count first = {0, t_start};
+  struct count first = {.at = t_start};
   if (opt.warmup > 0) first = count_at(t_start + (int64_t)(opt.warmup * 1e9));
   struct count last = count_at(t_end);
-  res.units = batch_total(&res.least, &res.most);
-  res.seconds = (double)(now_ns() - t_start) / 1e9;
+  res.units = last.units, res.least = last.least, res.most = last.most;
+  res.seconds = (double)(last.at - t_start) / 1e9;
   atomic_store_explicit(&stop, true, memory_order_relaxed);
   join_threads(generator);
 
