@@ -233,12 +233,6 @@ static struct p *retake_any(uint64_t now) {
   return NULL;
 }
 
-static bool p_fits(const struct p *p, const struct g *g) {
-  if (p->id >= lease_all()) return false;
-  if (g->express) return true;
-  return p->id < lease_hog_slots();
-}
-
 /*
  * What newcomers may still use, of whichever process.  They may draw on what the bucket will hold later, within its debt; but not on the
  * kernel's next period, for that is throttled away.  And of this period's last ms only the small ones may have anything: those that
@@ -302,13 +296,22 @@ static uint64_t soon_free(uint64_t now) {
   return n && n == lease_nslots() ? at : 0;
 }
 
+/* An express slot that came free is no use to newcomers who have a regular one as soon: passed on among them it would never go back, and they would use more than the rate. */
+static bool spare(const struct p *p, uint64_t now) { return p->id >= lease_nslots() && soon_free(now); }
+
+static bool p_fits(const struct p *p, const struct g *g, uint64_t now) {
+  if (p->id >= lease_all() || spare(p, now)) return false;
+  if (g->express) return true;
+  return p->id < lease_hog_slots();
+}
+
 struct p *sched_p_get(struct g *g, uint64_t now) {
   if (g->express && !newcomer_ok(g, now)) return NULL;
   struct p *p = lease_acquire(false, !g->express, now);
   if (p) return p;
   p = retake_any(now);
   if (p) {
-    if (p_fits(p, g)) return p;
+    if (p_fits(p, g, now)) return p;
     lease_release(p);
   }
   if (!g->express || sched.maxprocs || soon_free(now)) return NULL;
@@ -349,7 +352,7 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
     return;
   }
   struct g *g = pick(p, now);
-  if (p->id >= lease_all() || (sched.maxprocs && sched.nheld_regular > sched.maxprocs)) g = NULL;
+  if (spare(p, now) || p->id >= lease_all() || (sched.maxprocs && sched.nheld_regular > sched.maxprocs)) g = NULL;
   struct lease_others o = lease_others_wait();
   bool hogs = p->id < lease_hog_slots();
   /* Who has an overdrawn bucket before him cannot use it either, and would hand it on: round and round. */

@@ -157,6 +157,32 @@ START_TEST(a_newcomer_waits_a_moment_for_another) {
 }
 END_TEST
 
+/* Else a server whose threads are all newcomers has the express slot for good, and uses more than its rate. */
+START_TEST(an_express_slot_is_not_passed_on_among_newcomers) {
+  setup(1, 1, 980000);
+  for (unsigned i = 0; i < 5; i++) usage(i, 0);
+  ck_assert(arrive(0));
+  clock_now += SCHED_MOMENT_NS;
+  ck_assert(arrive(1));
+  ck_assert(ms[1].p->express);
+  ck_assert(!arrive(2));
+  ck_assert(!arrive(3));
+  sched_p_free(sched_p_take(&ms[1], clock_now), clock_now, false); /* it blocks, while the other one stays */
+  ck_assert(wake(2));
+  ck_assert(ms[2].p->express);
+  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, false);
+  ck_assert(wake(3));
+  ck_assert(!ms[3].p->express);
+  ck_assert(!arrive(4));
+  sched_p_free(sched_p_take(&ms[2], clock_now), clock_now, false); /* now the regular one is free in a moment */
+  ck_assert(!wake(4));
+  ck_assert_uint_eq(page->slots[1].word, 0);
+  sched_p_free(sched_p_take(&ms[3], clock_now), clock_now, false);
+  ck_assert(wake(4));
+  ck_assert(!ms[4].p->express);
+}
+END_TEST
+
 START_TEST(a_newcomer_waits_for_nobody_while_the_bucket_is_full) {
   setup(1, 1, 980000);
   usage(0, 0);
@@ -1073,12 +1099,12 @@ END_TEST
 UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without_bpf_each_wait_is_polled_for_from_the_start,
           without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once, the_first_takes_the_free_slot,
           a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog, a_newcomer_waits_a_moment_for_another,
-          a_newcomer_waits_for_nobody_while_the_bucket_is_full, a_newcomer_does_not_wait_for_another_beside_a_hog,
-          a_carrier_of_short_gs_is_a_newcomer, a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run,
-          a_slice_ends_only_when_others_wait, hogs_take_turns, an_empty_bucket_paces_the_hog_and_not_the_newcomer,
-          frames_are_as_long_as_pauses_stay_short, hogs_that_queue_behind_hogs_are_not_let_through_a_pause,
-          a_hog_that_waits_long_after_a_block_is_a_newcomer_again, who_is_only_behind_has_not_had_enough,
-          a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
+          an_express_slot_is_not_passed_on_among_newcomers, a_newcomer_waits_for_nobody_while_the_bucket_is_full,
+          a_newcomer_does_not_wait_for_another_beside_a_hog, a_carrier_of_short_gs_is_a_newcomer,
+          a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
+          an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
+          hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
+          who_is_only_behind_has_not_had_enough, a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
           a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
           one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, newcomers_leave_the_next_period_alone,
           a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent, a_full_bucket_lets_the_kernel_schedule,
