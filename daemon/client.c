@@ -27,6 +27,7 @@
 #include <uthash.h>
 #include "domain.h"
 #include "pool.h"
+#include "watchdog.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -159,6 +160,7 @@ static void client_start_stream(struct client *c, uint16_t type, uint32_t serial
 
 static void client_on_write(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
+  watchdog_beat();
   struct client *c = arg;
   c->writing = false;
   if (c->doomed) return;
@@ -397,6 +399,7 @@ static void client_malformed(struct client *c, int error, const char *why) {
 
 static void client_on_read(evutil_socket_t fd, short what, void *arg) {
   (void)what;
+  watchdog_beat();
   struct client *c = arg;
   for (int i = 0; i < CLIENT_FRAMES_A_TURN && !c->doomed && c->reading; i++) {
     struct wire_frame f;
@@ -421,6 +424,7 @@ static void client_on_read(evutil_socket_t fd, short what, void *arg) {
 
 static void client_on_death(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
+  watchdog_beat();
   struct client *c = arg;
   c->server->stats.deaths++;
   client_close(c);

@@ -31,6 +31,7 @@
 #include "domain.h"
 #include "pool.h"
 #include "share.h"
+#include "watchdog.h"
 
 #define DIVIDE_ENTER 3
 #define DIVIDE_LEAVE 25
@@ -263,6 +264,7 @@ void divide(struct server *s, uint64_t now) {
 
 static void divide_on_pressure(evutil_socket_t fd, short what, void *arg) {
   (void)what;
+  watchdog_beat();
   struct server *s = arg;
   struct epoll_event e;
   /* Asking a PSI trigger whether it fired resets it, and our own epoll has asked already: being here is the news. */

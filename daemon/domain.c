@@ -23,6 +23,7 @@
 #include "client.h"
 #include "divide.h"
 #include "pool.h"
+#include "watchdog.h"
 
 #define POOL_IDLE_NS (300 * NS_PER_MS)
 #define SLOW_SECONDS 1
@@ -355,6 +356,7 @@ static void domain_reap(struct domain *d) {
 
 static void domains_on_tick(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
+  watchdog_beat();
   struct server *s = arg;
   uint64_t now = now_ns(), dt = now - s->last_tick;
   s->last_tick = now;
@@ -388,6 +390,7 @@ static void clients_check_moved(struct server *s) {
 
 static void domains_on_slow(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
+  watchdog_beat();
   struct server *s = arg;
   for (struct domain *d = s->domains; d; d = d->hh.next) {
     if (!d->awake) continue;
@@ -408,6 +411,7 @@ static void domains_refresh_watch(struct server *s, int wd) {
 
 static void domains_on_inotify(evutil_socket_t fd, short what, void *arg) {
   (void)what;
+  watchdog_beat();
   struct server *s = arg;
   _Alignas(struct inotify_event) char buf[4096];
   for (;;) {
@@ -425,6 +429,7 @@ static void domains_on_inotify(evutil_socket_t fd, short what, void *arg) {
 
 static void domains_on_bell(evutil_socket_t fd, short what, void *arg) {
   (void)what;
+  watchdog_beat();
   struct server *s = arg;
   uint64_t n;
   if (read(fd, &n, sizeof(n)) < 0 && errno == EAGAIN) return;

@@ -26,6 +26,7 @@
 #include <systemd/sd-daemon.h>
 #include "client.h"
 #include "domain.h"
+#include "watchdog.h"
 
 #define ACCEPTS_A_TURN 32
 #define FDS_PER_CLIENT 6u /* socket, pidfd, M map, ring, and some to spare */
@@ -40,8 +41,7 @@ struct options {
 
 static struct server server;
 static struct options options = {.config = CONFIG_PATH};
-static struct event ev_term, ev_int, ev_hup, ev_watchdog;
-static struct timeval watchdog_every;
+static struct event ev_term, ev_int, ev_hup;
 
 static const char usage_text[] =
     "Usage: rationd [OPTION]...\n"
@@ -210,12 +210,14 @@ static int socket_inherit(struct server *s) {
 
 static void server_on_listen_again(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
+  watchdog_beat();
   struct server *s = arg;
   event_add(&s->ev_listen, NULL);
 }
 
 static void server_on_listen(evutil_socket_t fd, short what, void *arg) {
   (void)what;
+  watchdog_beat();
   struct server *s = arg;
   for (int i = 0; i < ACCEPTS_A_TURN; i++) {
     int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -234,7 +236,7 @@ static void server_on_listen(evutil_socket_t fd, short what, void *arg) {
   }
 }
 
-/* ---- signals, watchdog ---- */
+/* ---- signals ---- */
 
 static void server_on_stop(evutil_socket_t sig, short what, void *arg) {
   (void)what;
@@ -246,6 +248,7 @@ static void server_on_stop(evutil_socket_t sig, short what, void *arg) {
 
 static void server_on_reload(evutil_socket_t sig, short what, void *arg) {
   (void)sig, (void)what;
+  watchdog_beat();
   struct server *s = arg;
   struct config c;
   char err[512];
@@ -266,21 +269,6 @@ static void server_on_reload(evutil_socket_t sig, short what, void *arg) {
     log_line(LOG_LEVEL_NOTICE, "configuration read again");
   }
   sd_notify(0, "READY=1");
-}
-
-static void server_on_watchdog(evutil_socket_t fd, short what, void *arg) {
-  (void)fd, (void)what, (void)arg;
-  sd_notify(0, "WATCHDOG=1");
-  event_add(&ev_watchdog, &watchdog_every);
-}
-
-static void watchdog_start(struct server *s) {
-  uint64_t usec;
-  if (sd_watchdog_enabled(1, &usec) <= 0) return;
-  watchdog_every.tv_sec = (time_t)(usec / 2 / 1000000);
-  watchdog_every.tv_usec = (suseconds_t)(usec / 2 % 1000000);
-  event_assign(&ev_watchdog, s->base, -1, 0, server_on_watchdog, s);
-  event_add(&ev_watchdog, &watchdog_every);
 }
 
 /* ---- life ---- */
@@ -336,7 +324,7 @@ static int server_start(struct server *s) {
   if ((r = domains_start(s)) < 0) return r;
   bpf_start(s);
   server_add_events(s);
-  watchdog_start(s);
+  watchdog_start(s->base);
   return 0;
 }
 
@@ -352,7 +340,7 @@ static void server_stop(struct server *s) {
   event_del(&ev_term);
   event_del(&ev_int);
   event_del(&ev_hup);
-  if (event_initialized(&ev_watchdog)) event_del(&ev_watchdog);
+  watchdog_stop();
   if (s->listen_ours) unlink(s->config.socket);
   close(s->listen_fd);
   event_base_free(s->base);

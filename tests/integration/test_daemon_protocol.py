@@ -4,6 +4,7 @@
 import fcntl
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -386,17 +387,33 @@ def socket_activation_is_taken():
         s.close(), note.close()
 
 
-def watchdog_is_fed():
+def watchdog_is_fed_while_there_is_something_to_do():
+    """And switched off while there is not: an idle daemon has no timer."""
     with Daemon(start=False) as d:
         note = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         note.bind(d.dir + "/notify")
         note.settimeout(20)
         with open(d.log, "ab") as log:
             d.proc = subprocess.Popen(d.args, stderr=log, env=dict(os.environ, NOTIFY_SOCKET=d.dir + "/notify", WATCHDOG_USEC="200000"))
-        seen = []
-        while seen.count(b"WATCHDOG=1") < 3:
-            seen += note.recv(4096).split(b"\n")
-        assert b"READY=1" in seen
+        told = b""
+        while b"WATCHDOG_USEC=0" not in told:
+            told += note.recv(4096) + b"\n"
+        assert b"READY=1" in told
+        note.settimeout(1)
+        try:
+            raise AssertionError(f"an idle daemon still says {note.recv(4096)}")
+        except socket.timeout:
+            pass
+        note.settimeout(20)
+        c, told = d.client(), []
+        while told.count(b"WATCHDOG=1") < 3:
+            c.ask_all(POOL_QUERY)
+            while select.select([note], [], [], 0.01)[0]:
+                told += note.recv(4096).split(b"\n")
+        assert told[0] == b"WATCHDOG_USEC=200000", told
+        while b"WATCHDOG_USEC=0" not in told:
+            told += note.recv(4096).split(b"\n")
+        c.close()
         note.close()
 
 
@@ -422,5 +439,5 @@ if __name__ == "__main__":
         a_second_daemon_does_not_steal_the_socket,
         a_stale_socket_file_is_taken_over,
         socket_activation_is_taken,
-        watchdog_is_fed,
+        watchdog_is_fed_while_there_is_something_to_do,
     ])

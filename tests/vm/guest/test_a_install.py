@@ -111,6 +111,24 @@ def watchdog_is_fed():
         end(p)
 
 
+def switches(pid):
+    """How often it has slept."""
+    return next(line.split()[1] for line in read(f"/proc/{pid}/status").splitlines() if line.startswith("voluntary"))
+
+
+def slept(pid, seconds):
+    before = switches(pid)
+    time.sleep(seconds)
+    return switches(pid) == before
+
+
+@case
+def watchdog_rests_while_the_daemon_is_idle():
+    pid = daemon()
+    until("the idle daemon has slept for 12 s, three times its watchdog's", lambda: slept(pid, 12))
+    equal((daemon(), prop(UNIT, "NRestarts")), (pid, "0"))
+
+
 @case
 def watchdog_ends_a_daemon_that_hangs():
     pid, p = daemon(), worker()
