@@ -3,7 +3,7 @@
 #define RATION_DAEMON_WATCHDOG_H
 /*
  * Feeds systemd's watchdog while the daemon has something to do, and switches it off while it has nothing: else the watchdog's own timer
- * would be the only one of an idle daemon.  What is lost is little: the daemon has one thread, which then sleeps in the kernel, and
+ * would be the only one of an idle daemon.  What is lost is little: the event loop then sleeps in the kernel, and
  * whatever wakes it switches the watchdog on before it does anything that could hang.
  *
  *          watchdog_start           no event between two meals
