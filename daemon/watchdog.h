@@ -17,7 +17,7 @@
 
 /* Starts if the unit has a watchdog.  Once per process. */
 void watchdog_start(struct event_base *base);
-/* An event came: first in every handler but the watchdog's own. */
+/* An event came: first in every handler but the watchdog's own, and that of the daemon's end. */
 void watchdog_beat(void);
 void watchdog_stop(void);
 

@@ -135,11 +135,16 @@ class Worker:
         assert out == right_output(*self.args), f"worker {self.pid}: wrong output {out!r}, not {right_output(*self.args)!r}"
 
 
+def state_of(task):
+    """The letter that /proc has for it: R, S, T, Z, ..."""
+    return b.read_text(f"/proc/{task}/stat").rsplit(")", 1)[1].split()[0]
+
+
 def threads_of(pid):
     got = []
     for tid in os.listdir(f"/proc/{pid}/task"):
         try:
-            got.append(tid + ":" + b.read_text(f"/proc/{pid}/task/{tid}/wchan") + "/" + b.read_text(f"/proc/{pid}/task/{tid}/stat").rsplit(")", 1)[1].split()[0])
+            got.append(tid + ":" + b.read_text(f"/proc/{pid}/task/{tid}/wchan") + "/" + state_of(f"{pid}/task/{tid}"))
         except OSError:
             pass
     return " ".join(got)

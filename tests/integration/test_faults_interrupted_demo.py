@@ -23,7 +23,7 @@ def left_over(pid):
     for p in os.listdir("/proc"):
         try:
             if p.isdigit() and f"RATION_DEMO_TEST={pid_tag}".encode() in open(f"/proc/{p}/environ", "rb").read().split(b"\0"):
-                if b.read_text(f"/proc/{p}/stat").rsplit(")", 1)[1].split()[0] != "Z":
+                if faults.state_of(p) != "Z":
                     mine.append(p)
         except OSError:
             pass

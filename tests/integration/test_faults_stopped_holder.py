@@ -13,7 +13,7 @@ from faults import Worker, b, case, stats, wait_attached
 def stopped_with_a_slot(daemon, holder):
     """Stops it; true if that met it with a P.  One that burns CPU has one but for the end of each period, where it pauses."""
     holder.send_signal(signal.SIGSTOP)
-    faults.wait_for("the holder stands still", lambda: b.read_text(f"/proc/{holder.pid}/stat").rsplit(")", 1)[1].split()[0] == "T")
+    faults.wait_for("the holder stands still", lambda: faults.state_of(holder.pid) == "T")
     if any(r["pid"] == holder.pid and r["held"] for r in daemon.query("ps")):
         return True
     holder.send_signal(signal.SIGCONT)
