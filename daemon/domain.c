@@ -294,10 +294,11 @@ static bool pool_tick(struct pool *p, uint64_t now, uint64_t dt) {
   struct server *s = p->domain->server;
   uint32_t gone = pool_drop_orphans(p, now);
   if (gone) log_line(LOG_LEVEL_INFO, "%s: %u processes did not come back to their pool", p->domain->key, gone);
-  uint64_t before = p->charged;
+  uint64_t before = p->charged, stuck_ns = (uint64_t)s->config.stuck_ms * NS_PER_MS;
+  (void)pool_forget_stopped(p, now, stuck_ns);
   p->sum = pool_scan(p, now);
   pool_smooth_rate(p, dt);
-  uint32_t taken = pool_expropriate(p, now, (uint64_t)s->config.stuck_ms * NS_PER_MS);
+  uint32_t taken = pool_expropriate(p, now, stuck_ns);
   s->stats.expropriations += taken;
   bool busy = p->sum.held || p->sum.wants || p->charged != before || p->orphans;
   if (p->domain->weighted && p->domain->meter.usage_rate > POOL_RATE_ONE / 20) busy = true;

@@ -334,13 +334,19 @@ static void pool_scan_waiting(struct pool *p) {
   }
 }
 
+/* Gs that wait; of a member whose bit is not set, none: what it wants is old. */
+static uint32_t pool_wants(const struct pool *p, uint32_t m) {
+  if (!(atomic_load_explicit(&p->page->waiting[m / 64], memory_order_relaxed) & 1ULL << (m % 64))) return 0;
+  return UTIL_MIN(atomic_load_explicit(&p->page->members[m].wants, memory_order_relaxed), POOL_WANTS_MAX);
+}
+
 struct pool_sum pool_scan(struct pool *p, uint64_t now) {
   struct pool_sum sum = {.held = pool_scan_slots(p, now)};
   for (uint32_t m = 0; m < p->high; m++) {
     struct pool_seat *s = &p->seats[m];
     struct pool_member *pm = &p->page->members[m];
     if (!s->gen) continue;
-    uint32_t wants = UTIL_MIN(atomic_load_explicit(&pm->wants, memory_order_relaxed), POOL_WANTS_MAX);
+    uint32_t wants = pool_wants(p, m);
     sum.wants += wants;
     sum.waiters += wants != 0;
     uint32_t rung = atomic_load_explicit(&pm->rung, memory_order_relaxed);
@@ -371,9 +377,30 @@ static bool pool_is_stopped(const struct pool *p, uint32_t m) {
   return end && end[1] == ' ' && (end[2] == 'T' || end[2] == 't');
 }
 
+/* The longer it has stood still, the less often it is asked. */
+static bool pool_asks(struct pool_seat *s, uint64_t now, uint64_t stuck_ns) {
+  uint64_t still = now - s->beat_at;
+  if (still < stuck_ns / 3 || now - s->asked_at < UTIL_MIN(still / 2, NS_PER_SEC)) return false;
+  s->asked_at = now;
+  return true;
+}
+
+uint32_t pool_forget_stopped(struct pool *p, uint64_t now, uint64_t stuck_ns) {
+  uint32_t n = 0;
+  for (uint32_t m = 0; m < p->high; m++) {
+    struct pool_seat *s = &p->seats[m];
+    if (!s->gen || s->orphan || !pool_wants(p, m) || !pool_asks(s, now, stuck_ns) || !pool_is_stopped(p, m)) continue;
+    /* In this order: should it go on just now, it sets its bit again after the bell. */
+    pool_clear_waiting(p, m);
+    pool_ring(&p->page->members[m].bell);
+    n++;
+  }
+  return n;
+}
+
 static bool pool_others_want(const struct pool *p, uint32_t not_m) {
   for (uint32_t m = 0; m < p->high; m++) {
-    if (m != not_m && p->seats[m].gen && atomic_load_explicit(&p->page->members[m].wants, memory_order_relaxed)) return true;
+    if (m != not_m && p->seats[m].gen && pool_wants(p, m)) return true;
   }
   return false;
 }

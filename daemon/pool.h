@@ -26,6 +26,7 @@ struct pool_seat {
   uint32_t pid; /* of its process, as this daemon sees it */
   struct client *client;
   uint64_t beat, beat_at; /* last value read, and when it was seen to change */
+  uint64_t asked_at;      /* when it was last asked of /proc whether it is stopped */
   uint64_t charged;       /* last value read */
 };
 
@@ -96,6 +97,11 @@ bool pool_apply(struct pool *p, const struct pool_params *params, uint64_t now);
 void pool_retire(struct pool *p);
 /* Reads the page: sums, leases of nobody freed, bits of nobody cleared. */
 struct pool_sum pool_scan(struct pool *p, uint64_t now);
+/*
+ * Strikes out the wishes of members that are stopped and have stood still for a third of stuck_ns: else slots would be handed to them, and CPUs kept for them.  Their bells are
+ * rung: that is the first that they see when they go on, and they say what they want anew.  Returns how many.
+ */
+uint32_t pool_forget_stopped(struct pool *p, uint64_t now, uint64_t stuck_ns);
 /* Takes slots from members that stand still for stuck_ns while others wait. Returns how many slots. */
 uint32_t pool_expropriate(struct pool *p, uint64_t now, uint64_t stuck_ns);
 /* Slots that a member holds, counted on the page. */

@@ -37,6 +37,28 @@ def a_stopped_holder_is_expropriated_and_goes_on_later():
         assert holder.returncode == 0, f"the holder ended with {holder.returncode}: {err}"
 
 
+def waits_of(daemon, pid):
+    """Gs that wait in the pool that pid is in, as the daemon reckons."""
+    return next(p["waiting"] for p in faults.pools(daemon) if any(m["pid"] == pid for m in p["members"]))
+
+
+@case
+def a_stopped_process_that_waits_is_not_waited_for():
+    daemon = b.Daemon()
+    with b.Group(1.0, "faults") as g:
+        p = b.start([b.MIXED, "--no-requests", "--batch", "8", "--seconds", "2", "--json"], g, b.mode_env("ration", daemon))
+        faults.wait_for("most of its threads wait", lambda: p.pid in faults.attached(daemon) and waits_of(daemon, p.pid) > 4)
+        p.send_signal(signal.SIGSTOP)
+        faults.wait_for("it is stopped", lambda: faults.state_of(p.pid) == "T")
+        faults.wait_for("the daemon reckons with them no more", lambda: waits_of(daemon, p.pid) == 0)
+        w = Worker(daemon, g, rounds=4000)
+        w.check()
+        assert waits_of(daemon, p.pid) == 0
+        p.send_signal(signal.SIGCONT)
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == 0, f"it ended with {p.returncode}: {err}"
+
+
 @case
 def stop_and_continue_at_random():
     import random

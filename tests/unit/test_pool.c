@@ -6,8 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "daemon/meter.h"
 #include "daemon/pool.h"
@@ -301,6 +304,53 @@ START_TEST(leases_of_nobody_are_freed_and_lies_are_bounded) {
 }
 END_TEST
 
+static void want(struct pool *p, uint32_t m, uint32_t gs) {
+  atomic_store(&p->page->members[m].wants, gs);
+  atomic_fetch_or(&p->page->waiting[m / 64], 1ULL << (m % 64));
+}
+
+static pid_t stopped_child(void) {
+  int status;
+  pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    raise(SIGSTOP);
+    _exit(0);
+  }
+  ck_assert_int_gt(pid, 0);
+  ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+  ck_assert(WIFSTOPPED(status));
+  return pid;
+}
+
+START_TEST(what_a_stopped_process_wants_is_not_counted) {
+  struct pool *p = new_pool();
+  uint32_t m, gen, o, ogen;
+  uint64_t stuck = 90 * NS_PER_MS;
+  pid_t pid = stopped_child();
+  ck_assert_int_eq(pool_join(p, nobody(0), (uint32_t)pid, &m, &gen), 0);
+  ck_assert_int_eq(pool_join(p, nobody(1), (uint32_t)getpid(), &o, &ogen), 0);
+  want(p, m, 2);
+  want(p, o, 3);
+  uint64_t t = now_ns();
+  ck_assert_uint_eq(pool_scan(p, t).wants, 5);
+  ck_assert_uint_eq(pool_forget_stopped(p, t, stuck), 0); /* a moment is nothing */
+  uint32_t bell = atomic_load(&p->page->members[m].bell), others = atomic_load(&p->page->members[o].bell);
+  t += stuck;
+  ck_assert_uint_eq(pool_forget_stopped(p, t, stuck), 1);
+  ck_assert_uint_eq(pool_scan(p, t).wants, 3); /* who only waits for long stays in line */
+  ck_assert_uint_eq(atomic_load(&p->page->members[m].bell), bell + 1);
+  ck_assert_uint_eq(atomic_load(&p->page->members[o].bell), others);
+  ck_assert_uint_eq(pool_forget_stopped(p, t + stuck, stuck), 0);
+  want(p, m, 2); /* as when it goes on */
+  ck_assert_uint_eq(pool_scan(p, t).wants, 5);
+  ck_assert_int_eq(kill(pid, SIGKILL), 0);
+  ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+  ck_assert_uint_eq(pool_forget_stopped(p, t + 9 * NS_PER_SEC, stuck), 0);
+  pool_free(p);
+}
+END_TEST
+
 START_TEST(only_who_stands_still_is_expropriated) {
   struct pool *p = new_pool();
   uint32_t m, gen, o, ogen;
@@ -311,9 +361,9 @@ START_TEST(only_who_stands_still_is_expropriated) {
   atomic_store(&p->page->slots[0].word, mine);
   pool_scan(p, t);
   ck_assert_uint_eq(pool_expropriate(p, t + 5 * NS_PER_SEC, 100 * NS_PER_MS), 0); /* nobody wants it */
-  atomic_store(&p->page->members[m].wants, 9);
+  want(p, m, 9);
   ck_assert_uint_eq(pool_expropriate(p, t + 5 * NS_PER_SEC, 100 * NS_PER_MS), 0); /* nobody else */
-  atomic_store(&p->page->members[o].wants, 1);
+  want(p, o, 1);
   atomic_store(&p->page->members[m].beat, 1);
   t += 10 * NS_PER_SEC;
   pool_scan(p, t);
@@ -322,7 +372,6 @@ START_TEST(only_who_stands_still_is_expropriated) {
   pool_scan(p, t + 90 * NS_PER_MS);
   ck_assert_uint_eq(pool_expropriate(p, t + 150 * NS_PER_MS, 100 * NS_PER_MS), 0);
   uint32_t bell = atomic_load(&p->page->members[o].bell);
-  atomic_fetch_or(&p->page->waiting[0], 1u << o);
   ck_assert_uint_eq(pool_expropriate(p, t + 191 * NS_PER_MS, 100 * NS_PER_MS), 1);
   ck_assert_uint_eq(word(p, 0), 0);
   ck_assert_uint_gt(atomic_load(&p->page->members[o].bell), bell);
@@ -483,7 +532,8 @@ UNIT_MAIN("pool", share_never_exceeds_and_wastes_nothing, share_is_max_min_fair,
           share_of_nobody_is_no_crash, share_tree_keeps_every_ancestors_limit, fractions_are_not_rounded_away,
           nothing_is_gated_where_nothing_is_scarce, parameters_stay_within_the_page, leaving_frees_every_slot_and_the_waiting_bit,
           a_full_page_says_so_and_seats_are_used_again, leases_of_nobody_are_freed_and_lies_are_bounded,
-          only_who_stands_still_is_expropriated, an_adopted_page_keeps_seats_for_those_who_come_back, only_our_own_sealed_pages_are_adopted,
-          a_change_is_told_once, strangers_are_charged_in_full_and_nothing_else, time_that_is_charged_late_is_not_taken_for_strangers,
+          what_a_stopped_process_wants_is_not_counted, only_who_stands_still_is_expropriated,
+          an_adopted_page_keeps_seats_for_those_who_come_back, only_our_own_sealed_pages_are_adopted, a_change_is_told_once,
+          strangers_are_charged_in_full_and_nothing_else, time_that_is_charged_late_is_not_taken_for_strangers,
           strangers_leave_a_half_and_no_backlog_builds_up, what_was_used_before_the_start_is_nobodys_gift,
           a_counter_that_jumps_back_starts_anew)
