@@ -233,6 +233,7 @@ static bool take_over(struct welcome *w, int *page_fd) {
   uint64_t now = sched_hooks.now();
   if (bpf) use_map(w->map, n);
   if (w->page >= 0 || w->w.member != sched.member || w->w.gen != sched.gen) use_page(pg, w->w.member, w->w.gen, false, now);
+  sched_kick(0); /* it says on which rung we are now, also on the page that we had */
   sched_unlock();
   if (w->page >= 0) *page_fd = w->page;
   return true;

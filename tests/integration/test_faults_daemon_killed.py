@@ -36,6 +36,24 @@ def kill_9_of_the_daemon_leaves_programs_running_and_they_resume():
 
 
 @case
+def who_comes_back_to_its_page_is_on_its_rung_again():
+    daemon = b.Daemon()
+    want = "bpf" if stats(daemon)["bpf"] else "polling"
+    w = Worker(daemon, rounds=1 << 30, pause_ms=5)  # without a quota its sysmon sleeps for good
+
+    def is_on_it():
+        return [r["rung"] for r in daemon.query("ps") if r["pid"] == w.pid] == [want]
+    wait_for(f"it is on the rung {want}", is_on_it)
+    for _ in range(3):
+        daemon.kill()
+        w.moves()
+        daemon.start()
+        wait_for(f"it is on the rung {want} again", is_on_it)
+    assert w.running()
+    w.process.kill()
+
+
+@case
 def a_program_started_while_there_is_no_daemon_attaches_to_a_later_one():
     daemon = b.Daemon()
     daemon.kill()
