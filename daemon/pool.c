@@ -405,6 +405,12 @@ static bool pool_others_want(const struct pool *p, uint32_t not_m) {
   return false;
 }
 
+/* One that is stopped loses its slots whether they are wanted or not: else its pool would be awake, and have a part of the CPUs, for nothing. */
+static bool pool_loses(const struct pool *p, uint32_t m, uint64_t still, uint64_t stuck_ns) {
+  if (still < stuck_ns / 3) return false;
+  return (still >= stuck_ns && pool_others_want(p, m)) || pool_is_stopped(p, m);
+}
+
 uint32_t pool_expropriate(struct pool *p, uint64_t now, uint64_t stuck_ns) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < p->slots_high; i++) {
@@ -413,8 +419,7 @@ uint32_t pool_expropriate(struct pool *p, uint64_t now, uint64_t stuck_ns) {
     int m = pool_holder(p, w->word);
     if (m < 0) continue;
     uint64_t still = UTIL_MIN(now - w->seen_at, now - p->seats[m].beat_at);
-    if (still < stuck_ns / 3 || !pool_others_want(p, (uint32_t)m)) continue;
-    if (still < stuck_ns && !pool_is_stopped(p, (uint32_t)m)) continue;
+    if (!pool_loses(p, (uint32_t)m, still, stuck_ns)) continue;
     uint64_t word = w->word;
     /* Acquire-release: as a release by the holder would be, for the member that takes it next. */
     if (atomic_compare_exchange_strong_explicit(&p->page->slots[i].word, &word, 0, memory_order_acq_rel, memory_order_relaxed)) n++;

@@ -102,7 +102,7 @@ struct pool_sum pool_scan(struct pool *p, uint64_t now);
  * rung: that is the first that they see when they go on, and they say what they want anew.  Returns how many.
  */
 uint32_t pool_forget_stopped(struct pool *p, uint64_t now, uint64_t stuck_ns);
-/* Takes slots from members that stand still for stuck_ns while others wait. Returns how many slots. */
+/* Takes slots from members that stand still for stuck_ns while others wait, or for a third of that because they are stopped. Returns how many slots. */
 uint32_t pool_expropriate(struct pool *p, uint64_t now, uint64_t stuck_ns);
 /* Slots that a member holds, counted on the page. */
 uint32_t pool_held_by(const struct pool *p, uint32_t member);

@@ -323,7 +323,7 @@ static pid_t stopped_child(void) {
   return pid;
 }
 
-START_TEST(what_a_stopped_process_wants_is_not_counted) {
+START_TEST(a_stopped_process_neither_waits_nor_holds) {
   struct pool *p = new_pool();
   uint32_t m, gen, o, ogen;
   uint64_t stuck = 90 * NS_PER_MS;
@@ -344,6 +344,12 @@ START_TEST(what_a_stopped_process_wants_is_not_counted) {
   ck_assert_uint_eq(pool_forget_stopped(p, t + stuck, stuck), 0);
   want(p, m, 2); /* as when it goes on */
   ck_assert_uint_eq(pool_scan(p, t).wants, 5);
+  /* And what it holds it loses, whether others want it or not. */
+  atomic_store(&p->page->waiting[0], 0);
+  atomic_store(&p->page->slots[0].word, POOL_LEASE(m, gen));
+  pool_scan(p, t);
+  ck_assert_uint_eq(pool_expropriate(p, t + stuck / 4, stuck), 0);
+  ck_assert_uint_eq(pool_expropriate(p, t + stuck / 2, stuck), 1);
   ck_assert_int_eq(kill(pid, SIGKILL), 0);
   ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
   ck_assert_uint_eq(pool_forget_stopped(p, t + 9 * NS_PER_SEC, stuck), 0);
@@ -532,7 +538,7 @@ UNIT_MAIN("pool", share_never_exceeds_and_wastes_nothing, share_is_max_min_fair,
           share_of_nobody_is_no_crash, share_tree_keeps_every_ancestors_limit, fractions_are_not_rounded_away,
           nothing_is_gated_where_nothing_is_scarce, parameters_stay_within_the_page, leaving_frees_every_slot_and_the_waiting_bit,
           a_full_page_says_so_and_seats_are_used_again, leases_of_nobody_are_freed_and_lies_are_bounded,
-          what_a_stopped_process_wants_is_not_counted, only_who_stands_still_is_expropriated,
+          a_stopped_process_neither_waits_nor_holds, only_who_stands_still_is_expropriated,
           an_adopted_page_keeps_seats_for_those_who_come_back, only_our_own_sealed_pages_are_adopted, a_change_is_told_once,
           strangers_are_charged_in_full_and_nothing_else, time_that_is_charged_late_is_not_taken_for_strangers,
           strangers_leave_a_half_and_no_backlog_builds_up, what_was_used_before_the_start_is_nobodys_gift,
