@@ -807,7 +807,7 @@ enum bed { BED_NONE, BED_LIST, BED_NETPOLL };
 static enum bed lie_down(struct carrier *c) {
   netpoll_open();
   light_take();
-  bool polls = nobody_polls(timers_first_of_all()) && !all_run();
+  bool polls = (nobody_polls(timers_first_of_all()) || (netpoll_signals_on() && !GLANCE(light.poller))) && !all_run();
   if (polls) {
     atomic_store_explicit(&light.poller, c, memory_order_relaxed);
   } else {

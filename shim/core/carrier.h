@@ -310,6 +310,12 @@ uint64_t netpoll_sleeps_until(void);
 uint32_t netpoll_waiters(void);
 /* Gs wait, nobody sleeps there, and nobody has looked for a slice. */
 bool netpoll_overdue(void);
+/*
+ * While it is on, one of the idle carriers sleeps in netpoll, and tells free_shared_told() when a signal to the process pends that carriers
+ * block.  Any thread; one of the program's begins at once, service threads, which have descriptors of their own, leave that to who sleeps next.
+ */
+void netpoll_signals(bool on);
+bool netpoll_signals_on(void);
 void netpoll_fork_child(void);
 
 /* --- report.c --- */

@@ -34,6 +34,7 @@
 #include <sys/eventfd.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include "core/carrier.h"
 #include "core/uring.h"
@@ -43,6 +44,7 @@
 #define EVENTS_MOST 128
 #define BREAK UINT64_MAX /* events of what is no descriptor of the program's */
 #define RING (UINT64_MAX - 1)
+#define SIGNALS (UINT64_MAX - 2)
 #define BOTH (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 #define ENDS (EPOLLHUP | EPOLLERR)
 #define FEW 16 /* so many waiters are on the stack of the call */
@@ -102,6 +104,43 @@ int netpoll_watch_ring(int fd) {
   return (int)raw_syscall4(SYS_epoll_ctl, __atomic_load_n(&epfd, __ATOMIC_ACQUIRE), EPOLL_CTL_ADD, fd,
                            (long)&ev); /* pairs with netpoll_open */
 }
+
+/* --- signals to the process --- */
+
+static int sigfd = -1;             /* [open_lock] */
+static _Atomic bool signals_added; /* [open_lock to write] */
+static _Atomic bool signals_on;
+
+bool netpoll_signals_on(void) { return GLANCE(signals_on); }
+
+/* open_lock held.  Edge-triggered: what nobody takes is told once. */
+static void signals_add(bool add) {
+  uint64_t set = carrier_sigmask();
+  struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = SIGNALS};
+  if (sigfd < 0) sigfd = (int)raw_syscall4(SYS_signalfd4, -1, (long)&set, sizeof set, SFD_NONBLOCK | SFD_CLOEXEC);
+  if (sigfd < 0) return;
+  long r = raw_syscall4(SYS_epoll_ctl, epfd, add ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, sigfd, (long)&ev);
+  if (r >= 0) atomic_store_explicit(&signals_added, add, memory_order_relaxed);
+}
+
+/* It is taken out again where nobody needs it: while it is there, each signal to any thread wakes who sleeps in netpoll. */
+static void signals_follow(void) {
+  if (GLANCE(signals_on) == GLANCE(signals_added)) return;
+  run_lock(&open_lock);
+  bool on = GLANCE(signals_on);
+  if (on != GLANCE(signals_added)) signals_add(on);
+  run_unlock(&open_lock);
+}
+
+void netpoll_signals(bool on) {
+  atomic_store_explicit(&signals_on, on, memory_order_relaxed);
+  if (!on || !(carrier_now() || m_self) || netpoll_open() < 0) return;
+  signals_follow();
+  if (!GLANCE(light.poller)) carrier_wakep(); /* which finds nothing, and lies down again: in netpoll */
+}
+
+/* shim/free's.  Weak: core stands without. */
+void free_shared_told(void) __attribute__((weak));
 
 static struct entry *entry_of(int fd, bool make) {
   if (fd < 0 || (unsigned)fd >= CHUNK * CHUNKS) return NULL;
@@ -197,6 +236,7 @@ void netpoll(uint64_t until, struct gqueue *out) {
   struct epoll_event ev[EVENTS_MOST];
   if (netpoll_open() < 0) return;
   if (until) {
+    signals_follow();
     atomic_store_explicit(&sleeps_until, until, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with timer_start: its heap, then sleeps_until */
     uint64_t first = timers_first_of_all();
@@ -214,6 +254,10 @@ void netpoll(uint64_t until, struct gqueue *out) {
     }
     if (ev[i].data.u64 == RING) {
       uring_reap(out);
+      continue;
+    }
+    if (ev[i].data.u64 == SIGNALS) {
+      if (free_shared_told) free_shared_told();
       continue;
     }
     edge((int)ev[i].data.u64, ev[i].events, out);
@@ -546,7 +590,10 @@ void netpoll_fork_child(void) {
   uring_fork_child();
   if (epfd >= 0) raw_syscall1(SYS_close, epfd);
   if (evfd >= 0) raw_syscall1(SYS_close, evfd);
-  epfd = evfd = -1;
+  if (sigfd >= 0) raw_syscall1(SYS_close, sigfd);
+  epfd = evfd = sigfd = -1;
+  atomic_store_explicit(&signals_added, false, memory_order_relaxed);
+  atomic_store_explicit(&signals_on, false, memory_order_relaxed);
   for (unsigned i = 0; i < CHUNKS; i++) atomic_store_explicit(&chunks[i], NULL, memory_order_relaxed);
   atomic_store_explicit(&nwaiters, 0, memory_order_relaxed);
   atomic_store_explicit(&sleeps_until, 0, memory_order_relaxed);

@@ -20,9 +20,10 @@
  *
  * With a fence between on both sides: either the one sees 0 and sets it, or the other sees what has changed.
  *
- * Rejected: a signalfd that a thread of ours polls.  It would be told at once, but also of each SIGURG that we send, in that thread.
+ * While it is on, the carrier that sleeps in the netpoller has a signalfd there, and says at once that something pends (free_shared_told).  Where all carriers are busy, or there are no descriptors to be
+ * had, the next look finds it.
  *
- * All but `watch` and `opened` is the monitor's.
+ * All but `watch`, `opened` and `told` is the monitor's.
  */
 #include "free/shared.h"
 #include <stddef.h>
@@ -45,9 +46,12 @@
 static _Atomic uint32_t watch;  /* 1: on */
 static _Atomic uint32_t opened; /* 1: somebody may have open what nobody had; seen at the next look */
 
+static _Atomic uint32_t told; /* 1: something pends; seen at the next look */
+
 static struct {
   bool on;
   uint64_t at, soonest, every; /* the next look; not before; from look to look */
+  uint64_t looked;             /* at the last one */
   uint64_t judge_at, gap, no_at;
   unsigned noes;
   uint64_t seen;   /* what pended at the last look */
@@ -62,6 +66,14 @@ void shared_watch(void) {
   atomic_thread_fence(memory_order_seq_cst); /* what has changed, then `watch`; pairs with possible */
   if (GLANCE(watch) || !thread_count()) return;
   atomic_store_explicit(&watch, 1, memory_order_relaxed);
+  netpoll_signals(true);
+  monitor_look_now();
+}
+
+/* The netpoller knows it by name. */
+void free_shared_told(void);
+void free_shared_told(void) {
+  atomic_store_explicit(&told, 1, memory_order_relaxed);
   monitor_look_now();
 }
 
@@ -91,6 +103,7 @@ void shared_sends(int sig) {
 void shared_fork_child(void) {
   memset(&w, 0, sizeof w);
   atomic_store_explicit(&watch, 0, memory_order_relaxed);
+  atomic_store_explicit(&told, 0, memory_order_relaxed);
 }
 
 /* --- which G --- */
@@ -202,15 +215,29 @@ static void news(void) {
   w.nobody = 0;
 }
 
+static void end(void) {
+  netpoll_signals(false);
+  atomic_thread_fence(memory_order_seq_cst); /* pairs with shared_watch: the word, then on */
+  if (GLANCE(watch)) netpoll_signals(true);
+}
+
+/* Not before this.  A signal that somebody takes should have been taken by then; and what nobody has open may be told again and again. */
+static uint64_t earliest(void) { return GLANCE(told) && w.looked + SURE_NS < w.soonest ? w.looked + SURE_NS : w.soonest; }
+
 /* core/monitor.c knows it by name.  When to look again. */
 uint64_t free_shared_look(uint64_t now);
 uint64_t free_shared_look(uint64_t now) {
   if (!GLANCE(watch)) return UINT64_MAX;
   if (!w.on) begin(now);
-  if (now < w.soonest) return GLANCE(opened) ? w.soonest : w.at; /* the monitor has something else to do */
+  if (now < earliest()) return GLANCE(opened) || GLANCE(told) ? earliest() : w.at; /* the monitor has something else to do */
+  atomic_store_explicit(&told, 0, memory_order_relaxed);
+  w.looked = now;
   news();
   bool busy = look_pending(now);
-  if (now >= w.judge_at && !judge(now)) return UINT64_MAX;
+  if (now >= w.judge_at && !judge(now)) {
+    end();
+    return UINT64_MAX;
+  }
   w.every = busy ? FIRST_NS : w.every + w.every / 4;
   if (w.every > MOST_NS) w.every = MOST_NS;
   w.soonest = now + (busy && !w.asked ? SURE_NS : FIRST_NS);
