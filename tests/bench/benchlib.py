@@ -176,20 +176,22 @@ def parent_for_groups():
     raise NoCgroup(f"cgroup v2: no parent of ours hands the cpu controller down (see {mnt}/cgroup.subtree_control)")
 
 
-def accounting_dir(cpu_dir):
-    """The same cgroup's directory in the hierarchy of cpuacct, where v1 mounts that apart; None: it is not."""
+def accounting_dir(cpu_dir, controller):
+    """The same cgroup's directory in the hierarchy of `controller`, where v1 mounts that apart; None: it is not."""
     for line in read_text("/proc/self/mountinfo").splitlines():
         left, right = line.split(" - ", 1)
         fstype, _, opts = right.split(" ", 2)
-        if fstype == "cgroup" and "cpuacct" in opts.split(",") and "cpu" not in opts.split(","):
+        if fstype == "cgroup" and controller in opts.split(",") and "cpu" not in opts.split(","):
             return os.path.join(left.split()[4], os.path.relpath(cpu_dir, cpu_hierarchy()[1]))
     return None
 
 
 class Group:
-    """A transient cgroup with a quota of `cpus` (None: no quota), and with CPU accounting, as container runtimes make them."""
+    """A transient cgroup with a quota of `cpus` (None: no quota), and with CPU accounting, as container runtimes make them.
 
-    def __init__(self, cpus=None, name="bench"):
+    `memory`: it is charged for its memory too, and `charged()` says how much."""
+
+    def __init__(self, cpus=None, name="bench", memory=False):
         self.version, parent = parent_for_groups()
         self.dir = os.path.join(parent, f"rationtest-{name}-{os.getpid()}-{next(_count)}")
         try:
@@ -197,16 +199,28 @@ class Group:
         except OSError as e:
             raise NoCgroup(f"cannot make the cgroup {self.dir}: {e.strerror}") from None
         on_exit(self.remove)
-        self.acct = accounting_dir(self.dir) if self.version == 1 else None
-        try:
-            if self.acct:
-                os.mkdir(self.acct)
-        except OSError:
-            self.acct = None
+        self.accounts = {}
+        for controller in ("cpuacct", "memory") if memory else ("cpuacct",):
+            self.account(controller)
         self.procs = os.path.join(self.dir, "cgroup.procs")
         self.outside = os.path.join(parent, "cgroup.procs")
         if cpus:
             self.set_cpus(cpus)
+
+    def account(self, controller):
+        d = accounting_dir(self.dir, controller) if self.version == 1 else None
+        try:
+            if d:
+                os.mkdir(d)
+                self.accounts[controller] = d
+        except OSError:
+            pass  # what it would say is not to be had
+
+    def charged(self):
+        """Bytes that the kernel has charged it for: of its processes and for them, their tasks, kernel stacks and page tables too.  None: it is not charged."""
+        d, name = (self.accounts.get("memory"), "memory.usage_in_bytes") if self.version == 1 else (self.dir, "memory.current")
+        path = d and os.path.join(d, name)
+        return int(read_text(path)) if path and os.path.exists(path) else None
 
     def set_cpus(self, cpus):
         quota = int(cpus * PERIOD_US)
@@ -230,7 +244,7 @@ class Group:
 
     def enter(self):
         """For preexec_fn: the calling process goes in."""
-        for d in filter(None, (self.dir, self.acct)):
+        for d in (self.dir, *self.accounts.values()):
             fd = os.open(os.path.join(d, "cgroup.procs"), os.O_WRONLY)
             os.write(fd, b"0")
             os.close(fd)
@@ -245,7 +259,7 @@ class Group:
                 except ProcessLookupError:
                     pass
             try:
-                for d in filter(None, (self.acct, self.dir)):
+                for d in (*self.accounts.values(), self.dir):
                     if os.path.isdir(d):
                         os.rmdir(d)
                 return
