@@ -332,15 +332,16 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flag
   return RECEIVE(ssize_t, fd, flags, REAL(__recvfrom_chk)(fd, buf, n, size, flags, from, len));
 }
 
-static int fresh(int fd) {
-  if (fd >= 0) netpoll_fresh(fd);
+/* By a thread of the kernel's; Gs may serve it. */
+static int accepted(int listener, int fd, int flags) {
+  if (fd >= 0) lightio_accepted(listener, fd, flags);
   return fd;
 }
 EXPORT int accept(int fd, __SOCKADDR_ARG from, socklen_t *restrict len) {
-  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, 0), fresh(RECEIVE(int, fd, 0, REAL(accept)(fd, from, len))));
+  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, 0), accepted(fd, RECEIVE(int, fd, 0, REAL(accept)(fd, from, len)), 0));
 }
 EXPORT int accept4(int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int flags) {
-  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, flags), fresh(RECEIVE(int, fd, 0, REAL(accept4)(fd, from, len, flags))));
+  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, flags), accepted(fd, RECEIVE(int, fd, 0, REAL(accept4)(fd, from, len, flags)), flags));
 }
 
 /* Its timeout is relative, and it never restarts by itself. */

@@ -604,8 +604,9 @@ static int accept_turn(struct op *op, struct accepting *me) {
   return 0;
 }
 
-/* What is known of a new connection.  It has the listener's timeouts, but not its O_NONBLOCK. */
-static void accepted(int listener, int fd, int flags) {
+/* It has the listener's timeouts, but not its O_NONBLOCK. */
+void lightio_accepted(int listener, int fd, int flags) {
+  if (!__atomic_load_n(&light.started, __ATOMIC_RELAXED)) return; /* as netpoll_fresh */
   netpoll_fresh(fd);
   if (flags & SOCK_NONBLOCK) return;
   if (netpoll_plain(listener) ||
@@ -628,7 +629,7 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
       if (w == 0) continue;
       r = w == -EPERM ? BRACKET(SYS_accept4, fd, from, len, flags) : w;
     }
-    if (r >= 0) accepted(fd, (int)r, flags);
+    if (r >= 0) lightio_accepted(fd, (int)r, flags);
     return (int)lightio_result(r);
   }
 }

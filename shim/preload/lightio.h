@@ -73,6 +73,8 @@ ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struc
 ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags);
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags);
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags);
+/* fd is a new connection, whoever has accepted it: what is known of it. */
+void lightio_accepted(int listener, int fd, int flags);
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len);
 int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until);
 /* n: 0 to FD_SETSIZE. */
