@@ -341,7 +341,8 @@ EXPORT int accept(int fd, __SOCKADDR_ARG from, socklen_t *restrict len) {
   return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, 0), accepted(fd, RECEIVE(int, fd, 0, REAL(accept)(fd, from, len)), 0));
 }
 EXPORT int accept4(int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int flags) {
-  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, flags), accepted(fd, RECEIVE(int, fd, 0, REAL(accept4)(fd, from, len, flags)), flags));
+  return LIGHT(lightio_accept4(fd, from.__sockaddr__, len, flags),
+               accepted(fd, RECEIVE(int, fd, 0, REAL(accept4)(fd, from, len, flags)), flags));
 }
 
 /* Its timeout is relative, and it never restarts by itself. */
