@@ -141,6 +141,7 @@ struct thread *thread_self(void) {
 }
 void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old) { (void)t, (void)how, (void)set, (void)old, not_here(); }
 void lightio_point_slow(void) { not_here(); }
+void lightio_accepted(int listener, int fd, int flags) { (void)listener, (void)fd, (void)flags; }
 struct light light;
 uint64_t light_mask(void) { return (uint64_t)not_here(); }
 uint64_t carrier_sigmask(void) { return (uint64_t)not_here(); }
