@@ -224,10 +224,13 @@ static void on_usr1(int sig) {
   place_handler_ends(m_self, was);
 }
 
+/* One after another: who has always the next one pending does nothing but handle them. */
 static void *signals(void *arg) {
   while (!atomic_load(&s.end)) {
+    unsigned seen = atomic_load(&s.handled) + atomic_load(&s.deferred);
     pthread_kill(s.thread, SIGUSR1);
-    sched_yield();
+    do sched_yield();
+    while (!atomic_load(&s.end) && atomic_load(&s.handled) + atomic_load(&s.deferred) == seen);
   }
   return arg;
 }
