@@ -750,7 +750,6 @@ uint64_t sched_balance(uint64_t now) {
   uint64_t before = sched.stats.retakes;
   bool waiting = sched.express.len + sched.global.len != 0;
   lease_adopt(now);
-  if (waiting) lease_publish_wants(); /* also for one that was stopped: the page's owner has struck out its wish meanwhile */
   l.others = lease_others_wait();
   look_charge(&l);
   look_pace(&l);

@@ -102,6 +102,7 @@ static void look(uint64_t now, uint64_t *until) {
   if (sysmon_owner_tick && sched.nheld) sysmon_owner_tick(now);
   uint64_t phase = sched.gated && sysmon_phase ? sysmon_phase(now) : UINT64_MAX;
   charge_services(now);
+  lease_publish_wants(); /* of a process that was stopped the owner has struck it out, and rung the bell */
   *until = sched_balance(now);
   if (phase < *until) *until = phase;
   publish_stats(now);
