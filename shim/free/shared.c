@@ -222,7 +222,7 @@ static void end(void) {
 }
 
 /* Not before this.  A signal that somebody takes should have been taken by then; and what nobody has open may be told again and again. */
-static uint64_t earliest(void) { return GLANCE(told) && w.looked + SURE_NS < w.soonest ? w.looked + SURE_NS : w.soonest; }
+static uint64_t earliest(void) { return GLANCE(told) ? w.looked + SURE_NS : w.soonest; }
 
 /* core/monitor.c knows it by name.  When to look again. */
 uint64_t free_shared_look(uint64_t now);
