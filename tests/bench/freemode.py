@@ -64,8 +64,8 @@ def watch(pid, until, patience, group=None):
             raise RuntimeError(f"{until.args[0]}: did not end within {patience:.0f} s")
         try:
             now = held(pid)
-            if group and (bytes := group.charged()):
-                now["charged"] = bytes / (1 << 20)
+            if group and (charged := group.charged()):
+                now["charged"] = charged / (1 << 20)
             most = {k: max(most.get(k, 0), now[k]) for k in now}
         except (OSError, KeyError):
             pass  # it has ended: `until` will say so

@@ -90,13 +90,6 @@ static void put_sock(void) { MUST(send(sock[1], "x", 1, 0) == 1); }
 static void open_pipe(void) { MUST(pipe(pipefd) == 0); }
 static void open_sock(void) { MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sock) == 0); }
 
-static int tcp_listen(struct sockaddr_in *a) {
-  socklen_t len = sizeof *a;
-  int s = socket(AF_INET, SOCK_STREAM, 0);
-  *a = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  MUST(s >= 0 && bind(s, (void *)a, sizeof *a) == 0 && listen(s, 4) == 0 && getsockname(s, (void *)a, &len) == 0);
-  return s;
-}
 static struct sockaddr_in laddr;
 static void open_listen(void) { lsock = tcp_listen(&laddr); }
 static void put_connect(void) {

@@ -3,6 +3,7 @@
 #define RATION_TESTS_SAY_H
 /* What the programs of conformance.py share: how a check tells what it finds, and small helpers. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,6 +72,15 @@ static inline pthread_t start(void *(*fn)(void *), void *arg) {
   pthread_t t;
   MUST(pthread_create(&t, NULL, fn, arg) == 0);
   return t;
+}
+
+/* A listener on loopback, and where it is. */
+static inline int tcp_listen(struct sockaddr_in *a) {
+  socklen_t len = sizeof *a;
+  int s = socket(AF_INET, SOCK_STREAM, 0);
+  *a = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  MUST(s >= 0 && bind(s, (void *)a, sizeof *a) == 0 && listen(s, 4) == 0 && getsockname(s, (void *)a, &len) == 0);
+  return s;
 }
 
 static inline void say_mask(const char *what) {

@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections that main has accepted, served by threads: whatever main has said of them, or of the listener, holds there. */
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <sys/socket.h>
 #include "checks.h"
 
 static int listener, client;
-static struct sockaddr_in at = {.sin_family = AF_INET};
+static struct sockaddr_in at;
 
 static void *nothing(void *arg) { return arg; }
 
 static void listen_there(void) {
-  socklen_t len = sizeof at;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   pthread_join(start(nothing, NULL), NULL); /* whatever begins with the first thread has begun */
-  MUST((listener = socket(AF_INET, SOCK_STREAM, 0)) >= 0);
-  MUST(bind(listener, (struct sockaddr *)&at, len) == 0 && listen(listener, 8) == 0);
-  MUST(getsockname(listener, (struct sockaddr *)&at, &len) == 0);
+  listener = tcp_listen(&at);
 }
 
 static int accepted(int flags) {
