@@ -69,7 +69,9 @@
 struct pool_slot {
   _Atomic uint64_t word;  /* 0 or POOL_LEASE() */
   _Atomic uint64_t since; /* CLOCK_MONOTONIC ns at which it was taken; a hint for the owner */
-  uint64_t pad[6];
+  /* CLOCK_MONOTONIC ns up to which the holder has charged what is used on it; a hint for other members.  0: it uses nothing, or does not say */
+  _Atomic uint64_t charged_at;
+  uint64_t pad[5];
 };
 
 struct pool_member {

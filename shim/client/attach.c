@@ -264,7 +264,7 @@ static void drain_ring(void) {
   /* Which M it was is in its slot; the look at the whole finds it. */
   sched_lock();
   sched.stats.events += blocked;
-  sched.leaving = true;
+  sched.leaving = SCHED_LEAVES;
   uint64_t now = sched_hooks.now();
   sched_kick(sched_balance(now));
   sched_unlock();

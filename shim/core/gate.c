@@ -97,8 +97,11 @@ static void run_again(struct m *m) {
   atomic_thread_fence(memory_order_seq_cst); /* state before `preempt`: pairs with preempt_request */
 }
 
+/* The tick may be late: to wake sysmon, only that it looks at the tick and not up to another tick later, brings nothing. */
 static void kick_for(uint64_t now, uint64_t deadline) {
-  if (deadline > now + SCHED_ACTIVE_TICK_NS && sched.nheld) deadline = now + SCHED_ACTIVE_TICK_NS;
+  uint64_t tick = now + SCHED_ACTIVE_TICK_NS;
+  if (deadline >= tick && sched.nheld)
+    deadline = atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) <= tick + SCHED_ACTIVE_TICK_NS ? UINT64_MAX : tick;
   sched_kick(deadline);
 }
 
@@ -140,7 +143,7 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_
     return;
   }
   sched_enqueue(g, why, now, at);
-  sched.leaving = true;
+  sched.leaving = SCHED_LEAVES;
   kick_for(now, sched_balance(now));
   park_m(m);
   run_again(m);
@@ -162,6 +165,12 @@ static enum sched_place place_of(struct m *m, bool from_call, uint64_t now) {
   if (from_call && m->turn_used < SCHED_TURN_NS && now - m->g->since < SCHED_TURN_KEPT_NS) return SCHED_OWNER;
   m->turn_used = 0;
   return SCHED_BACK;
+}
+
+/* m gives its P up, has been charged, and sleeps.  Had it a CPU all the time, or shared it with another? */
+static enum sched_leaving leaves_own(const struct m *m, uint64_t now) {
+  uint64_t ran = m->cpu_last - m->cpu_granted, had = now - m->granted_at;
+  return ran >= had - had / 4 ? SCHED_LEAVES_OWN : SCHED_STAYS;
 }
 
 /* m lost its P, or is asked to yield.  Lock held; dropped after. */
@@ -194,7 +203,7 @@ static void settle(struct m *m, enum wait_reason why) {
   uint64_t used = m->p ? now - m->p->slice_at : 0;
   bool slice_over = sched_stop_slice(m->g, used);
   sched.stats.preempts++;
-  sched.leaving = true;
+  sched.leaving = leaves_own(m, now);
   struct p *p = sched_p_take(m, now);
   classify(m, true, now);
   sched_enqueue(m->g, sched.paced ? WAIT_PACED : WAIT_PREEMPTED, now, slice_over ? SCHED_BACK : SCHED_FRONT);
@@ -340,7 +349,7 @@ static bool step_back(struct m *m, bool as_newcomer, uint64_t now) {
   else
     m->g->express = false, m->g->enough = true;
   m->turn_used = 0;
-  sched.leaving = true;
+  sched.leaving = leaves_own(m, now);
   sched_enqueue(m->g, WAIT_PREEMPTED, now, SCHED_BACK);
   sched_p_free(p, now, true);
   kick_for(now, sched_balance(now));

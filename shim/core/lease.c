@@ -14,6 +14,8 @@
  */
 #include "core/sched.h"
 
+#define LEASE_UNCHARGED_NS 20000000u /* a holder that has charged nothing for so long does not run, or does not say */
+
 static uint64_t my_word(void) { return POOL_LEASE(sched.member, sched.gen); }
 
 static uint32_t bounded(uint32_t v, uint32_t most) { return v < most ? v : most; }
@@ -31,12 +33,39 @@ uint32_t lease_nexpress(void) {
 /* Slots that may be held at all. */
 uint32_t lease_all(void) { return bounded(lease_nslots() + lease_nexpress() + POOL_EXTRA_SLOTS, POOL_SLOTS_MAX); }
 
-int64_t lease_tokens(uint64_t now) { return pool_tokens(sched.page, now); }
+/*
+ * What Ms of other processes have used up to `at`, as far as can be told, and not been charged for: a process charges its own when it looks, every few ms.  Who reckons
+ * without it takes for saved what is spent, and spends it again; or at the period's end forgets it, and what comes in afterwards is taken from the next period.
+ */
+static int64_t uncharged(uint64_t at) {
+  if (atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return 0;
+  int64_t sum = 0;
+  uint32_t n = lease_nslots();
+  for (uint32_t i = 0; i < n; i++) {
+    const struct pool_slot *s = &sched.page->slots[i];
+    uint64_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
+    if (word == 0 || word == my_word()) continue;
+    uint64_t from = atomic_load_explicit(&s->charged_at, memory_order_relaxed); /* of the holder or of the one before: it is a hint */
+    if (from < at && at - from < LEASE_UNCHARGED_NS) sum += (int64_t)(at - from);
+  }
+  return sum;
+}
 
-/* Frames are as long as they can be with pauses of not much over SCHED_PAUSE_NS: each pause costs some ten µs. */
+int64_t lease_tokens(uint64_t now) {
+  int64_t tokens = pool_tokens(sched.page, now);
+  return tokens == INT64_MAX ? tokens : tokens - uncharged(now);
+}
+
+void lease_charged(const struct p *p, uint64_t now) {
+  atomic_store_explicit(&sched.page->slots[p->id].charged_at, now, memory_order_relaxed); /* publishes nothing */
+}
+
+/* What is beyond the whole CPUs of the rate. */
+static uint32_t rate_part(void) { return atomic_load_explicit(&sched.page->rate, memory_order_relaxed) % POOL_RATE_ONE; }
+
+/* Frames are as long as they can be with pauses of not much over SCHED_PAUSE_NS: each pause costs more than 100 µs. */
 static uint64_t frame_ns(void) {
-  uint32_t part = atomic_load_explicit(&sched.page->rate, memory_order_relaxed) % POOL_RATE_ONE;
-  uint64_t pause = (uint64_t)SCHED_FRAME_MAX_NS * (POOL_RATE_ONE - part) / POOL_RATE_ONE;
+  uint64_t pause = (uint64_t)SCHED_FRAME_MAX_NS * (POOL_RATE_ONE - rate_part()) / POOL_RATE_ONE;
   return pause <= SCHED_PAUSE_NS + SCHED_PAUSE_NS / 10 ? SCHED_FRAME_MAX_NS : SCHED_FRAME_NS;
 }
 
@@ -63,13 +92,13 @@ void lease_new_period(uint64_t now) {
   if (begin < seen + sched.period / 2) return; /* members may differ by part of a ms */
   /* relaxed: it publishes nothing, and tat is moved by CAS */
   if (!atomic_compare_exchange_strong_explicit(&pg->period_seen, &seen, begin, memory_order_relaxed, memory_order_relaxed)) return;
-  pool_begin(pg, begin, 0);
+  pool_begin(pg, begin, (uint64_t)uncharged(begin) / 1000);
 }
 
 int64_t lease_ahead(uint64_t now) {
-  uint32_t part = atomic_load_explicit(&sched.page->rate, memory_order_relaxed) % POOL_RATE_ONE;
+  uint32_t part = rate_part();
   uint64_t left = lease_frame_end(now) - now;
-  int64_t tokens = pool_tokens(sched.page, now);
+  int64_t tokens = lease_tokens(now);
   return tokens == INT64_MAX ? tokens : tokens + (int64_t)(left * part / POOL_RATE_ONE);
 }
 
@@ -78,7 +107,7 @@ int64_t lease_period_room(uint64_t now) {
   uint64_t end = lease_period_end(now);
   if (end == 0) return INT64_MAX;
   uint64_t left = end - now;
-  int64_t tokens = pool_tokens(sched.page, now);
+  int64_t tokens = lease_tokens(now);
   return tokens == INT64_MAX ? tokens
                              : tokens + (int64_t)(left * atomic_load_explicit(&sched.page->rate, memory_order_relaxed) / POOL_RATE_ONE);
 }
@@ -110,6 +139,7 @@ static struct p *take(uint32_t i, bool express, uint64_t now) {
   p->express = express;
   p->m = NULL;
   p->leased_at = now;
+  lease_charged(p, now);
   if (i >= sched.top) sched.top = i + 1;
   sched.nheld++;
   if (!express) sched.nheld_regular++;
@@ -168,15 +198,10 @@ static void drop(struct p *p) {
 }
 
 /*
- * Has slot i just become of no use to anybody who waits, and do they know?  In a pause the hogs' slots are closed until the frame ends, and who has been told of the first
- * that came free looks then by itself.  Newcomers come and go on these slots meanwhile: to ring for each of them woke a sysmon for nothing, a hundred times a second.
+ * Is slot i of no use to hogs now?  In a pause it is closed to them until the frame ends, and whose hogs wait looks then by itself (look_pace_due).  Newcomers come and go on
+ * these slots meanwhile: to ring for each of them woke a sysmon for nothing, a hundred times a second.
  */
-static bool closed_and_told(uint32_t i) {
-  if (!sched.paced || lease_frame_end(sched_hooks.now()) != sched.paced_frame || i < lease_hog_slots()) return false;
-  bool told = sched.paced_told;
-  sched.paced_told = true;
-  return told;
-}
+static bool closed(uint32_t i) { return sched.paced && lease_frame_end(sched_hooks.now()) == sched.paced_frame && i >= lease_hog_slots(); }
 
 void lease_release(struct p *p) {
   uint64_t mine = my_word();
@@ -189,7 +214,7 @@ void lease_release(struct p *p) {
   struct lease_others o = lease_others_wait();
   if (o.express)
     lease_ring(o.express_member);
-  else if (o.wants && !express && !closed_and_told(p->id))
+  else if (o.wants && !express && !closed(p->id))
     lease_ring(o.member);
 }
 

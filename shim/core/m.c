@@ -178,7 +178,7 @@ void m_exit(struct m *m) {
   sysmon_tell_gs();
   if (slot_is_current(m)) leave_slot(m);
   if (p) {
-    sched.leaving = true;
+    sched.leaving = SCHED_LEAVES;
     sched_p_free(p, now, false);
     if (sched.nheld) sched_kick(now + SCHED_ACTIVE_TICK_NS);
   }

@@ -27,6 +27,8 @@
  * What can be seen of it: for some microseconds /proc/PID/task/TID/status, and another process's sched_getaffinity, say one CPU.  A mask that another process sets in
  * these is kept, unless it is that same CPU.
  *
+ * Not on a CPU that another M waits for, as far as can be known (sched_leaves_a_cpu).
+ *
  * Not for who hands its P on before a call that blocks for sure (hand_on in gate.c tells why).
  *
  * Rejected: a soft hint.  A synchronous wake-up (WF_SYNC: pipes, sockets) makes the kernel consider the waker's CPU, but it prefers an idle one.

@@ -126,6 +126,7 @@ void sched_charge(struct m *m, uint64_t now) {
   bool valid = bpf == m->cpu_from_bpf && cpu >= m->cpu_last;
   m->cpu_last = cpu;
   m->cpu_from_bpf = bpf;
+  if (m->p) lease_charged(m->p, now);
   if (!valid || delta) m->cpu_moved_at = now;
   if (!valid) m->cpu_granted = cpu; /* another clock */
   if (!valid || delta == 0) return;
@@ -162,6 +163,25 @@ void sched_dequeue(struct g *g) {
   sched_update_waiting();
 }
 
+/*
+ * Who has the lock is about to sleep; does it leave a CPU that nobody else with a P is waiting for?  It may have displaced another M when it woke up, on a CPU where that
+ * goes on then: to place a second one there would leave another CPU idle, for whole frames, as each that stops hands its CPU on to the next (and the kernel does not part two before its next
+ * look at the balance).  Of the Ms of other processes nothing is known.
+ */
+bool sched_leaves_a_cpu(const struct p *given) {
+  if (sched.leaving == SCHED_LEAVES_OWN) return true;
+  if (sched.leaving == SCHED_STAYS || lease_page_held() != sched.nheld) return false;
+  for (uint32_t i = 0; i < sched.top; i++) {
+    const struct p *p = &sched.ps[i];
+    if (p == given || p->status != P_RUNNING || !p->m || !m_seen_by_bpf(p->m)) continue;
+    const struct m_slot *s = p->m->slot;
+    if (SLOT_LOAD(s->state) == M_RUN && __atomic_load_n(&s->oncpu_at, __ATOMIC_RELAXED) == 0 &&
+        __atomic_load_n(&s->blocked_at, __ATOMIC_RELAXED) == 0)
+      return false;
+  }
+  return true;
+}
+
 void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   struct m *m = g->lockedm;
   p->status = P_RUNNING;
@@ -182,8 +202,8 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   SLOT_STORE(m->slot->taken, 0);
   SLOT_STORE(m->slot->has_p, 1);
   if (self) return;
-  if (sched.leaving) place_m(m);
-  sched.leaving = false;                                    /* there is one CPU */
+  if (sched_leaves_a_cpu(p)) place_m(m);
+  sched.leaving = SCHED_STAYS;                              /* there is one CPU */
   atomic_store_explicit(&m->park, 1, memory_order_release); /* pairs with the acquire in park_m */
   if (sched.ngranted == SCHED_WAKES) sched_hooks.wake(&sched.granted[--sched.ngranted]->park, false);
   sched.granted[sched.ngranted++] = m;
@@ -199,7 +219,7 @@ void sched_drop(void) {
   uint32_t n = sched.ngranted;
   for (uint32_t i = 0; i < n; i++) granted[i] = sched.granted[i];
   sched.ngranted = 0;
-  sched.leaving = false;
+  sched.leaving = SCHED_STAYS;
   _Atomic uint32_t *bell = sched.kicked ? sched.bell : NULL;
   sched.kicked = false;
   lock_drop(&sched.lock);
@@ -362,6 +382,8 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
     if (lease_transfer(p, o.member)) return;
   }
   if (!g) {
+    if (slice_over && !hogs && sched.paced && o.wants > o.express && others_turn(sched.global.len, o.wants))
+      sched.passed_frame = sched.paced_frame;
     lease_release(p);
     return;
   }
@@ -415,7 +437,6 @@ static void look_pace(struct look *l) {
   if (runs_out || (sched.paced && frame != sched.paced_frame)) {
     sched.paced = runs_out || l->ahead <= 0;
     sched.paced_frame = frame;
-    sched.paced_told = false;
     sched.stats.pauses += runs_out;
   }
   if (!sched.surplus)
@@ -434,15 +455,14 @@ static uint64_t about_then(uint64_t at, uint64_t now, uint64_t frame_end) {
   return until > at && until - at <= SCHED_PACE_LATE_NS && !last ? until : at;
 }
 
-/* When the frame's part will be spent, if all goes on as it does; or when the next frame begins. */
+/* When the frame's part will be spent, if all goes on as it does.  Hogs that wait look at the frame's end, for nobody tells them of a slot that is closed until then. */
 static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
   if (rate == 0) return;
-  uint64_t frame_end = lease_frame_end(l->now);
-  if (sched.paced) {
-    if (sched.global.len || l->running) due(l, frame_end);
-    return;
-  }
+  uint64_t frame_end = lease_frame_end(l->now), next = frame_end;
+  if (next == sched.passed_frame) next = lease_frame_end(next + SCHED_PACE_LEAST_NS);
+  if (sched.global.len || (sched.paced && l->running)) due(l, next);
+  if (sched.paced) return;
   /* Newcomers run for a moment as a rule: to reckon with them would mean to think again at every one that comes and goes. */
   int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)(rate / POOL_RATE_ONE);
   if (l->running == 0 || drain <= 0) return;
@@ -456,7 +476,7 @@ static void look_charge(struct look *l) {
     if (p->status != P_RUNNING || !p->m) continue;
     sched_charge(p->m, l->now);
     if (handoff_blocked(p->m, l->now))
-      l->blocked++;
+      l->blocked++, lease_charged(p, 0); /* it uses nothing */
     else
       l->running++, l->fresh += p->m->g->express;
     if (p->m->preempt_at) l->asked++;
@@ -828,7 +848,8 @@ void sched_forget_all(void) {
   sched.slot_free = NULL;
   sched.express = sched.global = (struct gqueue){0};
   sched.ngranted = 0;
-  sched.kicked = sched.leaving = false;
+  sched.kicked = false;
+  sched.leaving = SCHED_STAYS;
   sched.nstrays = 0;
   sched.nheld = sched.nheld_regular = sched.stride = sched.top = 0;
   sched.rang_express = sched.rang_wants = 0;

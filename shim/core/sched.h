@@ -38,12 +38,12 @@
 #define SCHED_UNCLAIMED_NS 50000000u /* a P that was granted, and not taken in so long, goes to another */
 #define SCHED_POLL_RAW_NS 200000u    /* and when its CPU clock stood still for so long, an M may be blocked in a raw system call */
 #define SCHED_OVERSLEPT_NS 2000000u
-#define SCHED_STRAY_NS 500000u        /* so often we look whether an M that lost its P while it had no CPU has got one */
-#define SCHED_PROMOTE_LOOK 64u        /* so many waiting hogs are looked at, whether they are newcomers by now */
-#define SCHED_RING_AGAIN_NS 50000000u /* holders of slots that know that we wait are told again after so long */
-#define SCHED_WAKES 8u                /* so many are woken after the lock; more, and rarely, under it */
-#define SCHED_RING_NS 1000000u        /* so often at most a ring that is of no use to us goes on to the next process */
-#define SCHED_RESIGNAL_NS 2000000u    /* a preemption that had no effect is asked for again after so long */
+#define SCHED_STRAY_NS 500000u         /* so often we look whether an M that lost its P while it had no CPU has got one */
+#define SCHED_PROMOTE_LOOK 64u         /* so many waiting hogs are looked at, whether they are newcomers by now */
+#define SCHED_RING_AGAIN_NS 250000000u /* holders of slots that know that we wait are told again after so long */
+#define SCHED_WAKES 8u                 /* so many are woken after the lock; more, and rarely, under it */
+#define SCHED_RING_NS 1000000u         /* so often at most a ring that is of no use to us goes on to the next process */
+#define SCHED_RESIGNAL_NS 2000000u     /* a preemption that had no effect is asked for again after so long */
 
 /* What the core asks of the world outside; unit tests put their own in place. */
 struct sched_hooks {
@@ -67,6 +67,13 @@ void gqueue_push_front(struct gqueue *q, struct g *g);
 void gqueue_push_owner(struct gqueue *q, struct g *g);
 struct g *gqueue_pop(struct gqueue *q);
 void gqueue_remove(struct gqueue *q, struct g *g);
+
+/* Who sleeps leaves a CPU: the next that is granted a P may have it (place.c). */
+enum sched_leaving {
+  SCHED_STAYS,
+  SCHED_LEAVES,     /* sleeps, on whatever CPU it woke up on */
+  SCHED_LEAVES_OWN, /* and had that one to itself, with a P */
+};
 
 struct sched_stats {
   uint64_t handoffs, retakes, preempts, wakeups, pauses, events, signals, syscalls_slow, placed;
@@ -100,15 +107,15 @@ struct sched {
   uint32_t stride;                /* share of the others in our Ps that they have not had yet, in 1/65536 */
   struct m *granted[SCHED_WAKES]; /* Ms that were given a P, to be woken when the lock is dropped */
   uint32_t ngranted;
-  bool leaving;           /* whoever has the lock sleeps when it has dropped it: the next that is granted a P may have that CPU (place.c) */
-  bool kicked;            /* sysmon is to be woken then */
-  bool paced;             /* the bucket ran empty and has not filled again */
-  uint64_t phase, period; /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
-  uint64_t paced_frame;   /* in this one, named by its end */
-  bool paced_told;        /* in its pause another process was told of a slot that is closed until then */
-  uint64_t overslept;     /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
-  uint32_t nstrays;       /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
-  uint64_t last_grant;    /* when any of our Gs got a P */
+  enum sched_leaving leaving; /* what whoever has the lock does when it has dropped it */
+  bool kicked;                /* sysmon is to be woken then */
+  bool paced;                 /* the bucket ran empty and has not filled again */
+  uint64_t phase, period;     /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
+  uint64_t paced_frame;       /* in this one, named by its end */
+  uint64_t passed_frame;      /* at the end of this one another process has its turn: we don't look, for who looks first has the slot */
+  uint64_t overslept;         /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
+  uint32_t nstrays;           /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
+  uint64_t last_grant;        /* when any of our Gs got a P */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
   uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
   uint64_t promoted_at;              /* when the hogs that wait were last looked through */
@@ -180,6 +187,8 @@ void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, enum sched_p
 void sched_dequeue(struct g *g);
 /* Puts G (the wired G of its M) on P; the M, unless it is the caller, is woken when the lock is dropped. Lock held. */
 void sched_grant(struct p *p, struct g *g, uint64_t now, bool self);
+/* May whoever is granted `given` have the CPU that the owner of the lock is on? Lock held. */
+bool sched_leaves_a_cpu(const struct p *given);
 /* A P for G right now, or null. Lock held. */
 struct p *sched_p_get(struct g *g, uint64_t now);
 /* Takes m's P away from it (charged), for whatever comes next. Lock held. Returns the P, or null if the gate was open. */
@@ -203,6 +212,8 @@ void sched_update_waiting(void);
 /* --- lease.c --- */
 struct p *lease_acquire(bool express, bool hog, uint64_t now);
 void lease_release(struct p *p);
+/* What is used on P has been charged up to `now`; 0: nothing is. */
+void lease_charged(const struct p *p, uint64_t now);
 /* Hands a leased P to another process that waits. True if it did. */
 bool lease_transfer(struct p *p, uint32_t to);
 /* Ps that other processes handed to us, and those that we lost. */

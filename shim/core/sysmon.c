@@ -122,7 +122,7 @@ static bool own_turn(struct watch *w, uint64_t overslept) {
   uint64_t now = sched_hooks.now();
   sched.overslept = overslept;
   if (sched.gated) place_measure(now);
-  sched.leaving = true;
+  sched.leaving = SCHED_LEAVES;
   look(now, &w->until);
   uint64_t trace = trace_deadline();
   if (trace < w->until) w->until = trace;

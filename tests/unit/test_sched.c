@@ -834,6 +834,30 @@ static void add_member(uint32_t i, uint32_t wants, uint32_t express) {
   if (wants) page->waiting[i / 64] |= 1ull << (i % 64);
 }
 
+/* Two Ms were put on one CPU, frame after frame, while another was idle. */
+START_TEST(one_who_has_displaced_an_m_leaves_no_cpu) {
+  setup(2, 0, 1480000);
+  setup_bpf();
+  usage(0, HOG);
+  ck_assert(arrive_bpf(0));
+  sched.leaving = SCHED_LEAVES;
+  ck_assert(sched_leaves_a_cpu(&sched.ps[1])); /* it runs: elsewhere */
+  bpf_out(0, false);
+  ck_assert(!sched_leaves_a_cpu(&sched.ps[1])); /* it would, here maybe */
+  ck_assert(sched_leaves_a_cpu(&sched.ps[0]));  /* its P goes to another */
+  sched.leaving = SCHED_LEAVES_OWN;
+  ck_assert(sched_leaves_a_cpu(&sched.ps[1]));
+  sched.leaving = SCHED_LEAVES;
+  ms[0].slot->blocked_at = clock_now;
+  ck_assert(sched_leaves_a_cpu(&sched.ps[1])); /* needs none */
+  add_member(5, 1, 0);
+  page->slots[1].word = POOL_LEASE(5, 7);
+  ck_assert(!sched_leaves_a_cpu(&sched.ps[0])); /* of another process we can't know */
+  sched.leaving = SCHED_STAYS;
+  ck_assert(!sched_leaves_a_cpu(&sched.ps[0]));
+}
+END_TEST
+
 START_TEST(a_released_slot_rings_who_waits) {
   setup(1, 0, 980000);
   add_member(5, 1, 0);
@@ -846,7 +870,7 @@ START_TEST(a_released_slot_rings_who_waits) {
 END_TEST
 
 /* In a pause newcomers come and go on the hogs' slots: each of them rang the other process, whose hogs could not have the slot. */
-START_TEST(who_waits_is_told_once_of_a_slot_that_a_pause_has_closed) {
+START_TEST(who_waits_is_not_told_of_a_slot_that_a_pause_has_closed) {
   setup(1, 1, 500000);
   add_member(5, 1, 0);
   usage(0, HOG);
@@ -855,12 +879,9 @@ START_TEST(who_waits_is_told_once_of_a_slot_that_a_pause_has_closed) {
   sched_balance(clock_now);
   ck_assert(sched.paced);
   ck_assert_uint_eq(lease_hog_slots(), 0);
-  lease_release(sched_p_take(&ms[0], clock_now));
   uint32_t told = page->members[5].bell;
-  ck_assert_uint_ge(told, 1);
-  struct p *p = lease_acquire(false, false, clock_now); /* a newcomer's */
-  ck_assert_ptr_nonnull(p);
-  lease_release(p);
+  lease_release(sched_p_take(&ms[0], clock_now));
+  lease_release(lease_acquire(false, false, clock_now)); /* a newcomer's */
   ck_assert_uint_eq(page->members[5].bell, told);
   page->members[5].express = 1; /* but a newcomer that waits may have it */
   lease_release(lease_acquire(false, false, clock_now));
@@ -869,11 +890,73 @@ START_TEST(who_waits_is_told_once_of_a_slot_that_a_pause_has_closed) {
   clock_now = lease_frame_end(clock_now) + 1; /* what we know of the pause is old */
   lease_release(lease_acquire(false, false, clock_now));
   ck_assert_uint_eq(page->members[5].bell, told + 2);
+}
+END_TEST
+
+/* So whose hogs wait looks at the frame's end by itself, whether it knows of a pause or not. */
+START_TEST(who_waits_looks_when_a_frame_begins) {
+  setup(1, 1, 480000);
+  add_member(5, 0, 0);
+  page->slots[0].word = POOL_LEASE(5, 7);
+  usage(0, HOG);
+  ck_assert(!arrive(0));
+  ck_assert(!sched.paced);
+  ck_assert_uint_eq(sched_balance(clock_now), lease_frame_end(clock_now));
+}
+END_TEST
+
+/* Who looks first when a frame begins has the slot: who has had its turn leaves the next frame to the others. */
+START_TEST(frames_go_round_among_processes) {
+  setup(1, 1, 480000);
+  add_member(5, 2, 0);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  uint64_t end = lease_frame_end(clock_now);
+  run_for(SCHED_SLICE_NS - MS, 0);
   sched_balance(clock_now);
-  ck_assert(sched.paced); /* another pause: once more */
-  lease_release(lease_acquire(false, false, clock_now));
-  lease_release(lease_acquire(false, false, clock_now));
-  ck_assert_uint_eq(page->members[5].bell, told + 3);
+  page->tat = clock_now + 12 * MS;
+  sched_balance(clock_now);
+  ck_assert(sched.paced);
+  ck_assert(ms[0].preempt_at);
+  for (int turns = 0; turns < 2 && sched.passed_frame != end; turns++) { /* 2 wait there, 1 here: two turns of three are theirs */
+    sched_p_free(ms[0].p ? sched_p_take(&ms[0], clock_now) : lease_acquire(false, false, clock_now), clock_now, true);
+    ck_assert_uint_eq(page->slots[0].word, 0);
+  }
+  ck_assert_uint_eq(sched.passed_frame, end);
+  ck_assert_uint_eq(sched_balance(clock_now), end + SCHED_FRAME_MAX_NS);
+  clock_now = end + 1;
+  page->slots[0].word = POOL_LEASE(5, 7);                                /* it came and took it */
+  ck_assert_uint_eq(sched_balance(clock_now), end + SCHED_FRAME_MAX_NS); /* and in that frame it looks at the end again */
+}
+END_TEST
+
+/* A process charges when it looks, every few ms; the others reckoned as if nothing was used meanwhile, and at a period's end forgot what was spent as if it had been saved. */
+START_TEST(what_others_have_not_charged_yet_is_spent) {
+  setup(2, 0, 1480000);
+  add_member(5, 1, 0);
+  sched.period = 100 * MS;
+  sched.phase = clock_now - 100 * MS + 3 * MS;
+  page->period_seen = sched.phase;
+  uint64_t begin = clock_now + 3 * MS;
+  page->slots[0].word = POOL_LEASE(5, 7);
+  int64_t tokens = lease_tokens(clock_now);
+  page->slots[0].charged_at = clock_now - 4 * MS;
+  ck_assert_int_eq(lease_tokens(clock_now), tokens - (int64_t)(4 * MS));
+  int64_t ahead = lease_ahead(clock_now);
+  usage(0, HOG);
+  ck_assert(arrive(0)); /* slot 1: ours we charge ourselves */
+  ck_assert_int_eq(lease_ahead(clock_now), ahead);
+  run_for(3 * MS + 60000, 0);
+  sched_charge(&ms[0], clock_now);
+  ck_assert_uint_eq(page->slots[1].charged_at, clock_now);
+  page->tat = begin - 9 * MS; /* 13.3 ms saved, 7 of them spent by the other */
+  lease_new_period(clock_now);
+  ck_assert_int_le(llabs(pool_tokens(page, begin) - (int64_t)(7 * MS)), 2000);
+  ck_assert_int_le(llabs(lease_tokens(begin)), 2000);
+  page->slots[0].charged_at = clock_now - 500 * MS; /* it does not run, or is of a version that does not say */
+  ck_assert_int_eq(lease_tokens(clock_now), pool_tokens(page, clock_now));
 }
 END_TEST
 
@@ -1117,5 +1200,6 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           processes_share_in_proportion_to_their_waiting_threads, a_newcomer_of_another_process_gets_our_hogs_p,
           a_slot_handed_to_us_is_found_and_used, an_expropriated_p_is_noticed_and_no_error, a_page_of_nonsense_harms_nobody,
           opening_the_gate_lets_everybody_run, fewer_slots_call_in_who_holds_more, maxprocs_bounds_the_regular_slots,
-          one_that_is_born_and_runs_is_soon_a_hog, who_waits_is_told_once_of_a_slot_that_a_pause_has_closed,
-          sysmon_is_not_woken_for_the_little_that_a_newcomer_moves)
+          one_that_is_born_and_runs_is_soon_a_hog, who_waits_is_not_told_of_a_slot_that_a_pause_has_closed,
+          who_waits_looks_when_a_frame_begins, frames_go_round_among_processes, what_others_have_not_charged_yet_is_spent,
+          one_who_has_displaced_an_m_leaves_no_cpu, sysmon_is_not_woken_for_the_little_that_a_newcomer_moves)
