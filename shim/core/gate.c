@@ -100,8 +100,10 @@ static void run_again(struct m *m) {
 /* The tick may be late: to wake sysmon, only that it looks at the tick and not up to another tick later, brings nothing. */
 static void kick_for(uint64_t now, uint64_t deadline) {
   uint64_t tick = now + SCHED_ACTIVE_TICK_NS;
-  if (deadline >= tick && sched.nheld)
-    deadline = atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) <= tick + SCHED_ACTIVE_TICK_NS ? UINT64_MAX : tick;
+  if (deadline >= tick && sched.nheld) {
+    if (atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) <= tick + SCHED_ACTIVE_TICK_NS) return;
+    deadline = tick;
+  }
   sched_kick(deadline);
 }
 

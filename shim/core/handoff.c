@@ -62,6 +62,10 @@ bool handoff_blocked_now(const struct m *m) {
   return SLOT_LOAD(m->slot->state) == M_SYSCALL;
 }
 
+bool handoff_off_cpu(const struct m *m) {
+  return m_seen_by_bpf(m) && SLOT_LOAD(m->slot->state) == M_RUN && __atomic_load_n(&m->slot->oncpu_at, __ATOMIC_ACQUIRE) == 0;
+}
+
 /* m, of which `taken` is set and holds, is away without its P. */
 static struct p *take(struct m *m, uint64_t now) {
   struct p *p = sched_p_take(m, now);
@@ -79,8 +83,7 @@ static struct p *take(struct m *m, uint64_t now) {
 struct p *handoff_take_waiting(struct m *m, uint64_t now) {
   SCHED_ASSERT_LOCKED();
   struct m_slot *s = m->slot;
-  if (!m_seen_by_bpf(m) || !(SLOT_LOAD(sched.header->caps) & M_CAP_TICK)) return NULL;
-  if (SLOT_LOAD(s->state) != M_RUN || __atomic_load_n(&s->oncpu_at, __ATOMIC_ACQUIRE) != 0) return NULL;
+  if (!handoff_off_cpu(m) || !(SLOT_LOAD(sched.header->caps) & M_CAP_TICK)) return NULL;
   uint64_t seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
   SLOT_STORE(s->taken, 1);
   atomic_thread_fence(memory_order_seq_cst); /* `taken` before the second look, as in still_away */

@@ -173,11 +173,7 @@ bool sched_leaves_a_cpu(const struct p *given) {
   if (sched.leaving == SCHED_STAYS || lease_page_held() != sched.nheld) return false;
   for (uint32_t i = 0; i < sched.top; i++) {
     const struct p *p = &sched.ps[i];
-    if (p == given || p->status != P_RUNNING || !p->m || !m_seen_by_bpf(p->m)) continue;
-    const struct m_slot *s = p->m->slot;
-    if (SLOT_LOAD(s->state) == M_RUN && __atomic_load_n(&s->oncpu_at, __ATOMIC_RELAXED) == 0 &&
-        __atomic_load_n(&s->blocked_at, __ATOMIC_RELAXED) == 0)
-      return false;
+    if (p != given && p->status == P_RUNNING && p->m && handoff_off_cpu(p->m) && !handoff_blocked_now(p->m)) return false;
   }
   return true;
 }

@@ -249,6 +249,8 @@ uint32_t lease_hog_slots(void);
 bool handoff_blocked(struct m *m, uint64_t now);
 /* Its thread is blocked in the kernel at this moment, as far as can be told at once. */
 bool handoff_blocked_now(const struct m *m);
+/* Outside of any wrapper, and without a CPU, as BPF has it: blocked, or the kernel runs others. */
+bool handoff_off_cpu(const struct m *m);
 /* Outside of any wrapper, after a store that it is to see when it is back: is it still blocked? blocked_at was read before that store. */
 bool handoff_still_away(struct m *m, uint64_t blocked_at);
 /* Takes the P of a blocked M away.  Null: it came back meanwhile. */
