@@ -239,10 +239,15 @@ static __always_inline void count_stint(struct watch_task *wt, struct m_slot *s,
   STORE(s->seq, (LOAD(s->seq) + 2) & ~1ull);
 }
 
-static __always_inline void switched_out(struct watch_task *wt, struct task_struct *prev, bool blocked, __u64 now) {
+/* The M map of a thread's process.  NULL: it has none, or says that nobody asks what its Ms do: then nothing is noted, and each of its switches is cheaper by half. */
+static __always_inline void *map_of(const struct watch_task *wt) {
   __u64 proc = wt->proc;
   void *map = bpf_map_lookup_elem(&m_maps, &proc);
-  if (!map) return;
+  struct m_header *h = map ? header_of(map) : NULL;
+  return h && !LOAD(h->quiet) ? map : NULL;
+}
+
+static __always_inline void switched_out(struct watch_task *wt, struct task_struct *prev, void *map, bool blocked, __u64 now) {
   struct m_slot *s = slot_of(wt, prev, map);
   if (!s) return;
   count_stint(wt, s, now);
@@ -264,11 +269,8 @@ static __always_inline void has_cpu(struct m_slot *s, __u64 since) {
   __sync_lock_test_and_set(&s->seq, (LOAD(s->seq) + 1) | 1);
 }
 
-static __always_inline void switched_in(struct watch_task *wt, struct task_struct *next, __u64 now) {
+static __always_inline void switched_in(struct watch_task *wt, struct task_struct *next, void *map, __u64 now) {
   wt->in_at = now;
-  __u64 proc = wt->proc;
-  void *map = bpf_map_lookup_elem(&m_maps, &proc);
-  if (!map) return;
   struct m_slot *s = slot_of(wt, next, map);
   if (!s) return;
   has_cpu(s, now);
@@ -287,17 +289,24 @@ static __always_inline void switched_in(struct watch_task *wt, struct task_struc
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state) {
   if (!LOAD(nprocs)) return 0;
-  __u64 now = 0;
+  __u64 now = 0, proc = 0;
+  void *map = NULL;
   if (!(prev->flags & PF_KTHREAD)) {
     struct watch_task *wt = bpf_task_storage_get(&tasks, prev, NULL, 0);
     if (wt) {
-      now = bpf_ktime_get_ns();
-      switched_out(wt, prev, !preempt && prev_state && prev->__state, now);
+      proc = wt->proc;
+      map = map_of(wt);
+      if (map)
+        switched_out(wt, prev, map, !preempt && prev_state && prev->__state, now = bpf_ktime_get_ns());
+      else
+        wt->in_at = 0; /* the next switch in may not be noted either: this is not the time of it */
     }
   }
   if (!(next->flags & PF_KTHREAD)) {
     struct watch_task *wt = bpf_task_storage_get(&tasks, next, NULL, 0);
-    if (wt) switched_in(wt, next, now ? now : bpf_ktime_get_ns());
+    if (!wt) return 0;
+    if (wt->proc != proc) map = map_of(wt);
+    if (map) switched_in(wt, next, map, now ? now : bpf_ktime_get_ns());
   }
   return 0;
 }
@@ -321,8 +330,7 @@ static __always_inline int look_at_current(void) {
   if (task->flags & PF_KTHREAD) return 0;
   struct watch_task *wt = bpf_task_storage_get(&tasks, task, NULL, 0);
   if (!wt) return 0;
-  __u64 proc = wt->proc;
-  void *map = bpf_map_lookup_elem(&m_maps, &proc);
+  void *map = map_of(wt);
   if (!map) return 0;
   struct m_slot *s = slot_of(wt, task, map);
   if (!s) return 0;

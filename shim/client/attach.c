@@ -192,6 +192,7 @@ static void use_map(int fd, uint32_t nslots) {
   sched.nslot_free = nslots;
   for (uint32_t i = 0; i < nslots; i++) sched.slot_free[i] = nslots - 1 - i;
   SLOT_STORE(sched.header->gated, sched.gated);
+  sched_watch_ms();
   SLOT_STORE(sched.header->waiting, sched_waiting());
   SLOT_STORE(sched.header->gs, atomic_load_explicit(&sched_gs_queued, memory_order_relaxed));
   for (struct m *m = sched.allm; m; m = m->next) {

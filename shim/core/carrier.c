@@ -1098,6 +1098,10 @@ int light_start(void) {
   m_hold(m_self);
   lock_take(&start_lock);
   if (!light.started) {
+    lock_take(&sched.lock);
+    sched.carriers = true;
+    sched_watch_ms(); /* before there is one */
+    sched_drop();
     result = start_all();
     __atomic_store_n(&light.started, true, __ATOMIC_RELEASE);
   }

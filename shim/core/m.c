@@ -98,6 +98,16 @@ void m_place_slot(struct m *m) {
   __atomic_store_n(&m->slot, s, __ATOMIC_RELEASE); /* sysmon reads it under the lock, the thread itself is here */
 }
 
+void m_forget_switches(void) {
+  SCHED_ASSERT_LOCKED();
+  for (struct m *m = sched.allm; m; m = m->next) {
+    if (!slot_is_current(m)) continue;
+    __atomic_store_n(&m->slot->seq, 0, __ATOMIC_RELAXED); /* m_seen_by_bpf: until its next switch */
+    __atomic_store_n(&m->slot->oncpu_at, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&m->slot->blocked_at, 0, __ATOMIC_RELAXED);
+  }
+}
+
 /* The daemon may still be putting our map in place when it welcomes us; until BPF has touched a slot it says nothing. */
 bool m_seen_by_bpf(const struct m *m) { return sched.bpf && slot_is_current(m) && __atomic_load_n(&m->slot->seq, __ATOMIC_ACQUIRE) != 0; }
 

@@ -797,6 +797,15 @@ void sched_kick(uint64_t deadline) {
 
 /* --- the page --- */
 
+void sched_watch_ms(void) {
+  SCHED_ASSERT_LOCKED();
+  if (!sched.header) return;
+  bool quiet = !sched.gated && !sched.carriers;
+  if (SLOT_LOAD(sched.header->quiet) == quiet) return;
+  if (!quiet) m_forget_switches();
+  __atomic_store_n(&sched.header->quiet, quiet, __ATOMIC_RELEASE); /* BPF reads it first of all: after it, what it finds in the slots is as we left it */
+}
+
 void sched_reconfigure(uint64_t now) {
   SCHED_ASSERT_LOCKED();
   struct pool_page *pg = sched.page;
@@ -811,6 +820,7 @@ void sched_reconfigure(uint64_t now) {
   if (gated == sched.gated) return;
   atomic_store_explicit(&sched.gated, gated, memory_order_relaxed);
   if (sched.header) SLOT_STORE(sched.header->gated, gated);
+  sched_watch_ms();
   if (gated)
     permit_none(now);
   else
@@ -823,6 +833,7 @@ void sched_leave_page(uint64_t now) {
   if (sched.page && sched.gated) {
     atomic_store_explicit(&sched.gated, false, memory_order_relaxed);
     if (sched.header) SLOT_STORE(sched.header->gated, 0);
+    sched_watch_ms();
     permit_all(now);
     sched_update_waiting();
   }

@@ -88,6 +88,7 @@ struct sched {
   uint32_t maxprocs;  /* RATION_MAXPROCS, 0: none */
   uint32_t change;    /* the page's change counter that `gated` was computed from */
   _Atomic bool gated; /* read without the lock by gate_ncpus and traces */
+  bool carriers;      /* there are or were some */
   /* Ms and their slots */
   struct m *allm, *freem;
   uint32_t nms, next_m_id;
@@ -197,6 +198,11 @@ struct p *sched_p_take(struct m *m, uint64_t now);
 void sched_kick(uint64_t deadline);
 /* The owner block changed or we moved to another page: recompute `gated`, let everybody run or call them in. Lock held. */
 void sched_reconfigure(uint64_t now);
+/*
+ * Tells BPF whether anybody asks what it knows of the Ms: where all may run and there are no carriers, nobody does, and it looks away (m_header.quiet). After each change of one of these,
+ * before it counts. Lock held.
+ */
+void sched_watch_ms(void);
 /* Gives back everything that is leased; everybody runs by permission from here on. Lock held. */
 void sched_leave_page(uint64_t now);
 /* In a forked child, which has one thread: an empty scheduler with an open gate. */
@@ -287,6 +293,8 @@ void m_place_slot(struct m *m);                        /* lock held, on the thre
 struct m_slot *m_slot_current(struct m *m);            /* its slot, or the one it would get there */
 void m_forget_others(struct m *self);                  /* in a forked child */
 bool m_seen_by_bpf(const struct m *m);
+/* Of no M, until BPF has seen its next switch. BPF looks away. Lock held. */
+void m_forget_switches(void);
 uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf);
 
 /* --- sysmon.c --- */

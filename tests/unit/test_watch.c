@@ -395,6 +395,59 @@ START_TEST(missed_switch_in_is_made_up_for_by_the_tick) {
 }
 END_TEST
 
+/* ---- a process that does not ask ---- */
+
+static uint64_t thread_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void burn_and_nap(uint64_t ns) {
+  uint64_t end = thread_ns() + ns;
+  while (thread_ns() < end) continue;
+  rig_sleep_ms(1);
+}
+
+/* An M that is watched at first, then not, then again. */
+static void *comes_and_goes(void *arg) {
+  struct m_slot *s = arg;
+  RIG_STORE(s->state, M_RUN);
+  RIG_STORE(s->has_p, 1);
+  rig_add_m(&rig, (uint32_t)rig_gettid(), SPACE);
+  for (int i = 0; i < 100 && RIG_LOAD(s->seq) == 0; i++) rig_sleep_ms(1);
+  ck_assert_uint_ne(RIG_LOAD(s->seq), 0);
+
+  RIG_STORE(rig.h->quiet, 1);
+  RIG_STORE(rig.h->waiting, 1);
+  burn_and_nap(1000000); /* what began before may be noted still: the switch in was */
+  RIG_STORE(s->seq, 0);
+  RIG_STORE(s->oncpu_at, 0);
+  RIG_STORE(s->blocked_at, 0);
+  RIG_STORE(s->cpu_ns, 0);
+  for (int i = 0; i < 20; i++) burn_and_nap(1000000);
+  ck_assert_uint_eq(RIG_LOAD(s->seq) + RIG_LOAD(s->oncpu_at) + RIG_LOAD(s->blocked_at) + RIG_LOAD(s->cpu_ns), 0);
+  ck_assert_uint_eq(RIG_LOAD(rig.h->events), 0);
+
+  uint64_t before = thread_ns();
+  RIG_STORE(rig.h->quiet, 0);
+  for (int i = 0; i < 100 && (RIG_LOAD(s->seq) < 4 || RIG_LOAD(rig.h->events) == 0); i++) rig_sleep_ms(1);
+  ck_assert_uint_ge(RIG_LOAD(s->seq), 4);
+  ck_assert_uint_ne(RIG_LOAD(rig.h->events), 0);
+  ck_assert_uint_le(RIG_LOAD(s->cpu_ns), thread_ns() - before); /* nothing of what was not watched, though it ran for much longer */
+  return NULL;
+}
+
+START_TEST(nothing_is_noted_while_nobody_asks) {
+  start(64);
+  pthread_t th;
+  ck_ok(pthread_create(&th, NULL, comes_and_goes, (void *)&rig.slot[SPACE]) == 0);
+  pthread_join(th, NULL);
+  RIG_STORE(rig.h->waiting, 0);
+  finish();
+}
+END_TEST
+
 /* ---- SIGURG ---- */
 
 static atomic_uint urgs;
@@ -1071,6 +1124,7 @@ int main(void) {
       full_ring_counts_what_is_lost,
       cpu_ns_is_the_thread_clock,
       missed_switch_in_is_made_up_for_by_the_tick,
+      nothing_is_noted_while_nobody_asks,
       user_code_without_p_gets_sigurg,
       user_code_with_p_gets_no_sigurg,
       no_second_sigurg_before_the_first_is_handled,
