@@ -239,13 +239,18 @@ static __always_inline void count_stint(struct watch_task *wt, struct m_slot *s,
   STORE(s->seq, (LOAD(s->seq) + 2) & ~1ull);
 }
 
-/* The M map of a thread's process.  NULL: it has none, or says that nobody asks what its Ms do: then nothing is noted, and each of its switches is cheaper by half. */
-static __always_inline void *map_of(const struct watch_task *wt) {
+/* The M map of a thread's process.  NULL: it has none, or says that nobody asks what its Ms do (quiet): then nothing is noted. */
+static __always_inline void *map_of(struct watch_task *wt) {
   __u64 proc = wt->proc;
   void *map = bpf_map_lookup_elem(&m_maps, &proc);
   struct m_header *h = map ? header_of(map) : NULL;
-  return h && !LOAD(h->quiet) ? map : NULL;
+  if (!h) return NULL;
+  wt->quiet_until = LOAD(h->quiet) ? bpf_jiffies64() + 1 : 0;
+  return wt->quiet_until ? NULL : map;
 }
+
+/* The same at a switch, where the look at the map is most of what there is to do in a quiet process: once in a jiffy is enough. */
+static __always_inline void *map_at_switch(struct watch_task *wt) { return bpf_jiffies64() < wt->quiet_until ? NULL : map_of(wt); }
 
 static __always_inline void switched_out(struct watch_task *wt, struct task_struct *prev, void *map, bool blocked, __u64 now) {
   struct m_slot *s = slot_of(wt, prev, map);
@@ -295,7 +300,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
     struct watch_task *wt = bpf_task_storage_get(&tasks, prev, NULL, 0);
     if (wt) {
       proc = wt->proc;
-      map = map_of(wt);
+      map = map_at_switch(wt);
       if (map)
         switched_out(wt, prev, map, !preempt && prev_state && prev->__state, now = bpf_ktime_get_ns());
       else
@@ -305,7 +310,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
   if (!(next->flags & PF_KTHREAD)) {
     struct watch_task *wt = bpf_task_storage_get(&tasks, next, NULL, 0);
     if (!wt) return 0;
-    if (wt->proc != proc) map = map_of(wt);
+    if (wt->proc != proc) map = map_at_switch(wt);
     if (map) switched_in(wt, next, map, now ? now : bpf_ktime_get_ns());
   }
   return 0;

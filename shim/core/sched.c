@@ -45,6 +45,7 @@ struct sched sched = {.maxprocs = 0, .seed = 1, .bell = &sched.private_bell};
 _Atomic uint32_t sched_waiting_flag;
 _Atomic uint32_t sched_gs_queued;
 struct pool_page *sched_count_page;
+_Atomic bool gate_quiet __attribute__((aligned(64))); /* it seldom changes, and what lies beside it often does */
 
 const char *wait_reason_name(enum wait_reason why) {
   static const char *const names[WAIT_REASONS] = {"none",      "syscall",    "sleep",   "mutex",      "cond",         "rwlock",
@@ -799,9 +800,9 @@ void sched_kick(uint64_t deadline) {
 
 void sched_watch_ms(void) {
   SCHED_ASSERT_LOCKED();
-  if (!sched.header) return;
-  bool quiet = !sched.gated && !sched.carriers;
-  if (SLOT_LOAD(sched.header->quiet) == quiet) return;
+  bool quiet = !sched.gated && !sched.carriers && gate_mode() != RATION_MODE_FREE;
+  atomic_store_explicit(&gate_quiet, quiet, memory_order_relaxed);
+  if (!sched.header || SLOT_LOAD(sched.header->quiet) == quiet) return;
   if (!quiet) m_forget_switches();
   __atomic_store_n(&sched.header->quiet, quiet, __ATOMIC_RELEASE); /* BPF reads it first of all: after it, what it finds in the slots is as we left it */
 }

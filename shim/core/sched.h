@@ -199,8 +199,8 @@ void sched_kick(uint64_t deadline);
 /* The owner block changed or we moved to another page: recompute `gated`, let everybody run or call them in. Lock held. */
 void sched_reconfigure(uint64_t now);
 /*
- * Tells BPF whether anybody asks what it knows of the Ms: where all may run and there are no carriers, nobody does, and it looks away (m_header.quiet). After each change of one of these,
- * before it counts. Lock held.
+ * Tells the wrappers (gate_is_quiet) and BPF (m_header.quiet) whether anybody asks what the Ms do: where all may run, and there are no carriers and no free mode, nobody does. After each change of
+ * one of these, before it counts. Lock held.
  */
 void sched_watch_ms(void);
 /* Gives back everything that is leased; everybody runs by permission from here on. Lock held. */

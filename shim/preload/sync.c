@@ -102,6 +102,7 @@ static __attribute__((noinline)) int mutex_wait(pthread_mutex_t *m, unsigned lef
 
 /* With one thread glibc's lock does without an atomic operation, its trylock does not; and nobody is there to give a P to. */
 EXPORT int pthread_mutex_lock(pthread_mutex_t *m) {
+  if (gate_is_quiet()) return REAL(pthread_mutex_lock)(m);
   if (mutex_ours(m)) return free_mutex_lock(m);
   if (__libc_single_threaded) return CALL_ONCE(int, REAL(pthread_mutex_lock)(m));
   if (!is_usual(m)) return MUTEX(m, REAL(pthread_mutex_lock)(m));
@@ -128,6 +129,7 @@ EXPORT int pthread_mutex_clocklock(pthread_mutex_t *restrict m, clockid_t clock,
 }
 
 EXPORT int pthread_mutex_unlock(pthread_mutex_t *m) {
+  if (gate_is_quiet()) return REAL(pthread_mutex_unlock)(m);
   if (OURS(free_mutex_is_kernels(m))) return free_mutex_unlock(m);
   return REAL(pthread_mutex_unlock)(m);
 }

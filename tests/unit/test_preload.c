@@ -55,6 +55,7 @@ int main(void) {
 
 __thread struct m *m_self;
 _Atomic uint32_t sched_waiting_flag;
+_Atomic bool gate_quiet;
 _Atomic bool preempt_no_signals;
 _Atomic int preempt_signal = SIGURG;
 bool preempt_sent(const siginfo_t *si) { return (void)si, false; }
@@ -444,6 +445,42 @@ START_TEST(free_locks_keep_the_p) {
 }
 END_TEST
 
+/* Has the mutex, and lets it go once somebody sleeps for it. */
+static void *holds_the_mutex(void *arg) {
+  pthread_mutex_t *m = arg;
+  pthread_mutex_lock(m);
+  next_is_ours = true;
+  while (__atomic_load_n(&m->__data.__lock, __ATOMIC_RELAXED) != 2) sched_yield();
+  usleep(20000);
+  pthread_mutex_unlock(m);
+  return NULL;
+}
+
+static int given_by_a_wait(bool quiet) {
+  pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+  pthread_t t;
+  next_is_ours = false;
+  ck_assert_int_eq(pthread_create(&t, NULL, holds_the_mutex, &m), 0);
+  while (!__atomic_load_n(&next_is_ours, __ATOMIC_ACQUIRE)) sched_yield();
+  given = 0;
+  gate_quiet = quiet;
+  pthread_mutex_lock(&m);
+  gate_quiet = false;
+  int n = given;
+  pthread_mutex_unlock(&m);
+  pthread_join(t, NULL);
+  return n;
+}
+
+START_TEST(in_a_quiet_process_a_lock_is_libcs) {
+  set_up();
+  sched_waiting_flag = 1;
+  ck_assert_int_ge(given_by_a_wait(false), 1);
+  ck_assert_int_eq(given_by_a_wait(true), 0);
+  ck_assert_uint_eq(state(), M_RUN);
+}
+END_TEST
+
 START_TEST(recv_gives_the_p_only_when_it_would_block) {
   set_up();
   char c;
@@ -502,5 +539,5 @@ END_TEST
 
 UNIT_MAIN("preload", handler_runs_outside_the_bracket, siglongjmp_leaves_the_bracket, cancellation_leaves_the_bracket,
           our_sigurg_interrupts_nothing, a_handler_beside_our_sigurg_still_interrupts, blocked_sigurg_stays_open_for_us,
-          free_locks_keep_the_p, recv_gives_the_p_only_when_it_would_block, polls_look_before_they_give_the_p, sleeps_give_the_p)
+          free_locks_keep_the_p, in_a_quiet_process_a_lock_is_libcs, recv_gives_the_p_only_when_it_would_block, polls_look_before_they_give_the_p, sleeps_give_the_p)
 #endif
