@@ -40,6 +40,7 @@ void client_env(void) {
   e->no_bpf = is(getenv("RATION_BPF"), "0");
   e->maxprocs = number(getenv("RATION_MAXPROCS"));
   if (e->maxprocs > POOL_SLOTS_MAX) e->maxprocs = POOL_SLOTS_MAX;
+  e->maxthreads = number(getenv("RATION_MAXTHREADS"));
   copy(e->socket, sizeof e->socket, path && *path && strlen(path) < sizeof e->socket ? path : WIRE_SOCKET_PATH);
   copy(e->name, sizeof e->name, name && *name ? name : program_invocation_short_name);
   sched.maxprocs = e->maxprocs;

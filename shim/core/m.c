@@ -125,6 +125,15 @@ uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf) {
   return m->cpu_last;
 }
 
+uint32_t m_tids(uint32_t *tids, uint32_t most) {
+  uint32_t n = 0;
+  sched_lock();
+  for (const struct m *m = sched.allm; m; m = m->next, n++)
+    if (n < most) tids[n] = m->tid * 2 + m->rations;
+  sched_unlock();
+  return n;
+}
+
 void m_start(struct m *m, const struct fair *inherit) {
   m->tid = sys_gettid();
   m->changed = false;

@@ -40,6 +40,7 @@ struct m {
   bool
       changed; /* [own] its thread has what the kernel keeps for one thread, and hands down, otherwise than the process began: free_hands_down */
   bool realtime;            /* [lock] its policy is not of the kernel's fair class: it needs no P (permit_look_policies) */
+  bool rations;             /* [before it starts] made by ration, not by the program; a G may have it for good */
   bool carries;             /* [own] it is or was a carrier: glibc cancels nothing that it runs */
   int deferred;             /* [own] a signal of the program that came meanwhile; 0: none */
   _Atomic uint32_t park;    /* futex: 1 a P was granted, 0 not; pairs park_m with grant_p */

@@ -293,6 +293,8 @@ void m_place_slot(struct m *m);                        /* lock held, on the thre
 struct m_slot *m_slot_current(struct m *m);            /* its slot, or the one it would get there */
 void m_forget_others(struct m *self);                  /* in a forked child */
 bool m_seen_by_bpf(const struct m *m);
+/* How many Ms there are, and of `most` of them twice the tid, and one more for those that ration made. */
+uint32_t m_tids(uint32_t *tids, uint32_t most);
 /* Of no M, until BPF has seen its next switch. BPF looks away. Lock held. */
 void m_forget_switches(void);
 uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf);

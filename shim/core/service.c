@@ -138,6 +138,26 @@ static char *fake_tcb(char *middle) {
 
 #define MEM_BYTES (STACK_BYTES + 2 * TLS_BYTES)
 
+/* Those that were started, in no order; statics all. */
+static _Atomic(struct service *) all[SERVICES_MOST];
+
+static void remember(struct service *svc) {
+  for (uint32_t i = 0; i < SERVICES_MOST; i++) {
+    struct service *free = NULL;
+    if (atomic_load_explicit(&all[i], memory_order_relaxed) == svc ||
+        atomic_compare_exchange_strong_explicit(&all[i], &free, svc, memory_order_relaxed, memory_order_relaxed))
+      return;
+  }
+}
+
+bool service_is(uint32_t tid) {
+  for (uint32_t i = 0; i < SERVICES_MOST; i++) {
+    const struct service *svc = atomic_load_explicit(&all[i], memory_order_relaxed);
+    if (svc && __atomic_load_n(&svc->tid, __ATOMIC_RELAXED) == (int)tid && atomic_load_explicit(&svc->alive, memory_order_relaxed)) return true;
+  }
+  return false;
+}
+
 int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds) {
   long at = raw_syscall6(SYS_mmap, 0, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at < 0 && at > -4096) return (int)at;
@@ -163,7 +183,8 @@ int service_start(struct service *svc, const char *name, void (*fn)(void), const
   /* Its copies of our descriptors are made before the caller may close the originals. */
   while (tid > 0 && atomic_load_explicit(&s->copied, memory_order_acquire) == 0) sys_futex_wait(&s->copied, 0, SYS_FOREVER, false);
   sys_sigmask(mask);
-  svc->tid = tid < 0 ? 0 : (int)tid;
+  __atomic_store_n(&svc->tid, tid < 0 ? 0 : (int)tid, __ATOMIC_RELAXED); /* service_is: of one that is just born it may know nothing */
+  remember(svc);
   svc->mem = tid < 0 ? NULL : (void *)at;
   return tid < 0 ? (int)tid : 0;
 }

@@ -2,6 +2,7 @@
 #ifndef RATION_CORE_SERVICE_H
 #define RATION_CORE_SERVICE_H
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct service {
@@ -20,7 +21,11 @@ struct service {
  * Returns 0 or -errno.  Any thread; async-signal-safe.
  */
 #define SERVICE_SAME_FILES (~0u)
+#define SERVICES_MOST 8u /* that are told apart by service_is */
 int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds);
+
+/* Is it one of the service threads that run?  Any thread. */
+bool service_is(uint32_t tid);
 
 /* Waits, until `until` (CLOCK_MONOTONIC ns), for the end of a thread that was told to end; frees its memory.  0, -ETIMEDOUT. */
 int service_join(struct service *svc, uint64_t until);

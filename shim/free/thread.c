@@ -31,6 +31,7 @@
 #include "free/cancel.h"
 #include "free/free.h"
 #include "free/kill.h"
+#include "free/most.h"
 #include "free/pspin.h"
 #include "free/robust.h"
 #include "free/setxid.h"
@@ -241,6 +242,19 @@ void thread_main_exits(void) {
   atomic_store_explicit(&main_left, true, memory_order_relaxed);
   life_over();
   shared_watch(); /* none of the kernel's is left that has anything open */
+}
+
+/* One more.  False: there are as many as may be. */
+static bool life_begins(void) {
+  if (atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed) <= free_most()) return true;
+  atomic_fetch_sub_explicit(&lives, 1, memory_order_relaxed);
+  return false;
+}
+
+/* It came to nothing.  The creator lives, so this is never the last. */
+static int stillborn(int err) {
+  atomic_fetch_sub_explicit(&lives, 1, memory_order_relaxed);
+  return err;
 }
 
 /* The three change one after the other: for a moment it may be one too few. */
@@ -550,12 +564,13 @@ static bool may_open_more(const struct thread_attr *a) {
 int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg) {
   if (light_start() < 0) return EAGAIN;
   cancel_kernel_begins(); /* the creator's, who may be main */
+  if (!life_begins()) return EAGAIN;
   int r;
   struct thread *t = get(a, &r);
-  if (!t) return r;
+  if (!t) return stillborn(r);
   if (!give_context(t)) {
     spare_put(t);
-    return EAGAIN;
+    return stillborn(EAGAIN);
   }
   t->fn = fn;
   t->cfn = cfn;
@@ -576,7 +591,6 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   memset(&t->usage, 0, sizeof t->usage);
   cancel_born(&t->at_once, &t->g, &t->id);
   atomic_store_explicit(identity_cancel_word(&t->id), 0, memory_order_relaxed);
-  atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
   *out = t->id.self;
   if (may_open_more(a)) shared_opens();
   light_go_thread(&t->g, t->id.top, thread_main, t);

@@ -18,6 +18,7 @@
 #include "preload/cpufiles.h"
 #include "preload/lightio.h"
 #include "preload/real.h"
+#include "preload/taskdir.h"
 #include "preload/taskfile.h"
 #include "rawsys.h"
 
@@ -163,12 +164,14 @@ EXPORT int fseeko64(FILE *f, off64_t at, int whence) {
   return REAL(fseeko64)(f, at, whence);
 }
 
-/* ---- the directory /sys/devices/system/cpu -------------------------------------------------------- */
+/* ---- the directories /sys/devices/system/cpu and (taskdir.c) /proc/self/task ----------------------- */
 
 /* Anything but "cpu..." is none of ours. */
 static inline bool hidden(DIR *dir, const char *name) { return name[0] == 'c' && name[1] == 'p' && cpufile_hides(dirfd(dir), name); }
 
 EXPORT struct dirent *readdir(DIR *dir) {
+  struct taskdir *t = taskdir_of(dir);
+  if (t) return taskdir_next(t);
   struct dirent *e;
   do e = REAL(readdir)(dir);
   while (e && hidden(dir, e->d_name));
@@ -176,13 +179,25 @@ EXPORT struct dirent *readdir(DIR *dir) {
 }
 
 EXPORT struct dirent64 *readdir64(DIR *dir) {
+  struct taskdir *t = taskdir_of(dir);
+  if (t) return (struct dirent64 *)taskdir_next(t);
   struct dirent64 *e;
   do e = REAL(readdir64)(dir);
   while (e && hidden(dir, e->d_name));
   return e;
 }
 
+/* As readdir_r. */
+static int next_r(struct taskdir *t, void *e, void **out) {
+  const struct dirent *next = taskdir_next(t);
+  if (next) memcpy(e, next, sizeof *next);
+  *out = next ? e : NULL;
+  return 0;
+}
+
 EXPORT int readdir_r(DIR *dir, struct dirent *e, struct dirent **out) {
+  struct taskdir *t = taskdir_of(dir);
+  if (t) return next_r(t, e, (void **)out);
   int r;
   do r = REAL(readdir_r)(dir, e, out);
   while (r == 0 && *out && hidden(dir, (*out)->d_name));
@@ -190,6 +205,8 @@ EXPORT int readdir_r(DIR *dir, struct dirent *e, struct dirent **out) {
 }
 
 EXPORT int readdir64_r(DIR *dir, struct dirent64 *e, struct dirent64 **out) {
+  struct taskdir *t = taskdir_of(dir);
+  if (t) return next_r(t, e, (void **)out);
   int r;
   do r = REAL(readdir64_r)(dir, e, out);
   while (r == 0 && *out && hidden(dir, (*out)->d_name));

@@ -140,6 +140,7 @@ static struct birth come_alive(struct birth *given) {
   if (b.by_g) sys_sigmask(b.mask);
   signal_born();
   if (key_is_ours()) pthread_setspecific(end_key, (void *)1);
+  b.m->rations = !b.programs;
   m_start(b.m, &b.fair);
   b.m->changed = b.changed;
   if (free_mode && b.programs) cancel_kernel_begins();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads and the process around them: names, clocks, affinity, credentials of one thread, fork, exec, spawn. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
@@ -514,6 +515,60 @@ static void task_files(void) {
   pthread_join(t, NULL);
   say_task_file("self", getpid(), "comm", NULL);
   say_task_file("1", task_tid, "comm", NULL);
+}
+
+/* --- the list of threads --- */
+
+#define LISTED 4
+static pid_t listed[LISTED];
+
+static void *listed_thread(void *arg) {
+  int i = (int)(intptr_t)arg;
+  if (i == 0) SAY_ERR("nice", setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 1) ? errno : 0);
+  listed[i] = (pid_t)syscall(SYS_gettid);
+  gate_pass(&gate);
+  return NULL;
+}
+
+/* How many entries there are from here on; of these in *known those of main and of `listed`. */
+static int entries(DIR *d, int *known) {
+  int n = 0;
+  *known = 0;
+  for (struct dirent *e; (e = readdir(d)); n++) {
+    pid_t tid = atoi(e->d_name);
+    *known += tid == getpid();
+    for (int i = 0; i < LISTED; i++) *known += tid && tid == listed[i];
+  }
+  return n;
+}
+
+static void threads_listed(void) {
+  char path[40];
+  snprintf(path, sizeof path, "/proc/%d/task", (int)getpid());
+  pthread_t t[LISTED];
+  for (int i = 0; i < LISTED; i++) t[i] = start(listed_thread, (void *)(intptr_t)i);
+  gate_await(&gate, LISTED);
+  int known;
+  DIR *self = opendir("/proc/self/task"), *pid = opendir(path), *other = opendir("/proc/self/fd");
+  MUST(self && pid && other);
+  int n = entries(self, &known);
+  say("self: %d, known %d", n, known);
+  n = entries(pid, &known);
+  say("pid: %d, known %d", n, known);
+  say("then %d", readdir(self) != NULL);
+  rewinddir(self);
+  say("first %s", readdir(self)->d_name);
+  long at = telldir(self);
+  n = entries(self, &known);
+  say("after it %d", n);
+  seekdir(self, at);
+  say("the same %d", entries(self, &known) == n);
+  struct dirent **list;
+  say("of descriptors some %d", entries(other, &known) > 3 && scandir("/proc/self/fd", &list, NULL, alphasort) > 3);
+  gate_open(&gate);
+  for (int i = 0; i < LISTED; i++) pthread_join(t[i], NULL);
+  UNTIL((rewinddir(self), entries(self, &known) == 3 && known == 1));
+  say("closed %d %d %d", closedir(self), closedir(pid), closedir(other));
 }
 
 static void concurrency(void) {
@@ -1209,6 +1264,7 @@ const struct check process_checks[] = {
     CHECK(cpu_clocks_at_the_end),
     CHECK(cpu_clock_after_vfork),
     CHECK(task_files),
+    CHECK(threads_listed),
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(affinity_of_others),
