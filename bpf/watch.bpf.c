@@ -276,6 +276,7 @@ static __always_inline void has_cpu(struct m_slot *s, __u64 since) {
 
 static __always_inline void switched_in(struct watch_task *wt, struct task_struct *next, void *map, __u64 now) {
   wt->in_at = now;
+  wt->quiet_until = 0; /* what follows this switch is to be noted as well, though it was found by the other thread's map */
   struct m_slot *s = slot_of(wt, next, map);
   if (!s) return;
   has_cpu(s, now);

@@ -12,12 +12,12 @@
 
 /* Task storage of each thread of an attached process. */
 struct watch_task {
-  uint64_t proc;   /* key in m_maps and rings; never used again */
-  uint64_t in_at;  /* CLOCK_MONOTONIC ns of the last switch in; 0: not seen */
+  uint64_t proc;        /* key in m_maps and rings; never used again */
+  uint64_t in_at;       /* CLOCK_MONOTONIC ns of the last switch in; 0: not seen */
   uint64_t quiet_until; /* jiffies: its process need not be asked before whether it is quiet */
-  uint32_t nslots; /* of the process's M map, a power of two */
-  uint32_t elem;   /* element of its M slot when last found; 0: none */
-  uint32_t tid;    /* as the process sees it; 0: not asked yet */
+  uint32_t nslots;      /* of the process's M map, a power of two */
+  uint32_t elem;        /* element of its M slot when last found; 0: none */
+  uint32_t tid;         /* as the process sees it; 0: not asked yet */
   uint32_t pad;
 };
 

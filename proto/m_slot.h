@@ -84,7 +84,8 @@ struct m_header {
   uint64_t lost;    /* BPF: events that did not fit */
   uint64_t signals; /* BPF: SIGURGs sent */
   uint32_t gs;      /* shim: light Gs are queued; a block of a carrier is worth an event */
-  uint32_t quiet;   /* shim: nobody asks what BPF knows of the Ms, so it looks away.  Before this ends, the shim makes the slots as new: what BPF left there is old. */
+  uint32_t
+      quiet; /* shim: nobody asks what BPF knows of the Ms, so it looks away.  Before this ends, the shim makes the slots as new: what BPF left there is old. */
   uint64_t pad[2];
 };
 

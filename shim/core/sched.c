@@ -804,7 +804,8 @@ void sched_watch_ms(void) {
   atomic_store_explicit(&gate_quiet, quiet, memory_order_relaxed);
   if (!sched.header || SLOT_LOAD(sched.header->quiet) == quiet) return;
   if (!quiet) m_forget_switches();
-  __atomic_store_n(&sched.header->quiet, quiet, __ATOMIC_RELEASE); /* BPF reads it first of all: after it, what it finds in the slots is as we left it */
+  __atomic_store_n(&sched.header->quiet, quiet,
+                   __ATOMIC_RELEASE); /* BPF reads it first of all: after it, what it finds in the slots is as we left it */
 }
 
 void sched_reconfigure(uint64_t now) {

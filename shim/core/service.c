@@ -153,7 +153,8 @@ static void remember(struct service *svc) {
 bool service_is(uint32_t tid) {
   for (uint32_t i = 0; i < SERVICES_MOST; i++) {
     const struct service *svc = atomic_load_explicit(&all[i], memory_order_relaxed);
-    if (svc && __atomic_load_n(&svc->tid, __ATOMIC_RELAXED) == (int)tid && atomic_load_explicit(&svc->alive, memory_order_relaxed)) return true;
+    if (svc && __atomic_load_n(&svc->tid, __ATOMIC_RELAXED) == (int)tid && atomic_load_explicit(&svc->alive, memory_order_relaxed))
+      return true;
   }
   return false;
 }

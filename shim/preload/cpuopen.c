@@ -22,9 +22,6 @@
 #include "preload/taskfile.h"
 #include "rawsys.h"
 
-typedef int scandir_filter(const struct dirent *);
-typedef int scandir_compare(const struct dirent **, const struct dirent **);
-
 #define REAL_CPUOPEN(X)                                                                   \
   X(int, open, (const char *, int, ...))                                                  \
   X(int, open64, (const char *, int, ...))                                                \
@@ -228,6 +225,7 @@ static int scanned(int n, int at, const char *path, struct dirent **list) {
 }
 
 EXPORT int scandir(const char *path, struct dirent ***list, scandir_filter *filter, scandir_compare *compare) {
+  if (taskdir_is(path)) return taskdir_scan(path, list, filter, compare);
   int n = REAL(scandir)(path, list, filter, compare);
   return scanned(n, AT_FDCWD, path, n > 0 ? *list : NULL);
 }

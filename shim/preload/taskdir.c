@@ -5,12 +5,11 @@
  * files taskfile.c finds).
  *
  * All of it is found when the directory is opened or rewound, where the kernel's own list is that of the moment at which it is read.  By opendir of the names /proc/self/task and
- * /proc/PID/task only; not by fdopendir, scandir, nftw and the like, nor the number of links that stat says.
+ * /proc/PID/task and scandir only; not by fdopendir, nftw and the like, nor the number of links that stat says.
  */
 #include "preload/taskdir.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,11 +20,11 @@
 #include "free/thread.h"
 #include "preload/real.h"
 
-#define REAL_TASKDIR(X)                    \
-  X(DIR *, opendir, (const char *))        \
-  X(int, closedir, (DIR *))                \
-  X(void, rewinddir, (DIR *))              \
-  X(void, seekdir, (DIR *, long))          \
+#define REAL_TASKDIR(X)             \
+  X(DIR *, opendir, (const char *)) \
+  X(int, closedir, (DIR *))         \
+  X(void, rewinddir, (DIR *))       \
+  X(void, seekdir, (DIR *, long))   \
   X(long, telldir, (DIR *))
 REAL_DEFINE(REAL_TASKDIR)
 #define REAL_CPUOPENS(X) X(struct dirent *, readdir, (DIR *))
@@ -140,7 +139,7 @@ static void read_all(struct taskdir *t) {
 
 /* --- as a directory --- */
 
-static bool is_taskdir(const char *path) {
+bool taskdir_is(const char *path) {
   if (strncmp(path, "/proc/", 6) != 0) return false;
   path += 6;
   char own[12];
@@ -165,7 +164,8 @@ static void drop(struct taskdir *t) {
 static bool keep(struct taskdir *t) {
   for (struct place *p = places; p < places + OPEN_MOST; p++) {
     DIR *none = NULL;
-    if (!atomic_compare_exchange_strong_explicit(&p->dir, &none, TAKEN, memory_order_acquire, memory_order_relaxed)) continue; /* pairs with taskdir_close */
+    if (!atomic_compare_exchange_strong_explicit(&p->dir, &none, TAKEN, memory_order_acquire, memory_order_relaxed))
+      continue; /* pairs with taskdir_close */
     p->t = t;
     atomic_store_explicit(&p->dir, t->dir, memory_order_release);
     atomic_fetch_add_explicit(&taskdirs, 1, memory_order_relaxed); /* before anybody else has dir */
@@ -175,7 +175,7 @@ static bool keep(struct taskdir *t) {
 }
 
 void taskdir_opened(DIR *dir, const char *path) {
-  if (!is_taskdir(path)) return;
+  if (!taskdir_is(path)) return;
   int err = errno;
   struct taskdir *t = make(dir);
   if (!t || t->tids.failed || !keep(t)) {
@@ -257,4 +257,43 @@ EXPORT void seekdir(DIR *dir, long at) {
     taskdir_seek(t, at);
   else
     REAL(seekdir)(dir, at);
+}
+
+/* --- scandir --- */
+
+struct scan {
+  struct dirent **list;
+  size_t n, room;
+};
+
+static bool keep_entry(struct scan *s, const struct dirent *e) {
+  if (s->n == s->room) {
+    size_t room = s->room ? s->room * 2 : 32;
+    struct dirent **list = realloc(s->list, room * sizeof(struct dirent *));
+    if (!list) return false;
+    s->list = list;
+    s->room = room;
+  }
+  struct dirent *copy = malloc(sizeof *copy);
+  if (copy) s->list[s->n++] = memcpy(copy, e, sizeof *copy);
+  return copy != NULL;
+}
+
+int taskdir_scan(const char *path, struct dirent ***list, scandir_filter *filter, scandir_compare *compare) {
+  DIR *dir = opendir(path);
+  if (!dir) return -1;
+  struct scan s = {0};
+  const struct dirent *e;
+  bool fine = true;
+  while (fine && (e = readdir(dir))) fine = (filter && !filter(e)) || keep_entry(&s, e);
+  closedir(dir);
+  if (!fine) {
+    while (s.n) free(s.list[--s.n]);
+    free(s.list);
+    errno = ENOMEM;
+    return -1;
+  }
+  if (compare && s.n) qsort(s.list, s.n, sizeof(struct dirent *), (int (*)(const void *, const void *))(void *)compare);
+  *list = s.list;
+  return (int)s.n;
 }

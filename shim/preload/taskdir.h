@@ -4,9 +4,17 @@
 /* /proc/self/task as the program's threads have it: taskdir.c.  A DIR is used by one thread at a time, as POSIX has it. */
 #include <dirent.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct taskdir;
+typedef int scandir_filter(const struct dirent *);
+typedef int scandir_compare(const struct dirent **, const struct dirent **);
+
+/* It is the name of that directory. */
+bool taskdir_is(const char *path);
+/* As scandir of it. */
+int taskdir_scan(const char *path, struct dirent ***list, scandir_filter *filter, scandir_compare *compare);
 
 /* How many are open; so nothing else has to be asked of other directories. */
 extern _Atomic unsigned taskdirs;
@@ -16,7 +24,8 @@ void taskdir_opened(DIR *dir, const char *path);
 /* Null: it is none of these. */
 struct taskdir *taskdir_find(DIR *dir);
 static inline struct taskdir *taskdir_of(DIR *dir) {
-  return atomic_load_explicit(&taskdirs, memory_order_relaxed) ? taskdir_find(dir) : NULL; /* who uses `dir` has opened it, or was told of it since */
+  return atomic_load_explicit(&taskdirs, memory_order_relaxed) ? taskdir_find(dir)
+                                                               : NULL; /* who uses `dir` has opened it, or was told of it since */
 }
 
 /* The next entry, in memory that is good until the next call; null: the end. */

@@ -539,5 +539,6 @@ END_TEST
 
 UNIT_MAIN("preload", handler_runs_outside_the_bracket, siglongjmp_leaves_the_bracket, cancellation_leaves_the_bracket,
           our_sigurg_interrupts_nothing, a_handler_beside_our_sigurg_still_interrupts, blocked_sigurg_stays_open_for_us,
-          free_locks_keep_the_p, in_a_quiet_process_a_lock_is_libcs, recv_gives_the_p_only_when_it_would_block, polls_look_before_they_give_the_p, sleeps_give_the_p)
+          free_locks_keep_the_p, in_a_quiet_process_a_lock_is_libcs, recv_gives_the_p_only_when_it_would_block,
+          polls_look_before_they_give_the_p, sleeps_give_the_p)
 #endif

@@ -1232,7 +1232,8 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           cpu_time_is_charged_once_to_g_bucket_and_page, a_released_slot_rings_who_waits,
           processes_share_in_proportion_to_their_waiting_threads, a_newcomer_of_another_process_gets_our_hogs_p,
           a_slot_handed_to_us_is_found_and_used, an_expropriated_p_is_noticed_and_no_error, a_page_of_nonsense_harms_nobody,
-          opening_the_gate_lets_everybody_run, bpf_looks_away_while_the_gate_is_open, fewer_slots_call_in_who_holds_more, maxprocs_bounds_the_regular_slots,
-          one_that_is_born_and_runs_is_soon_a_hog, who_waits_is_not_told_of_a_slot_that_a_pause_has_closed,
-          who_waits_looks_when_a_frame_begins, frames_go_round_among_processes, what_others_have_not_charged_yet_is_spent,
-          one_who_has_displaced_an_m_leaves_no_cpu, sysmon_is_not_woken_for_the_little_that_a_newcomer_moves)
+          opening_the_gate_lets_everybody_run, bpf_looks_away_while_the_gate_is_open, fewer_slots_call_in_who_holds_more,
+          maxprocs_bounds_the_regular_slots, one_that_is_born_and_runs_is_soon_a_hog,
+          who_waits_is_not_told_of_a_slot_that_a_pause_has_closed, who_waits_looks_when_a_frame_begins, frames_go_round_among_processes,
+          what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu,
+          sysmon_is_not_woken_for_the_little_that_a_newcomer_moves)

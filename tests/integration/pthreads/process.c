@@ -542,6 +542,8 @@ static int entries(DIR *d, int *known) {
   return n;
 }
 
+static int not_dots(const struct dirent *e) { return e->d_name[0] != '.'; }
+
 static void threads_listed(void) {
   char path[40];
   snprintf(path, sizeof path, "/proc/%d/task", (int)getpid());
@@ -564,6 +566,8 @@ static void threads_listed(void) {
   seekdir(self, at);
   say("the same %d", entries(self, &known) == n);
   struct dirent **list;
+  n = scandir("/proc/self/task", &list, not_dots, alphasort);
+  say("scanned %d, in order %d", n, strcmp(list[0]->d_name, list[1]->d_name) < 0);
   say("of descriptors some %d", entries(other, &known) > 3 && scandir("/proc/self/fd", &list, NULL, alphasort) > 3);
   gate_open(&gate);
   for (int i = 0; i < LISTED; i++) pthread_join(t[i], NULL);
