@@ -85,10 +85,10 @@ struct sched {
   /* where we lease Ps; set while nothing is leased (client/attach.c) */
   struct pool_page *page;
   uint32_t member, gen;
-  uint32_t maxprocs;  /* RATION_MAXPROCS, 0: none */
-  uint32_t change;    /* the page's change counter that `gated` was computed from */
-  _Atomic bool gated; /* read without the lock by gate_ncpus and traces */
-  bool carriers;      /* there are or were some */
+  uint32_t maxprocs;     /* RATION_MAXPROCS, 0: none */
+  uint32_t change;       /* the page's change counter that `gated` was computed from */
+  _Atomic bool gated;    /* read without the lock by gate_ncpus and traces */
+  _Atomic bool carriers; /* there are or were some; read without the lock by taskdir.c */
   /* Ms and their slots */
   struct m *allm, *freem;
   uint32_t nms, next_m_id;

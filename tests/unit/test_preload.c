@@ -461,7 +461,7 @@ static int given_by_a_wait(bool quiet) {
   pthread_t t;
   next_is_ours = false;
   ck_assert_int_eq(pthread_create(&t, NULL, holds_the_mutex, &m), 0);
-  while (!__atomic_load_n(&next_is_ours, __ATOMIC_ACQUIRE)) sched_yield();
+  while (!next_is_ours) sched_yield();
   given = 0;
   gate_quiet = quiet;
   pthread_mutex_lock(&m);
