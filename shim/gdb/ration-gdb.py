@@ -307,15 +307,17 @@ class Gs:
                 yield G(self.library, record, carrier, m)
 
     def find_threads_of_free(self):
-        """The records of free/thread.c's Gs; identities has those of their stacks, which are not of stack.c's."""
+        """The records of free/thread.c's Gs; identities has those of their stacks, which are not of stack.c's, and of threads that nobody has lived in yet: glibc lists those too."""
         self.identities = []
         if not self.library.thread:
             return
         try:
             for thread in chain(self.library.number("threads"), self.library.thread, "all"):
                 record = self.library.g.at(thread.address + self.library.thread.offset("g"))
+                identity = self.library.identity.at(thread.address + self.library.thread.offset("id"))
+                if identity["map"]:
+                    self.identities.append((record, identity))
                 if record["id"]:
-                    self.identities.append((record, self.library.identity.at(thread.address + self.library.thread.offset("id"))))
                     yield record
         except gdb.MemoryError:
             self.unreadable += 1
@@ -570,8 +572,8 @@ def used_ranges(gs):
         yield g["stack"] + PAGE, g["stack"] + g["stack_bytes"]
     for g, identity in gs.identities:
         low, high = identity["map"] + identity["guard"], identity["map"] + identity["bytes"]
-        parked_at = g["sp"] & -PAGE
-        yield (parked_at if low <= parked_at < high and g.address not in gs.carriers else low), high
+        used_at = (g["sp"] if g["id"] else identity["top"]) & -PAGE
+        yield (used_at if low <= used_at < high and g.address not in gs.carriers else low), high
 
 
 def fill_stacks(path, ranges):

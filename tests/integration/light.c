@@ -536,7 +536,7 @@ static int poll_and_epoll_park(void) {
 
 static int threads(void) {
   int n = 0;
-  DIR *d = opendir("/proc/self/task");
+  DIR *d = opendir("/proc/self/task/."); /* with ration's own: as /proc/self/task it shows the program's */
   MUST(d);
   for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
   closedir(d);
@@ -1747,7 +1747,7 @@ static bool right(const void *buf, size_t n, off_t at) {
 static int threads_named(const char *name) {
   char path[300], comm[32];
   int n = 0;
-  DIR *d = opendir("/proc/self/task");
+  DIR *d = opendir("/proc/self/task/."); /* with ration's own: as /proc/self/task it shows the program's */
   MUST(d);
   for (struct dirent *e; (e = readdir(d));) {
     snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);

@@ -316,7 +316,7 @@ THREAD = r"""
 #include <stdio.h>
 #include <string.h>
 static void *look(void *arg) { /* is there a carrier among our kernel threads? */
-  DIR *d = opendir("/proc/self/task");
+  DIR *d = opendir("/proc/self/task/."); /* with the carriers */
   for (struct dirent *e; d && (e = readdir(d));) {
     char path[300], comm[64] = "";
     snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
