@@ -819,10 +819,11 @@ void sched_reconfigure(uint64_t now) {
     if (sched.maxprocs && (sched.maxprocs < ncpus || gated)) gated = true;
     if (gate_mode() == RATION_MODE_OFF) gated = false;
   }
-  if (gated == sched.gated) return;
+  bool as_before = gated == sched.gated;
   atomic_store_explicit(&sched.gated, gated, memory_order_relaxed);
   if (sched.header) SLOT_STORE(sched.header->gated, gated);
-  sched_watch_ms();
+  sched_watch_ms(); /* also the first time, and in a forked child, where no gate was and none is */
+  if (as_before) return;
   if (gated)
     permit_none(now);
   else

@@ -143,9 +143,9 @@ static _Atomic(struct service *) all[SERVICES_MOST];
 
 static void remember(struct service *svc) {
   for (uint32_t i = 0; i < SERVICES_MOST; i++) {
-    struct service *free = NULL;
+    struct service *none = NULL;
     if (atomic_load_explicit(&all[i], memory_order_relaxed) == svc ||
-        atomic_compare_exchange_strong_explicit(&all[i], &free, svc, memory_order_relaxed, memory_order_relaxed))
+        atomic_compare_exchange_strong_explicit(&all[i], &none, svc, memory_order_relaxed, memory_order_relaxed))
       return;
   }
 }

@@ -30,8 +30,8 @@ static uint32_t threads_max(void) {
 }
 
 static uint32_t found(void) {
-  uint32_t most = client_env_now.maxthreads ? client_env_now.maxthreads : threads_max();
-  if (!client_env_now.maxthreads && most < FREE_LEAST_MOST) most = FREE_LEAST_MOST;
+  uint32_t most = client_env_now.maxthreads;
+  if (most == 0 && (most = threads_max()) < FREE_LEAST_MOST) most = FREE_LEAST_MOST;
   return most < THREAD_ID_PLACES ? most : THREAD_ID_PLACES;
 }
 

@@ -184,17 +184,15 @@ EXPORT struct dirent64 *readdir64(DIR *dir) {
   return e;
 }
 
-/* As readdir_r. */
-static int next_r(struct taskdir *t, void *e, void **out) {
+/* The next entry, in e; null: the end. */
+static void *next_r(struct taskdir *t, void *e) {
   const struct dirent *next = taskdir_next(t);
-  if (next) memcpy(e, next, sizeof *next);
-  *out = next ? e : NULL;
-  return 0;
+  return next ? memcpy(e, next, sizeof *next) : NULL;
 }
 
 EXPORT int readdir_r(DIR *dir, struct dirent *e, struct dirent **out) {
   struct taskdir *t = taskdir_of(dir);
-  if (t) return next_r(t, e, (void **)out);
+  if (t) return *out = next_r(t, e), 0;
   int r;
   do r = REAL(readdir_r)(dir, e, out);
   while (r == 0 && *out && hidden(dir, (*out)->d_name));
@@ -203,7 +201,7 @@ EXPORT int readdir_r(DIR *dir, struct dirent *e, struct dirent **out) {
 
 EXPORT int readdir64_r(DIR *dir, struct dirent64 *e, struct dirent64 **out) {
   struct taskdir *t = taskdir_of(dir);
-  if (t) return next_r(t, e, (void **)out);
+  if (t) return *out = next_r(t, e), 0;
   int r;
   do r = REAL(readdir64_r)(dir, e, out);
   while (r == 0 && *out && hidden(dir, (*out)->d_name));

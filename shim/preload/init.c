@@ -23,9 +23,6 @@ __attribute__((constructor)) static void ration_init(void) {
     free_mode = thread_init_free();
     if (!free_mode) client_env_now.mode = RATION_MODE_LOCKED;
   }
-  sched_lock();
-  sched_watch_ms();
-  sched_unlock();
   client_attach();
   if (client_env_now.mode != RATION_MODE_OFF) thread_adopt_main();
 }

@@ -70,12 +70,6 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static uint32_t number(const char *s) {
-  uint32_t v = 0;
-  for (; *s >= '0' && *s <= '9'; s++) v = v * 10 + (uint32_t)(*s - '0');
-  return v;
-}
-
 /* --- what is there --- */
 
 #define UNKNOWN_NS 1000000u
@@ -83,7 +77,7 @@ static uint32_t number(const char *s) {
 
 struct found {
   struct tids gs, ms; /* ms: as m_tids has them */
-  uint32_t unknown;
+  uint32_t pid, unknown;
 };
 
 static bool find_g(struct thread *t, void *arg) {
@@ -103,7 +97,7 @@ static void find_ms(struct tids *ms) {
 static bool has(const struct tids *s, uint32_t v) { return s->n && bsearch(&v, s->v, s->n, sizeof v, ascending); }
 
 static bool is_programs(struct found *f, uint32_t tid) {
-  if (tid == (uint32_t)getpid()) return true; /* also where a G has forked it, with a carrier's M */
+  if (tid == f->pid) return true; /* also where a G has forked it, with a carrier's M */
   if (service_is(tid) || has(&f->ms, tid * 2 + 1)) return false;
   f->unknown += !has(&f->ms, tid * 2);
   return true;
@@ -116,14 +110,14 @@ static void look(struct taskdir *t, struct found *f) {
   if (f->ms.n) qsort(f->ms.v, f->ms.n, sizeof *f->ms.v, ascending);
   struct dirent *e;
   while ((e = REAL(readdir)(t->dir))) {
-    uint32_t tid = number(e->d_name);
+    uint32_t tid = (uint32_t)strtoul(e->d_name, NULL, 10);
     if (tid && is_programs(f, tid)) add(&t->tids, tid);
   }
 }
 
 /* Who is no M is about to be one, as new carriers are, or about to go, as ended ones, and those whose identity is harvested: so it is looked again.  Or it was made by a raw clone, and stays. */
 static void read_all(struct taskdir *t) {
-  struct found f = {0};
+  struct found f = {.pid = (uint32_t)getpid()};
   look(t, &f);
   for (int i = 0; f.unknown && sched.carriers && i < UNKNOWN_LOOKS; i++) {
     _Atomic uint32_t never = 0;
@@ -140,12 +134,9 @@ static void read_all(struct taskdir *t) {
 /* --- as a directory --- */
 
 bool taskdir_is(const char *path) {
-  if (strncmp(path, "/proc/", 6) != 0) return false;
-  path += 6;
-  char own[12];
-  *decimal(own, (uint64_t)getpid()) = 0;
-  size_t n = strncmp(path, "self", 4) == 0 ? 4 : strncmp(path, own, strlen(own)) == 0 ? strlen(own) : 0;
-  return n && (strcmp(path + n, "/task") == 0 || strcmp(path + n, "/task/") == 0);
+  if (strncmp(path, "/proc/", 6) != 0) return false; /* of other directories nothing more is asked */
+  const char *rest = task_dir_rest(path, (uint32_t)getpid());
+  return rest && (*rest == 0 || strcmp(rest, "/") == 0);
 }
 
 static struct taskdir *make(DIR *dir) {

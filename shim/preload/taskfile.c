@@ -23,23 +23,16 @@
 #include "preload/wire.h"
 #include "rawsys.h"
 
-static const char *after(const char *s, const char *prefix) {
-  size_t n = strlen(prefix);
-  return s && strncmp(s, prefix, n) == 0 ? s + n : NULL;
-}
-
 static const char *number(const char *s, uint32_t *v) {
   const char *at = s;
-  for (*v = 0; at && *at >= '0' && *at <= '9' && *v < UINT32_MAX / 10 - 1; at++) *v = *v * 10 + (uint32_t)(*at - '0');
+  for (*v = 0; *at >= '0' && *at <= '9' && *v < UINT32_MAX / 10 - 1; at++) *v = *v * 10 + (uint32_t)(*at - '0');
   return at != s ? at : NULL;
 }
 
 /* What comes after the thread's directory, and whose that is; null: another path. */
 static const char *file_of(const char *path, uint32_t *tid) {
-  uint32_t pid;
-  const char *in = after(path, TASK_DIR);
-  if (!in && (in = number(after(path, "/proc/"), &pid))) in = pid == (uint32_t)getpid() ? after(in, "/task/") : NULL;
-  in = number(in, tid);
+  const char *in = task_dir_rest(path, (uint32_t)getpid());
+  in = in && *in == '/' ? number(in + 1, tid) : NULL;
   return in && *in == '/' ? in : NULL;
 }
 

@@ -1120,14 +1120,18 @@ START_TEST(a_page_of_nonsense_harms_nobody) {
 }
 END_TEST
 
+static void gate(uint32_t flags) {
+  page->flags = flags;
+  page->change++;
+  sched_reconfigure(clock_now);
+}
+
 START_TEST(opening_the_gate_lets_everybody_run) {
   setup(1, 0, 980000);
   for (unsigned i = 0; i < 4; i++) usage(i, HOG);
   arrive(0);
   for (unsigned i = 1; i < 4; i++) ck_assert(!arrive(i));
-  page->flags = 0;
-  page->change++;
-  sched_reconfigure(clock_now);
+  gate(0);
   ck_assert(!sched.gated);
   for (unsigned i = 1; i < 4; i++) ck_assert(wake(i));
   ck_assert_uint_eq(page->slots[0].word, 0);
@@ -1135,17 +1139,10 @@ START_TEST(opening_the_gate_lets_everybody_run) {
   /* and closing it calls them in */
   for (unsigned i = 0; i < 4; i++) ms[i].next = i < 3 ? &ms[i + 1] : NULL;
   sched.allm = &ms[0];
-  page->flags = POOL_F_GATED;
-  sched_reconfigure(clock_now);
+  gate(POOL_F_GATED);
   for (unsigned i = 0; i < 4; i++) ck_assert_uint_eq(ms[i].own_slot.taken, 1);
 }
 END_TEST
-
-static void gate(uint32_t flags) {
-  page->flags = flags;
-  page->change++;
-  sched_reconfigure(clock_now);
-}
 
 START_TEST(bpf_looks_away_while_the_gate_is_open) {
   setup(1, 0, 980000);
