@@ -154,7 +154,7 @@ void config_defaults(struct config *c) {
       .bpf = true,
       .max_clients = 8192,
       .max_clients_per_uid = 4096,
-      .margin_ppm = POOL_MARGIN_DEFAULT,
+      .margin_ppm = POOL_MARGIN_AUTO,
       .weights = true,
       .tick_ms = 20,
       .stuck_ms = 100,

@@ -64,6 +64,7 @@ static void pool_write(struct pool *p, uint64_t now) {
       .cpu_micro = p->applied,
       .domain_micro = pool_most(p),
       .period_us = d->period_us,
+      .burst_us = d->burst_us,
       .cpus_allowed = (uint32_t)(pool_all(p) / POOL_RATE_ONE),
       .margin_ppm = d->server->config.margin_ppm,
   };

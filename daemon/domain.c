@@ -101,6 +101,7 @@ static void domain_update(struct domain *d) {
   d->weighted = !q->limited && q->weighted && d->server->config.weights;
   d->quota_micro = q->quota_micro;
   d->period_us = q->limited ? q->period_us : 0;
+  d->burst_us = q->burst_us;
   d->cpus = q->cpus_cpuset && q->cpus_cpuset < q->cpus_host ? q->cpus_cpuset : q->cpus_host;
   if (d->cpus == 0) d->cpus = 1;
   uint64_t all = (uint64_t)d->cpus * POOL_RATE_ONE;

@@ -42,7 +42,7 @@ struct domain {
   bool limited, weighted;
   uint64_t quota_micro; /* by the files; QUOTA_NONE */
   uint64_t cpu_micro;   /* after headroom */
-  uint64_t period_us;
+  uint64_t period_us, burst_us;
   uint32_t cpus; /* online and in the cpuset */
   uint32_t weight;
 

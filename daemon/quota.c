@@ -586,13 +586,28 @@ static void set_domain(struct quota *q, size_t dir_len, size_t len) {
     path_copy(q->domain, sizeof(q->domain), "/", 1);
 }
 
+static const char *burst_name(const struct quota *q) { return q->version == 2 ? "cpu.max.burst" : "cpu.cfs_burst_us"; }
+
+/* 0 where there is no such file: before Linux 5.14 nothing is saved. */
+static OWN_FRAME uint64_t level_burst(struct job *job, const char *dir, size_t len) {
+  char file[QUOTA_FILE_MAX];
+  uint64_t burst;
+  if (path_join(file, sizeof(file), dir, len, burst_name(job->q)) < 0) return 0;
+  return read_number(job, file, &burst) == 0 ? burst : 0;
+}
+
+/* The decider's; less where another level has about the same quota (a pod of one container), for that one throttles as soon. */
 static void read_burst(struct job *job) {
   struct quota *q = job->q;
-  char file[QUOTA_FILE_MAX];
-  const char *name = q->version == 2 ? "cpu.max.burst" : "cpu.cfs_burst_us";
-  uint64_t burst;
-  if (!q->limited || path_join(file, sizeof(file), q->decider_dir, strlen(q->decider_dir), name) < 0) return;
-  if (read_number(job, file, &burst) == 0) q->burst_us = burst;
+  if (!q->limited) return;
+  size_t decider = strlen(q->decider_dir);
+  q->burst_us = level_burst(job, q->decider_dir, decider);
+  for (uint32_t i = 0; q->burst_us && i < q->nlevels; i++) {
+    const struct quota_level *l = &q->levels[i];
+    if (l->dir_len == decider || l->micro == QUOTA_NONE || l->micro - q->quota_micro > q->quota_micro / 16) continue;
+    uint64_t burst = level_burst(job, q->dir, l->dir_len);
+    if (burst < q->burst_us) q->burst_us = burst;
+  }
 }
 
 /* Walks from the process's cgroup up to the root of the mount. */
@@ -1136,7 +1151,7 @@ static uint64_t hash_add(uint64_t h, uint64_t v) { return (h ^ v ^ v >> 32) * FN
 
 /* Of all that `changed` of quota_refresh speaks of. */
 static uint64_t fingerprint(const struct quota *q) {
-  const uint64_t v[] = {q->cpu_micro, q->quota_us, q->period_us, q->cpus_allowed, q->cpus_host, q->limited};
+  const uint64_t v[] = {q->cpu_micro, q->quota_us, q->period_us, q->burst_us, q->cpus_allowed, q->cpus_host, q->limited};
   uint64_t h = FNV_START;
   for (size_t i = 0; i < sizeof(v) / sizeof(*v); i++) h = hash_add(h, v[i]);
   for (const char *s = q->domain; *s; s++) h = hash_add(h, (unsigned char)*s);
@@ -1184,10 +1199,10 @@ int quota_level_name(const struct quota *q, unsigned i, char *buf, size_t cap) {
 }
 
 int quota_watch_path(const struct quota *q, unsigned i, char *path, size_t cap) {
-  static const char *const v2[] = {"cpu.max"};
-  static const char *const v1[] = {"cpu.cfs_quota_us", "cpu.cfs_period_us"};
+  static const char *const v2[] = {"cpu.max", "cpu.max.burst"};
+  static const char *const v1[] = {"cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"};
   const char *const *names = q->version == 2 ? v2 : v1;
-  unsigned n = q->version == 2 ? 1 : 2;
+  unsigned n = q->version == 2 ? 2 : 3;
   if (i < q->nlevels * n) return path_join(path, cap, q->dir, q->levels[i / n].dir_len, names[i % n]);
   i -= q->nlevels * n;
   if (i < q->nlevels) return path_join(path, cap, q->dir, q->levels[i].dir_len, q->version == 2 ? "cpu.weight" : "cpu.shares");

@@ -109,11 +109,13 @@ static const char *cpus(char *buf, uint64_t micro) {
 }
 
 static void pair_cpus(struct table *t, const struct quota *q) {
-  char a[TEXT_UNIT], b[TEXT_UNIT];
+  char a[TEXT_UNIT], b[TEXT_UNIT], c[TEXT_UNIT], burst[2 * TEXT_UNIT] = "";
   table_cell(t, "CPUs");
+  if (q->burst_us)
+    snprintf(burst, sizeof(burst), "; %s may be saved", text_duration(c, UTIL_MIN(q->burst_us, UINT64_MAX / NS_PER_US) * NS_PER_US));
   if (q->decider == QUOTA_BY_CFS)
-    table_cell(t, "%s (%s of CPU time every %s)", cpus(a, q->cpu_micro), text_duration(b, q->quota_us * NS_PER_US),
-               text_duration((char[TEXT_UNIT]){0}, q->period_us * NS_PER_US));
+    table_cell(t, "%s (%s of CPU time every %s%s)", cpus(a, q->cpu_micro), text_duration(b, q->quota_us * NS_PER_US),
+               text_duration(c, q->period_us * NS_PER_US), burst);
   else
     table_cell(t, "%s", cpus(a, q->cpu_micro));
   table_cell(t, "slots");

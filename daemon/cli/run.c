@@ -15,6 +15,7 @@
 #include "daemon/cli/scope.h"
 #include "daemon/cli/transient.h"
 #include "daemon/quota.h"
+#include "proto/pool_params.h"
 #include "proto/wire.h"
 
 #ifndef RATION_LIBDIR
@@ -30,6 +31,7 @@
 static const struct cli_option options[] = {
     {"cpus", 'c', "N.N", "limit it to so many CPUs, in a cgroup of its own that goes with it"},
     {"period", 0, "TIME", "period of that limit: 1ms to 1s (default 100ms)"},
+    {"burst", 0, "TIME", "what the kernel saves of a period for the next ones (default 5ms for each CPU)"},
     {"threads", 't', "MODE", "'auto' (default), 'locked', 'off' or 'free': see below"},
     {"profile", 0, "FILE", "read the rules of this file as well; they win among equals"},
     {"name", 'n', "NAME", "name to show in 'ration ps'"},
@@ -42,7 +44,8 @@ static const struct cli_option options[] = {
 struct request {
   uint64_t cpus; /* millionths; 0: not asked for */
   uint64_t period_us;
-  const char *cpus_text, *threads, *profile, *name, *socket;
+  uint64_t burst_us; /* if burst_text */
+  const char *burst_text, *cpus_text, *threads, *profile, *name, *socket;
   bool standalone, quiet;
   char **argv;
 };
@@ -61,8 +64,8 @@ static int parse_cpus(const struct cli_command *cmd, const char *arg, struct req
   return e == 0 && r->cpus ? 0 : CLI_OPT_BAD;
 }
 
-/* "100ms", "50000us", "1s"; a number alone is milliseconds. */
-static int parse_period(const struct cli_command *cmd, const char *arg, struct request *r) {
+/* "100ms", "50000us", "1s"; a number alone is milliseconds.  -EINVAL: it is none; UINT64_MAX us: it is too long for a number. */
+static int parse_time(const char *arg, uint64_t *us) {
   size_t len = strspn(arg, "0123456789.");
   const char *unit = arg + len;
   uint64_t per_unit = strcmp(unit, "us") == 0 ? 1 : !*unit || strcmp(unit, "ms") == 0 ? 1000 : strcmp(unit, "s") == 0 ? 1000000 : 0;
@@ -70,17 +73,29 @@ static int parse_period(const struct cli_command *cmd, const char *arg, struct r
   uint64_t micro;
   snprintf(number, sizeof(number), "%.*s", (int)UTIL_MIN(len, sizeof(number) - 1), arg);
   int e = len < sizeof(number) ? cli_parse_micro(number, &micro) : -ERANGE;
-  if (per_unit == 0 || e == -EINVAL) {
-    cli_error(cmd, "--period '%s': want a time, like 100ms, 50000us or 1s", arg);
-    return CLI_OPT_BAD;
-  }
-  unsigned __int128 us = e < 0 ? 0 : (unsigned __int128)micro * per_unit / 1000000;
-  if (us < PERIOD_MIN_US || us > PERIOD_MAX_US) {
-    cli_error(cmd, "--period %s: the kernel takes 1ms to 1s", arg);
-    return CLI_OPT_BAD;
-  }
-  r->period_us = (uint64_t)us;
+  if (per_unit == 0 || e == -EINVAL) return -EINVAL;
+  unsigned __int128 t = e < 0 ? UINT64_MAX : (unsigned __int128)micro * per_unit / 1000000;
+  *us = (uint64_t)UTIL_MIN(t, UINT64_MAX);
   return 0;
+}
+
+static int parse_period(const struct cli_command *cmd, const char *arg, struct request *r) {
+  int e = parse_time(arg, &r->period_us);
+  if (e < 0)
+    cli_error(cmd, "--period '%s': want a time, like 100ms, 50000us or 1s", arg);
+  else if (r->period_us >= PERIOD_MIN_US && r->period_us <= PERIOD_MAX_US)
+    return 0;
+  else
+    cli_error(cmd, "--period %s: the kernel takes 1ms to 1s", arg);
+  return CLI_OPT_BAD;
+}
+
+/* Whether it fits the limit is known when all options are. */
+static int parse_burst(const struct cli_command *cmd, const char *arg, struct request *r) {
+  r->burst_text = arg;
+  if (parse_time(arg, &r->burst_us) == 0) return 0;
+  cli_error(cmd, "--burst '%s': want a time, like 5ms or 5000us, or 0", arg);
+  return CLI_OPT_BAD;
 }
 
 static int parse_threads(const struct cli_command *cmd, const char *arg, struct request *r) {
@@ -107,6 +122,7 @@ static int parse_name(const struct cli_command *cmd, const char *arg, struct req
 static int parse_option(const struct cli_command *cmd, int i, const char *arg, struct request *r) {
   if (cli_is(cmd, i, "cpus")) return parse_cpus(cmd, arg, r);
   if (cli_is(cmd, i, "period")) return parse_period(cmd, arg, r);
+  if (cli_is(cmd, i, "burst")) return parse_burst(cmd, arg, r);
   if (cli_is(cmd, i, "threads")) return parse_threads(cmd, arg, r);
   if (cli_is(cmd, i, "name")) return parse_name(cmd, arg, r);
   if (cli_is(cmd, i, "profile")) r->profile = arg;
@@ -279,12 +295,28 @@ static int check_limit(const struct cli_command *cmd, const struct request *r, c
   return CLI_RUN_FAILED;
 }
 
+/* Unless told, a burst of some ms for each CPU (proto/pool_params.h), and of a quarter of the limit at most: no period has much more than its part. */
+static uint64_t default_burst(uint64_t quota_us, uint64_t cpus) {
+  uint64_t burst = (uint64_t)POOL_BURST_GIVEN_US * pool_ceil_cpus(cpus, UINT32_MAX);
+  return UTIL_MIN(burst, quota_us / 4);
+}
+
+static int make_limit(const struct cli_command *cmd, const struct request *r, struct transient_limit *limit) {
+  limit->period_us = r->period_us;
+  limit->quota_us = (uint64_t)(((unsigned __int128)r->cpus * r->period_us + 500000) / 1000000);
+  limit->burst_us = r->burst_text ? r->burst_us : default_burst(limit->quota_us, r->cpus);
+  if (limit->burst_us <= limit->quota_us) return 0;
+  cli_error(cmd, "--burst %s: the kernel saves at most one period's limit, here %g ms", r->burst_text, (double)limit->quota_us / 1e3);
+  return -EINVAL;
+}
+
 static int run_limited(const struct cli_command *cmd, const struct request *r, const struct quota *q, const struct binary *b,
                        const char *path) {
   static struct transient t; /* large */
   char why[TRANSIENT_ERR];
-  uint64_t quota_us = (uint64_t)(((unsigned __int128)r->cpus * r->period_us + 500000) / 1000000);
-  if (transient_places(&t, q, quota_us, r->period_us, why) < 0) {
+  struct transient_limit limit;
+  if (make_limit(cmd, r, &limit) < 0) return CLI_RUN_FAILED;
+  if (transient_places(&t, q, &limit, why) < 0) {
     cli_error(cmd, "%s", why);
     return CLI_RUN_FAILED;
   }

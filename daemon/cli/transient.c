@@ -177,20 +177,21 @@ unsigned transient_clean(const struct transient_place *p) {
 
 /* ---- where ---- */
 
-static void place_cpu(struct transient_place *p, uint64_t quota_us, uint64_t period_us) {
+static void place_cpu(struct transient_place *p, const struct transient_limit *limit) {
+  p->burst_us = limit->burst_us;
   if (p->version == 2) {
     snprintf(p->set[0].file, sizeof(p->set[0].file), "cpu.max");
-    snprintf(p->set[0].value, sizeof(p->set[0].value), "%" PRIu64 " %" PRIu64, quota_us, period_us);
+    snprintf(p->set[0].value, sizeof(p->set[0].value), "%" PRIu64 " %" PRIu64, limit->quota_us, limit->period_us);
     return;
   }
   /* The period first: the kernel checks each write against the quotas above and below. */
   snprintf(p->set[0].file, sizeof(p->set[0].file), "cpu.cfs_period_us");
-  snprintf(p->set[0].value, sizeof(p->set[0].value), "%" PRIu64, period_us);
+  snprintf(p->set[0].value, sizeof(p->set[0].value), "%" PRIu64, limit->period_us);
   snprintf(p->set[1].file, sizeof(p->set[1].file), "cpu.cfs_quota_us");
-  snprintf(p->set[1].value, sizeof(p->set[1].value), "%" PRIu64, quota_us);
+  snprintf(p->set[1].value, sizeof(p->set[1].value), "%" PRIu64, limit->quota_us);
 }
 
-int transient_places(struct transient *t, const struct quota *q, uint64_t quota_us, uint64_t period_us, char err[TRANSIENT_ERR]) {
+int transient_places(struct transient *t, const struct quota *q, const struct transient_limit *limit, char err[TRANSIENT_ERR]) {
   *t = (struct transient){.lock = {-1, -1}};
   if (q->version == 0 || !q->dir[0]) return fail(err, -ENOTSUP, "no cgroup hierarchy with the cpu controller is mounted here");
   if (q->inexact)
@@ -201,7 +202,7 @@ int transient_places(struct transient *t, const struct quota *q, uint64_t quota_
   p->version = q->version;
   p->mount_len = q->mount_len;
   snprintf(p->dir, sizeof(p->dir), "%s", q->dir);
-  place_cpu(p, quota_us, period_us);
+  place_cpu(p, limit);
   /* v1 counts CPU time in cpuacct; where that is a hierarchy of its own, the command gets a cgroup there too. */
   if (q->version == 2 || q->acct_version != 1 || !q->acct_dir[0] || strcmp(q->acct_dir, q->dir) == 0) return 0;
   struct stat a, b;
@@ -388,12 +389,23 @@ static int make_v2(struct transient *t, size_t i, char *err) {
   return fail(err, r, "cannot limit a cgroup below %s: %s", p->dir, strerror(-r));
 }
 
+/* Best effort, and so not libcgroup's, which makes all of a cgroup or nothing: Linux < 5.14 has no such file. */
+static void set_burst(const struct transient *t, size_t i) {
+  const struct transient_place *p = &t->place[i];
+  char path[PATH_CAP], value[24];
+  if (p->burst_us == 0) return;
+  own_path(t, i, path);
+  snprintf(value, sizeof(value), "%" PRIu64, p->burst_us);
+  (void)write_file(path, p->version == 2 ? "cpu.max.burst" : "cpu.cfs_burst_us", value);
+}
+
 static int create_one(struct transient *t, size_t i, char *err) {
   const struct transient_place *p = &t->place[i];
   /* What is in the way of everybody should not read like a failure of libcgroup. */
   if (access(p->dir, W_OK) < 0) return say_denied(p, -errno, err);
   int r = p->version == 2 ? make_v2(t, i, err) : make_v1(t, i, err);
   if (r < 0) return r;
+  set_burst(t, i);
   r = take_lock(t, i);
   if (r == -ESTALE) return say_vanished(p, err);
   return r < 0 ? fail(err, r, "cannot lock the new cgroup below %s: %s", p->dir, strerror(-r)) : 0;

@@ -40,6 +40,7 @@ struct transient_place {
   struct {
     char file[64], value[64];
   } set[TRANSIENT_SETTINGS]; /* an empty file name ends them */
+  uint64_t burst_us;         /* 0: none */
 };
 
 struct transient {
@@ -52,8 +53,13 @@ struct transient {
   bool leaf[TRANSIENT_PLACES]; /* v2: we moved ourselves out of the way, into NAME-leaf */
 };
 
-/* The places for a CPU limit of quota_us in period_us below the cgroup that `q` found.  0, -errno and `err`. */
-int transient_places(struct transient *t, const struct quota *q, uint64_t quota_us, uint64_t period_us, char err[TRANSIENT_ERR]);
+struct transient_limit {
+  uint64_t quota_us, period_us;
+  uint64_t burst_us; /* what the kernel saves of it, at most quota_us; where it can't, the limit is as good without */
+};
+
+/* The places for a CPU limit below the cgroup that `q` found.  0, -errno and `err`. */
+int transient_places(struct transient *t, const struct quota *q, const struct transient_limit *limit, char err[TRANSIENT_ERR]);
 /* v2: can a cgroup with the controller be made below dir, by the only process in it if it is one? */
 bool transient_has_room(const char *dir, const char *controller);
 /* Makes the cgroup in all t->place.  0; or -errno, `err` says why, and nothing is left. */

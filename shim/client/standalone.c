@@ -25,8 +25,9 @@ static void fill(struct pool_page *pg) {
   struct pool_params p = page_params((struct pool_params_in){
       .cpu_micro = quota->cpu_micro,
       .period_us = quota->period_us,
+      .burst_us = quota->burst_us,
       .cpus_allowed = quota->cpus_allowed,
-      .margin_ppm = POOL_MARGIN_DEFAULT,
+      .margin_ppm = POOL_MARGIN_AUTO,
   });
   atomic_store_explicit(&pg->nslots, p.nslots, memory_order_relaxed);
   atomic_store_explicit(&pg->nexpress, p.nexpress, memory_order_relaxed);

@@ -14,6 +14,7 @@ import fcntl
 import functools
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -35,6 +36,8 @@ RATION = os.path.join(BUILD, "ration")
 BENCH = os.path.join(BUILD, "tests/bench")
 MIXED = os.path.join(BENCH, "mixed")
 PERIOD_US = 100000
+BURST_US = 5000  # for each CPU, as in proto/pool_params.h
+BURST = True  # False: quotas have none
 
 _count = itertools.count()
 _cleanups = []  # what cleanup() undoes, last first
@@ -189,9 +192,10 @@ def accounting_dir(cpu_dir, controller):
 class Group:
     """A transient cgroup with a quota of `cpus` (None: no quota), and with CPU accounting, as container runtimes make them.
 
-    `memory`: it is charged for its memory too, and `charged()` says how much."""
+    `memory`: it is charged for its memory too, and `charged()` says how much.
+    `burst`: the quota has a burst as `ration run --cpus` gives it (unless BURST is off)."""
 
-    def __init__(self, cpus=None, name="bench", memory=False):
+    def __init__(self, cpus=None, name="bench", memory=False, burst=False):
         self.version, parent = parent_for_groups()
         self.dir = os.path.join(parent, f"rationtest-{name}-{os.getpid()}-{next(_count)}")
         try:
@@ -206,6 +210,13 @@ class Group:
         self.outside = os.path.join(parent, "cgroup.procs")
         if cpus:
             self.set_cpus(cpus)
+            if burst and BURST:
+                self.set_burst(min(BURST_US * math.ceil(cpus), int(cpus * PERIOD_US / 4)))
+
+    def set_burst(self, us):
+        path = os.path.join(self.dir, "cpu.cfs_burst_us" if self.version == 1 else "cpu.max.burst")
+        if os.path.exists(path):  # not before Linux 5.14
+            write_text(path, us)
 
     def account(self, controller):
         d = accounting_dir(self.dir, controller) if self.version == 1 else None
@@ -378,7 +389,7 @@ def run(cmd, mode="plain", daemon=None, cpus=None, group=None, env=None, beside=
     """Runs cmd; `beside`, a second command, runs in the same group and is ended with it.  The result has the group's throttling.
 
     settings: RATION_* on top of what the mode sets."""
-    own = Group(cpus) if group is None and cpus else None
+    own = Group(cpus, burst=True) if group is None and cpus else None
     group = group or own
     env = dict(mode_env(mode, daemon, env), **(settings or {}))
     other = None

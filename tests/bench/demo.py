@@ -123,7 +123,7 @@ class Demo:
 
     def plain(self, cmd, cpus, comm):
         """The program as it is, in a cgroup with the quota."""
-        with b.Group(cpus, "demo") as g:
+        with b.Group(cpus, "demo", burst=True) as g:
             p = b.start(cmd, g, b.mode_env("plain", None))
             return self.finish(p, cmd, comm, HOST_CPUS, g.dir)
 
@@ -209,7 +209,7 @@ class Demo:
         port = b.free_port()
         env = dict(b.mode_env("plain", None), RATION_SOCKET=self.daemon.socket)
         front = [b.RATION, "run", "--"] if mode == "ration" else []
-        with b.Group(cpus, "demo") as g:
+        with b.Group(cpus, "demo", burst=True) as g:
             server = b.start(front + [mc, "-u", "nobody" if os.geteuid() == 0 else str(os.geteuid()), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "4"], g, env,
                              out=subprocess.DEVNULL)
             wait_port(port, server)

@@ -243,7 +243,7 @@ def server_once(cx, name, side, cpus, seconds):
     for file, text in dict(files, **{"wrk.lua": WRK}).items():
         b.write_text(os.path.join(p["d"], file), text if file == "wrk.lua" else text.format(**p))
     behind = server = None
-    with b.Group(cpus) as g, open(os.path.join(p["d"], "log"), "w") as log:
+    with b.Group(cpus, burst=True) as g, open(os.path.join(p["d"], "log"), "w") as log:
         try:
             if "nginx" in SERVERS[name][0]:
                 b.write_text(os.path.join(p["d"], "behind"), BEHIND.format(**p))

@@ -186,6 +186,30 @@ START_TEST(fractions_are_not_rounded_away) {
 }
 END_TEST
 
+static uint32_t rate_with(uint64_t cpu, uint64_t domain, uint32_t margin, uint64_t burst) {
+  return page_params(
+             (struct pool_params_in){
+                 .cpu_micro = cpu, .domain_micro = domain, .period_us = 100000, .burst_us = burst, .cpus_allowed = 8, .margin_ppm = margin})
+      .rate;
+}
+
+START_TEST(a_burst_saves_the_margin) {
+  ck_assert_uint_eq(rate_with(500000, 0, POOL_MARGIN_AUTO, 0), 490000); /* 1 ms of 50 */
+  ck_assert_uint_eq(rate_with(500000, 0, POOL_MARGIN_AUTO, 2000), 494500);
+  ck_assert_uint_eq(rate_with(500000, 0, POOL_MARGIN_AUTO, 4000), 499000);
+  ck_assert_uint_eq(rate_with(500000, 0, POOL_MARGIN_AUTO, UINT64_MAX), 499000); /* never all of it */
+  ck_assert_uint_eq(rate_with(1000000, 0, POOL_MARGIN_AUTO, 0), 985000);
+  ck_assert_uint_eq(rate_with(1000000, 0, POOL_MARGIN_AUTO, 4000), 998500);
+  ck_assert_uint_eq(rate_with(1500000, 0, POOL_MARGIN_AUTO, 4000), 1500000 - 22500 + 10125); /* two CPUs: half of what they need */
+  ck_assert_uint_eq(rate_with(500000, 2000000, POOL_MARGIN_AUTO, 4000), 494500);             /* it is the whole domain's */
+  /* What somebody asked for stays; but the least that a small quota keeps is not that. */
+  ck_assert_uint_eq(rate_with(500000, 0, 100000, UINT64_MAX), 450000);
+  ck_assert_uint_eq(rate_with(500000, 0, 5000, 0), 490000);
+  ck_assert_uint_eq(rate_with(500000, 0, 5000, 4000), 497500);
+  ck_assert_uint_eq(rate_with(500000, 0, 0, 0), 500000);
+}
+END_TEST
+
 START_TEST(nothing_is_gated_where_nothing_is_scarce) {
   for (uint32_t cpus = 1; cpus <= 300; cpus++) {
     struct pool_params p = params((uint64_t)cpus * 1000000, cpus, 20000);
@@ -205,8 +229,11 @@ START_TEST(parameters_stay_within_the_page) {
   for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
     for (size_t k = 0; k < sizeof(alloweds) / sizeof(*alloweds); k++) {
       for (size_t j = 0; j < sizeof(values) / sizeof(*values); j++) {
-        struct pool_params p = page_params((struct pool_params_in){
-            .cpu_micro = values[i], .period_us = values[j], .cpus_allowed = alloweds[k], .margin_ppm = alloweds[(i + j) % 8]});
+        struct pool_params p = page_params((struct pool_params_in){.cpu_micro = values[i],
+                                                                   .period_us = values[j],
+                                                                   .burst_us = values[(i + j) % 12],
+                                                                   .cpus_allowed = alloweds[k],
+                                                                   .margin_ppm = alloweds[(i + j) % 8]});
         ck_assert_uint_ge(p.nslots, 1);
         ck_assert_uint_ge(p.ncpus, 1);
         ck_assert_uint_le(p.nslots + p.nexpress, POOL_SLOTS_MAX);
@@ -535,7 +562,7 @@ START_TEST(a_counter_that_jumps_back_starts_anew) {
 END_TEST
 
 UNIT_MAIN("pool", share_never_exceeds_and_wastes_nothing, share_is_max_min_fair, share_is_monotone, share_follows_weights,
-          share_of_nobody_is_no_crash, share_tree_keeps_every_ancestors_limit, fractions_are_not_rounded_away,
+          share_of_nobody_is_no_crash, share_tree_keeps_every_ancestors_limit, fractions_are_not_rounded_away, a_burst_saves_the_margin,
           nothing_is_gated_where_nothing_is_scarce, parameters_stay_within_the_page, leaving_frees_every_slot_and_the_waiting_bit,
           a_full_page_says_so_and_seats_are_used_again, leases_of_nobody_are_freed_and_lies_are_bounded,
           a_stopped_process_neither_waits_nor_holds, only_who_stands_still_is_expropriated,

@@ -103,6 +103,32 @@ START_TEST(v2_quota_is_a_fraction) {
 }
 END_TEST
 
+/* A container's quota is its pod's: who of them saves less throttles first. */
+START_TEST(burst_is_the_least_of_equal_quotas) {
+  struct fixture *f = v2_at("/pod/box");
+  fixture_put(f, V2 "/pod/cpu.max", "51000 100000\n");
+  fixture_put(f, V2 "/pod/box/cpu.max", "50000 100000\n");
+  fixture_put(f, V2 "/pod/box/cpu.max.burst", "7000\n");
+  bool changed;
+  find_well(f, 7);
+  ck_assert_str_eq(q.decider_dir, V2 "/pod/box");
+  ck_assert_uint_eq(q.burst_us, 0); /* the pod has none */
+  fixture_put(f, V2 "/pod/cpu.max.burst", "4000\n");
+  ck_assert_int_eq(quota_refresh(&q, &f->fs, &changed), 0);
+  ck_assert(changed);
+  ck_assert_uint_eq(q.burst_us, 4000);
+  fixture_put(f, V2 "/pod/cpu.max", "54000 100000\n"); /* too far away to matter */
+  ck_assert_int_eq(quota_refresh(&q, &f->fs, &changed), 0);
+  ck_assert_uint_eq(q.burst_us, 7000);
+  fixture_put(f, V2 "/pod/box/cpu.max.burst", "7 ms\n");
+  ck_assert_int_lt(quota_refresh(&q, &f->fs, &changed), 0);
+  ck_assert_str_eq(q.problem, V2 "/pod/box/cpu.max.burst:1: unexpected text after the value");
+  ck_assert_uint_eq(q.burst_us, 0);
+  ck_assert_uint_eq(q.cpu_micro, 500000); /* the quota applies all the same */
+  fixture_free(f);
+}
+END_TEST
+
 START_TEST(v1_quota_is_a_fraction) {
   struct fixture *f = v1_at("/a/b");
   fixture_put(f, V1 "/a/b/cpu.cfs_quota_us", "75000\n");
@@ -189,7 +215,7 @@ START_TEST(tighter_ancestor_counts) {
   fixture_put(f, V2 "/a/b/cpu.max", "max 100000\n");
   fixture_put(f, V2 "/a/b/c/cpu.max", "200000 100000\n");
   fixture_put(f, V2 "/a/cpu.max.burst", "7000\n");
-  fixture_put(f, V2 "/a/b/c/cpu.max.burst", "9000\n");
+  fixture_put(f, V2 "/a/b/c/cpu.max.burst", "3000\n");
   find_well(f, 7);
   ck_assert_uint_eq(q.cpu_micro, 500000);
   ck_assert_str_eq(q.domain, "/a/b/c");
@@ -1391,13 +1417,14 @@ static void check_watches(const char *const *want) {
 START_TEST(the_watched_files_are_those_that_are_read) {
   struct fixture *f = v2_at("/a");
   find_well(f, 7);
-  check_watches((const char *const[]){V2 "/a/cpu.max", V2 "/cpu.max", V2 "/a/cpu.weight", V2 "/cpu.weight", V2 "/a/cpuset.cpus",
-                                      V2 "/cpuset.cpus", NULL});
+  check_watches((const char *const[]){V2 "/a/cpu.max", V2 "/a/cpu.max.burst", V2 "/cpu.max", V2 "/cpu.max.burst", V2 "/a/cpu.weight",
+                                      V2 "/cpu.weight", V2 "/a/cpuset.cpus", V2 "/cpuset.cpus", NULL});
   fixture_free(f);
   f = v1_at("/a");
   find_well(f, 7);
-  check_watches((const char *const[]){V1 "/a/cpu.cfs_quota_us", V1 "/a/cpu.cfs_period_us", V1 "/cpu.cfs_quota_us", V1 "/cpu.cfs_period_us",
-                                      V1 "/a/cpu.shares", V1 "/cpu.shares", "/sys/fs/cgroup/cpuset/cpuset.cpus", NULL});
+  check_watches((const char *const[]){V1 "/a/cpu.cfs_quota_us", V1 "/a/cpu.cfs_period_us", V1 "/a/cpu.cfs_burst_us", V1 "/cpu.cfs_quota_us",
+                                      V1 "/cpu.cfs_period_us", V1 "/cpu.cfs_burst_us", V1 "/a/cpu.shares", V1 "/cpu.shares",
+                                      "/sys/fs/cgroup/cpuset/cpuset.cpus", NULL});
   fixture_free(f);
 }
 END_TEST
@@ -1667,6 +1694,7 @@ END_TEST
 int main(void) {
   const TTest *const tests[] = {
       v2_quota_is_a_fraction,
+      burst_is_the_least_of_equal_quotas,
       v1_quota_is_a_fraction,
       whole_cpus_have_full_duty,
       thirds_are_rounded_down_to_millionths,
