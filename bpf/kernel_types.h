@@ -60,10 +60,19 @@ struct pid {
   struct upid numbers[1]; /* one for each level of pid namespace, the outermost first */
 };
 
+typedef struct {
+  __u32 val;
+} kuid_t;
+
+struct cred {
+  kuid_t euid;
+};
+
 struct task_struct {
   unsigned int __state;
   unsigned int flags;
   struct pid *thread_pid;
+  const struct cred *real_cred;
 };
 
 /* The registers that a thread had when it came from user mode, per architecture; the loader sees which one exists. */

@@ -370,8 +370,18 @@ int BPF_PROG(on_newtask, struct task_struct *task, __u64 clone_flags) {
 }
 
 /*
+ * Another program runs from here on, maybe with more rights (set-uid): who has the old one's M map must not see and signal it.  It has its new rights
+ * for a moment before this, but in the kernel, where it is not signalled.  The new program attaches by itself.
+ */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task) {
+  if (LOAD(nprocs)) bpf_task_storage_delete(&tasks, task);
+  return 0;
+}
+
+/*
  * The daemon runs this over the threads of one process, to make them belong to
- * adopt_job.task.proc (and counts those that did not yet), or to let go of it.
+ * adopt_job.task.proc (and counts those that did not yet), or to let go of it.  A process that has become another user's since it asked is refused.
  */
 SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx) {
@@ -383,6 +393,10 @@ int adopt(struct bpf_iter__task *ctx) {
     return 0;
   }
   adopt_job.seen++;
+  if (adopt_job.uid && BPF_CORE_READ(task, real_cred, euid.val) != adopt_job.uid) {
+    adopt_job.refused++;
+    return 0;
+  }
   if (wt && wt->proc == adopt_job.task.proc) return 0;
   struct watch_task fresh = adopt_job.task;
   if (wt)

@@ -25,8 +25,10 @@ struct watch_task {
 struct watch_adopt {
   struct watch_task task;
   uint32_t release; /* let go of task.proc instead */
+  uint32_t uid;     /* the threads' effective one; 0: any */
   uint32_t seen;
   uint32_t adopted;
+  uint32_t refused; /* another user's */
   uint32_t pad;
 };
 

@@ -255,7 +255,8 @@ static void client_watch(struct client *c, const struct wire_hello *h, struct wi
   struct server *s = c->server;
   if (!s->watch || h->flags & (WIRE_HELLO_NO_BPF | WIRE_HELLO_OFF)) return;
   uint32_t ring_size;
-  int r = watch_attach(s->watch, c->pid, c->pidfd, h->m_slots, map_fd, ring_fd, &ring_size, &c->watch);
+  const struct watch_peer who = {.pid = c->pid, .pidfd = c->pidfd, .uid = c->uid};
+  int r = watch_attach(s->watch, &who, h->m_slots, map_fd, ring_fd, &ring_size, &c->watch);
   if (r < 0) {
     c->watch = NULL;
     if (log_allowed(&s->limit_attach)) log_line(LOG_LEVEL_WARNING, "pid %d: no BPF for it: %s; it polls", c->pid, strerror(-r));

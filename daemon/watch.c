@@ -467,20 +467,21 @@ static int adopt_pass(struct bpf_link *link) {
 
 static void link_destroyp(struct bpf_link **link) { bpf_link__destroy(*link); }
 
-/* Gives all threads of the process task storage for p->id, or (release) takes it from them. */
-static int adopt_threads(struct watch_proc *p, bool release) {
+/* Gives all threads of the process, which are this user's (0: anybody's), task storage for p->id, or (release) takes it from them. */
+static int adopt_threads(struct watch_proc *p, uid_t uid, bool release) {
   union bpf_iter_link_info info = {.task.pid_fd = (uint32_t)p->pidfd};
   LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
   struct watch_bpf *bpf = p->w->bpf;
   _cleanup_(link_destroyp) struct bpf_link *link = bpf_program__attach_iter(bpf->progs.adopt, &opts);
   if (!link) return -errno;
   struct watch_adopt *job = &bpf->bss->adopt_job;
-  *job = (struct watch_adopt){.task = {.proc = p->id, .nslots = p->nslots}, .release = release};
+  *job = (struct watch_adopt){.task = {.proc = p->id, .nslots = p->nslots}, .uid = uid, .release = release};
   for (int pass = 0; pass < ADOPT_PASSES_MAX; pass++) {
     job->seen = job->adopted = 0;
     int r = adopt_pass(link);
     if (r < 0 || release) return r;
     if (job->seen == 0) return -ESRCH;
+    if (job->refused) return -EPERM;
     if (job->adopted == 0) return 0; /* everybody was there already */
     /* A process of one thread can only have got more by that thread, which is ours now. */
     if (pass == 0 && job->seen == 1 && job->adopted == 1) return 0;
@@ -523,19 +524,19 @@ static void join_or_leave(struct watch_proc *p, bool leaving) {
   pthread_mutex_unlock(&w->lock);
 }
 
-int watch_attach(struct watch *w, pid_t pid, int pidfd, uint32_t m_slots, int *map_fd, int *ring_fd, uint32_t *size,
+int watch_attach(struct watch *w, const struct watch_peer *who, uint32_t m_slots, int *map_fd, int *ring_fd, uint32_t *size,
                  struct watch_proc **ret) {
   if (w->bpf->bss->nprocs >= WATCH_PROCS_MAX / 2) return -ENOSPC; /* half: those that leave are still in the maps for a while */
-  _cleanup_close_ int own = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
+  _cleanup_close_ int own = fcntl(who->pidfd, F_DUPFD_CLOEXEC, 3);
   if (own < 0) return -errno;
   uint32_t nslots = round_slots(m_slots);
   struct watch_proc *p = take_spare(w, nslots);
   int r = p ? 0 : new_proc(w, nslots, &p);
   if (r < 0) return r;
-  p->pid = pid;
+  p->pid = who->pid;
   p->pidfd = util_take_fd(&own);
   set_nprocs(w, 1); /* before the threads are adopted, so that their children inherit from then on */
-  r = adopt_threads(p, false);
+  r = adopt_threads(p, who->uid, false);
   join_or_leave(p, false);
   if (r < 0) {
     watch_detach(p);
@@ -552,7 +553,7 @@ uint32_t watch_proc_slots(const struct watch_proc *p) { return p->nslots; }
 
 void watch_detach(struct watch_proc *p) {
   if (!p) return;
-  (void)adopt_threads(p, true); /* fails if it is dead, and then there is nothing to take back */
+  (void)adopt_threads(p, 0, true); /* fails if it is dead, and then there is nothing to take back */
   set_nprocs(p->w, -1);
   join_or_leave(p, true);
 }
@@ -588,10 +589,10 @@ static int set_elem(struct watch_proc *p, int thread_pidfd, uint32_t elem) {
   if (r < 0) return r;
   int tasks = bpf_map__fd(p->w->bpf->maps.tasks);
   struct watch_task task;
-  if (bpf_map_lookup_elem(tasks, &thread_pidfd, &task) < 0 || task.proc != p->id)
-    task = (struct watch_task){.proc = p->id, .nslots = p->nslots};
+  /* Who attached has storage, and hands it on to each new thread; who lost it runs another program by now. */
+  if (bpf_map_lookup_elem(tasks, &thread_pidfd, &task) < 0 || task.proc != p->id) return -ESRCH;
   task.elem = elem;
-  return bpf_map_update_elem(tasks, &thread_pidfd, &task, BPF_ANY) < 0 ? -errno : 0;
+  return bpf_map_update_elem(tasks, &thread_pidfd, &task, BPF_EXIST) < 0 ? errno == ENOENT ? -ESRCH : -errno : 0;
 }
 
 int watch_register_m(struct watch_proc *p, int thread_pidfd, uint32_t slot) {

@@ -24,9 +24,15 @@ void watch_close(struct watch *w);
 /* M_CAP_* of what is attached. */
 uint32_t watch_caps(const struct watch *w);
 
+/* A process: its pid as this daemon sees it; the caller keeps the pidfd. */
+struct watch_peer {
+  pid_t pid;
+  int pidfd;
+  uid_t uid; /* all its threads must have this effective uid, else -EPERM; 0: whose they are does not matter */
+};
+
 /*
- * Starts to watch the process `pid` (as this daemon sees it), which `pidfd`
- * names as well; the caller keeps both.  m_slots is brought into M_SLOTS_MIN..MAX
+ * Starts to watch a process.  m_slots is brought into M_SLOTS_MIN..MAX
  * and up to a power of two; watch_proc_slots() says what came out.
  * *map_fd and *ring_fd stay the watch_proc's: send them on, don't close them.
  * *ring_size is the size of the ring's data in bytes.
@@ -34,7 +40,7 @@ uint32_t watch_caps(const struct watch *w);
  * The process need not be new to us: when a process attaches again (exec, reconnect), its
  * threads change over to the new watch_proc, and detaching the old one, before or after, disturbs nothing.
  */
-int watch_attach(struct watch *w, pid_t pid, int pidfd, uint32_t m_slots, int *map_fd, int *ring_fd, uint32_t *ring_size,
+int watch_attach(struct watch *w, const struct watch_peer *who, uint32_t m_slots, int *map_fd, int *ring_fd, uint32_t *ring_size,
                  struct watch_proc **ret);
 uint32_t watch_proc_slots(const struct watch_proc *p);
 /* Stops watching it and frees everything.  The process may be dead or alive.  NULL is allowed. */

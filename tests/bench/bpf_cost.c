@@ -296,7 +296,8 @@ static void bench_attach(void) {
     }
     int fd = rig_pidfd(pid, 0);
     uint64_t a = rig_now();
-    if (watch_attach(rig.w, pid, fd, M_SLOTS_DEFAULT, &rig.map_fd, &rig.ring_fd, &rig.ring_size, &rig.p) < 0) die("attach");
+    const struct watch_peer who = {.pid = pid, .pidfd = fd};
+    if (watch_attach(rig.w, &who, M_SLOTS_DEFAULT, &rig.map_fd, &rig.ring_fd, &rig.ring_size, &rig.p) < 0) die("attach");
     uint64_t b = rig_now();
     struct m_header *h = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, rig.map_fd, 0);
     while (!(RIG_LOAD(h->caps) & M_CAP_LIVE)) usleep(100);

@@ -876,8 +876,10 @@ START_TEST(attach_to_a_dead_process_says_so) {
   uint32_t size;
   struct watch_proc *p;
   end_child(pid);
-  ck_assert_int_eq(watch_attach(rig.w, pid, pidfd, 64, &a, &b, &size, &p), -ESRCH);
-  ck_assert_int_eq(watch_attach(rig.w, pid, 0, 64, &a, &b, &size, &p), -EBADF);
+  struct watch_peer who = {.pid = pid, .pidfd = pidfd};
+  ck_assert_int_eq(watch_attach(rig.w, &who, 64, &a, &b, &size, &p), -ESRCH);
+  who.pidfd = 0;
+  ck_assert_int_eq(watch_attach(rig.w, &who, 64, &a, &b, &size, &p), -EBADF);
   watch_close(rig.w);
 }
 END_TEST
@@ -915,6 +917,74 @@ START_TEST(detached_process_is_written_to_no_more) {
   uint64_t seq = RIG_LOAD(rig.slot[20].seq);
   rig_sleep_ms(50);
   ck_assert_uint_eq(RIG_LOAD(rig.slot[20].seq), seq);
+  end_child(pid);
+  watch_close(rig.w);
+}
+END_TEST
+
+/* ---- another program, another user ---- */
+
+/* A child that runs another program once it is written to: its thread naps as before, and its pid is the same. */
+static pid_t start_changer(int *go, unsigned *tid) {
+  int p[2];
+  ck_ok(pipe(p) == 0);
+  pid_t pid = fork();
+  ck_ok(pid >= 0);
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    char c;
+    for (fcntl(p[0], F_SETFL, O_NONBLOCK); read(p[0], &c, 1) != 1;) rig_sleep_ms(5);
+    execlp("sh", "sh", "-c", "while sleep 0.01; do :; done", (char *)NULL);
+    _exit(2);
+  }
+  *go = p[1];
+  *tid = (unsigned)pid;
+  return pid;
+}
+
+static uint64_t seq_in_a_while(uint32_t slot) {
+  rig_sleep_ms(100);
+  return RIG_LOAD(rig.slot[slot].seq);
+}
+
+/* The map's owner must not see and signal what its process becomes: a set-uid program, for one. */
+START_TEST(another_program_is_not_watched) {
+  unsigned tid;
+  int go;
+  pid_t pid = start_changer(&go, &tid);
+  load();
+  ck_assert_int_eq(rig_attach(&rig, pid, 64), 0);
+  ck_ok(rig_live(&rig));
+  is_seen(tid, 11);
+  char exe[2][64], path[32];
+  snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+  ssize_t n = readlink(path, exe[0], sizeof(exe[0])), m;
+  ck_ok(write(go, "x", 1) == 1);
+  ck_ok(RIG_WAIT((m = readlink(path, exe[1], sizeof(exe[1]))) != n || memcmp(exe[0], exe[1], (size_t)n) != 0));
+  rig_sleep_ms(20);
+  uint64_t seq = RIG_LOAD(rig.slot[11].seq);
+  ck_assert_uint_eq(seq_in_a_while(11), seq);
+  ck_assert_int_eq(watch_register_m(rig.p, rig.pidfd, 11), -ESRCH); /* nor by message */
+  ck_assert_uint_eq(seq_in_a_while(11), seq);
+  close(go);
+  end_child(pid);
+  finish();
+}
+END_TEST
+
+START_TEST(another_users_process_is_refused) {
+  unsigned tids[2];
+  pid_t pid = start_child(false, tids);
+  load();
+  int a, b;
+  uint32_t size;
+  struct watch_proc *p;
+  struct watch_peer who = {.pid = pid, .pidfd = rig_pidfd(pid, 0), .uid = geteuid() + 1};
+  ck_assert_int_eq(watch_attach(rig.w, &who, 64, &a, &b, &size, &p), -EPERM);
+  who.uid = geteuid();
+  ck_assert_int_eq(watch_attach(rig.w, &who, 64, &a, &b, &size, &p), 0);
+  watch_detach(p);
+  close(who.pidfd);
   end_child(pid);
   watch_close(rig.w);
 }
@@ -1136,6 +1206,8 @@ int main(void) {
       attach_to_a_dead_process_says_so,
       second_attachment_takes_over_and_survives_the_end_of_the_first,
       detached_process_is_written_to_no_more,
+      another_program_is_not_watched,
+      another_users_process_is_refused,
       register_m_needs_no_table,
       register_m_refuses_what_is_not_the_processs_own,
       random_bytes_in_the_map_harm_nobody_else,

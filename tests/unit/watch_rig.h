@@ -62,7 +62,8 @@ static inline int rig_attach(struct rig *r, pid_t pid, uint32_t slots) {
   r->pid = pid;
   r->pidfd = rig_pidfd(pid, 0);
   if (r->pidfd < 0) return -errno;
-  int e = watch_attach(r->w, pid, r->pidfd, slots, &r->map_fd, &r->ring_fd, &r->ring_size, &r->p);
+  const struct watch_peer who = {.pid = pid, .pidfd = r->pidfd};
+  int e = watch_attach(r->w, &who, slots, &r->map_fd, &r->ring_fd, &r->ring_size, &r->p);
   if (e < 0) return e;
   r->n = watch_proc_slots(r->p);
   r->bytes = (size_t)M_MAP_ELEMS(r->n) * M_ELEM_SIZE;
