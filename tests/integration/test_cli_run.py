@@ -162,6 +162,10 @@ def bad_limits_are_refused():
         p = run("--cpus", "1", f"--period={bad}", "--", "echo", "ran")
         equal((p.returncode, p.stdout), (125, ""), bad)
         has(p.stderr, "ration run: --period")
+    for bad in ("abc", "-5ms", "5 ms", "ms", "51ms", "1h", "9" * 40):  # more than the limit, too
+        p = run("--cpus", "0.5", f"--burst={bad}", "--", "echo", "ran")
+        equal((p.returncode, p.stdout), (125, ""), bad)
+        has(p.stderr, "ration run: --burst")
     gone()
 
 
@@ -222,6 +226,16 @@ def limit_is_set_before_the_command_runs():
     q = json.loads(p.stdout)
     equal((q["cpus"], q["quota_us"], q["period_us"], q["decided_by"]), (0.75, 37500, 50000, "cfs"))
     has(q["cgroup"], "ration-run-")
+    gone()
+
+
+def limit_has_a_burst():
+    if not os.path.exists(os.path.join(G.dir or "/nowhere", "cpu.cfs_burst_us" if G.version == 1 else "cpu.max.burst")):
+        raise Skip("this kernel saves nothing of a quota, or no cgroup can be made")
+    for options, want in ((("--cpus", "0.75"), 5000), (("--cpus", "0.75", "--period", "10ms"), 1875), (("--cpus", "0.75", "--burst", "0"), 0),
+                          (("--cpus", "0.75", "--burst", "2500us"), 2500), (("--cpus", "0.75", "--burst", "75"), 75000)):
+        p = run(*options, "--", RATION, "quota", "--json")
+        equal(json.loads(p.stdout)["burst_us"], want, options)
     gone()
 
 
@@ -555,7 +569,7 @@ if __name__ == "__main__":
           text_without_shebang_is_given_to_the_shell, preload_is_put_first_and_once, options_reach_the_command,
           options_of_the_command_are_its_own, missing_library_is_said, real_library_gives_the_cpu_count, bad_limits_are_refused,
           wrong_words_get_the_nearest_right_one, full_disk_is_an_error, without_root_the_need_is_said,
-          limit_is_set_before_the_command_runs, nested_runs_nest, left_behind_processes_move_up, empty_groups_inside_go_too,
+          limit_is_set_before_the_command_runs, limit_has_a_burst, nested_runs_nest, left_behind_processes_move_up, empty_groups_inside_go_too,
           kill_9_takes_the_command_along_and_the_next_run_cleans, a_living_run_is_not_cleaned, many_at_once_do_not_meet,
           signals_are_passed_on_once, queued_values_are_passed_on, a_signal_to_its_own_group_is_not_doubled,
           ignored_and_blocked_signals_stay_so, descriptors_are_not_leaked, stop_and_continue_reach_the_command,

@@ -9,7 +9,7 @@ import subprocess
 from guestlib import CGROUPS, cgroup_of, case, equal, in_session, main, out, read, saw, sh, until
 
 SESSION = r"/user\.slice/user-%d\.slice/session-[0-9a-z]+\.scope"
-LOOK = """sh -c 'cd /sys/fs/cgroup$(sed "s/^0:://" /proc/self/cgroup); pwd; cat cpu.max; nproc'"""
+LOOK = """sh -c 'cd /sys/fs/cgroup$(sed "s/^0:://" /proc/self/cgroup); pwd; cat cpu.max cpu.max.burst; nproc'"""
 
 
 def left():
@@ -30,18 +30,18 @@ def this_is_a_login_session():
     saw(f"{path}, subtree_control {read(os.path.dirname(d), 'cgroup.subtree_control')!r}")
 
 
-def looks_right(text, uid, quota, count):
+def looks_right(text, uid, quota, count, burst="5000"):
     """What LOOK wrote in a limited cgroup."""
-    where, cpu_max, nproc = text.split("\n")
+    where, cpu_max, saves, nproc = text.split("\n")
     assert re.fullmatch(CGROUPS + r"/user\.slice/user-%d\.slice/run-[^/]+\.scope/ration-run-[^/]+" % uid, where), where
-    equal((cpu_max, nproc), (quota, count))
+    equal((cpu_max, saves, nproc), (quota, burst, count))
     return where.removeprefix(CGROUPS)
 
 
 @case
 def root_gets_the_limit():
     saw(looks_right(out("ration run --cpus 1.0 -- " + LOOK), 0, "100000 100000", "1"))
-    saw(looks_right(out("ration run --cpus 1.5 --period 50ms -- " + LOOK), 0, "75000 50000", "2"))
+    saw(looks_right(out("ration run --cpus 1.5 --period 50ms -- " + LOOK), 0, "75000 50000", "2", "10000"))
     nothing_left()
 
 
@@ -131,7 +131,7 @@ def what_a_user_is_told_to_do_works():
     p = in_session(f"systemd-run --quiet --user --scope -p Delegate=yes ration run --cpus 1 -- {LOOK}", "tester", check=False)
     saw(p.stdout + " " + p.stderr)
     equal(p.returncode, 0)
-    equal(p.stdout.split("\n")[1:], ["100000 100000", "1"])
+    equal(p.stdout.split("\n")[1:], ["100000 100000", "5000", "1"])
 
 
 @case
