@@ -117,9 +117,13 @@ static void blocker_start(struct blocker *b) {
   ck_ok(RIG_WAIT(b->tid));
 }
 
+/* Joined is not gone: the kernel wakes who joins before it takes the number away, and the thread may sleep on the way. */
+static void await_gone(unsigned tid) { ck_ok(RIG_WAIT(syscall(SYS_tgkill, getpid(), (pid_t)tid, 0) != 0)); }
+
 static void blocker_stop(struct blocker *b) {
   b->quit = 1;
   pthread_join(b->th, NULL);
+  await_gone(b->tid);
 }
 
 static void mark_comes_and_goes(struct blocker *b) {
@@ -1015,8 +1019,7 @@ START_TEST(register_m_needs_no_table) {
   rig_sleep_ms(50);
   ck_assert_uint_eq(RIG_LOAD(rig.slot[9].seq), seq);
   napper_stop(&n);
-  /* Joined is not gone: the kernel wakes who joins before it takes the number away. */
-  ck_ok(RIG_WAIT(syscall(SYS_tgkill, getpid(), (pid_t)n.tid, 0) != 0));
+  await_gone(n.tid);
   ck_assert_int_eq(watch_register_m(rig.p, fd, 9), -ESRCH);
   finish();
 }
