@@ -28,6 +28,7 @@
 
 #define PATH_CAP (PATH_MAX + 2 * TRANSIENT_NAME_MAX)
 #define CREATE_TRIES 20
+#define LOCK_ROUNDS 50   /* of a millisecond, for each of them: a cleaner holds a lock for a moment */
 #define EMPTY_ROUNDS 100 /* of a millisecond, for processes that come and go while we empty */
 #define TRIM_DEPTH 8
 #define LEAF_SUFFIX "-leaf"
@@ -236,6 +237,29 @@ static int libcgroup_name(const struct transient_place *p, char *name, size_t ca
   return 0;
 }
 
+/* ---- directories ---- */
+
+/*
+ * Nobody else may open them, for who can open a directory can lock it, and would be taken for its `ration run`: between mkdir and our
+ * own lock, or for good once we are dead.  The files in them, which others do read (rationd, the command as another user), are found by name.
+ */
+#define OTHERS_CANNOT_OPEN (S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH)
+
+static int make_dir(const char *path) {
+  mode_t old = umask(OTHERS_CANNOT_OPEN);
+  int r = mkdir(path, 0777) < 0 ? -errno : 0;
+  umask(old);
+  return r;
+}
+
+/* libcgroup makes it with mode 0775. */
+static int make_by_libcgroup(struct cgroup *cg) {
+  mode_t old = umask(OTHERS_CANNOT_OPEN);
+  int r = cgroup_create_cgroup(cg, 1);
+  umask(old);
+  return r;
+}
+
 /* ---- v2: room for an inner cgroup ---- */
 
 /* Is this process the only one in the cgroup? */
@@ -282,9 +306,10 @@ static int make_room(struct transient *t, size_t i, char *err) {
         "systemd-run --scope -p Delegate=yes ration run ...",
         p->dir);
   leaf_path(t, i, leaf);
-  if (mkdir(leaf, 0755) < 0) return fail(err, -errno, "cannot make the cgroup %s: %s", leaf, strerror(errno));
+  int r = make_dir(leaf);
+  if (r < 0) return fail(err, r, "cannot make the cgroup %s: %s", leaf, strerror(-r));
   t->leaf[i] = true;
-  int r = write_file(leaf, "cgroup.procs", "0");
+  r = write_file(leaf, "cgroup.procs", "0");
   return r < 0 ? fail(err, r, "cannot move to the cgroup %s: %s", leaf, strerror(-r)) : 0;
 }
 
@@ -318,6 +343,15 @@ static void own_path(const struct transient *t, size_t i, char path[PATH_CAP]) {
   snprintf(path, PATH_CAP, "%s/%s", t->place[i].dir, t->name);
 }
 
+/* A lock that another process holds is waited for, but not for long: 0, -EWOULDBLOCK, or another -errno. */
+static int lock_soon(int fd) {
+  for (int round = 0;; round++) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    if (errno != EINTR && (errno != EWOULDBLOCK || round >= LOCK_ROUNDS)) return -errno;
+    nanosleep(&(struct timespec){.tv_nsec = (long)NS_PER_MS}, NULL);
+  }
+}
+
 /* Takes the lock, and sees whether a cleaner had it before and removed the cgroup: then -ESTALE. */
 static int take_lock(struct transient *t, size_t i) {
   char path[PATH_CAP];
@@ -325,8 +359,8 @@ static int take_lock(struct transient *t, size_t i) {
   own_path(t, i, path);
   _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return errno == ENOENT ? -ESTALE : -errno;
-  while (flock(fd, LOCK_EX) < 0)
-    if (errno != EINTR) return -errno;
+  int r = lock_soon(fd);
+  if (r < 0) return r;
   if (fstat(fd, &a) < 0 || stat(path, &b) < 0 || a.st_ino != b.st_ino || a.st_dev != b.st_dev) return -ESTALE;
   t->lock[i] = util_take_fd(&fd);
   return 0;
@@ -365,7 +399,7 @@ static int make_v1(struct transient *t, size_t i, char *err) {
   t->cg[i] = describe(t, i, parent);
   if (!t->cg[i]) return fail(err, -ENOMEM, "out of memory");
   t->made[i] = true; /* also when it fails half-way */
-  r = cgroup_create_cgroup(t->cg[i], 1);
+  r = make_by_libcgroup(t->cg[i]);
   if (r == 0) return 0;
   if (cleaned_away(t, i, r)) return say_vanished(p, err);
   if (r == ECGOTHER || r == ECGROUPNOTALLOWED || r == ECGROUPNOTOWNER) return say_denied(p, cgroup_errno(r), err);
@@ -381,7 +415,8 @@ static int make_v2(struct transient *t, size_t i, char *err) {
   r = write_file(p->dir, "cgroup.subtree_control", on);
   if (r < 0) return fail(err, r, "cannot enable the %s controller below %s: %s", p->controller, p->dir, strerror(-r));
   own_path(t, i, path);
-  if (mkdir(path, 0755) < 0) return say_denied(p, -errno, err);
+  r = make_dir(path);
+  if (r < 0) return say_denied(p, r, err);
   t->made[i] = true;
   for (int s = 0; r == 0 && s < TRANSIENT_SETTINGS && p->set[s].file[0]; s++) r = write_file(path, p->set[s].file, p->set[s].value);
   if (r == 0) return 0;
@@ -408,6 +443,7 @@ static int create_one(struct transient *t, size_t i, char *err) {
   set_burst(t, i);
   r = take_lock(t, i);
   if (r == -ESTALE) return say_vanished(p, err);
+  if (r == -EWOULDBLOCK) return fail(err, r, "another process holds the lock on each new cgroup below %s", p->dir);
   return r < 0 ? fail(err, r, "cannot lock the new cgroup below %s: %s", p->dir, strerror(-r)) : 0;
 }
 
@@ -428,7 +464,7 @@ int transient_create(struct transient *t, char err[TRANSIENT_ERR]) {
     for (size_t i = 0; i < t->n && r == 0; i++) r = create_one(t, i, err);
     if (r == 0) return 0;
     transient_remove(t, ignored);
-    if (r != -ESTALE) return r;
+    if (r != -ESTALE && r != -EWOULDBLOCK) return r;
   }
   return r;
 }

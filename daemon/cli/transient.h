@@ -12,7 +12,9 @@
  * pid namespaces that share a cgroup tree.
  *
  *   mkdir, limit --> open, flock --> still there? --> attach child --> ... --> move the rest, rmdir
- *                                    no: a cleaner was faster; once more with another name
+ *                                    no, or another holds the lock: a cleaner was faster; once more with another name
+ *
+ * Other users can't hold locks on it: they may not open the directory, only the files in it.
  *
  * What is left inside goes to the cgroup above: the limit was the command's, and it has ended.
  */

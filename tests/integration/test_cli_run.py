@@ -308,6 +308,105 @@ def many_at_once_do_not_meet():
     gone()
 
 
+# Another user locks each new cgroup that it can open.  Ends when it is killed, or nobody reads from it any more.
+LOCKER = r"""
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+int main(int c, char **v) {
+  if (c != 2 || setgid(12345) || setuid(12345) || chdir(v[1])) return 1;
+  for (;;) {
+    DIR *d = opendir(".");
+    if (!d || write(1, ".", 1) != 1) return 1;
+    for (struct dirent *e; (e = readdir(d));)
+      if (strncmp(e->d_name, "ration-run-", 11) == 0) {
+        int fd = open(e->d_name, O_RDONLY | O_DIRECTORY);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) close(fd);
+      }
+    closedir(d);
+  }
+}
+"""
+
+
+def another_user_cannot_hold_its_lock():
+    if os.getuid() != 0 or not G.dir:
+        raise Skip("not root, or no cgroup of its own for this test")
+    prog = compile_c("locker", LOCKER)
+    locker = subprocess.Popen([prog, G.dir], stdout=subprocess.PIPE, bufsize=0)
+    try:
+        equal(locker.stdout.read(1), b".")
+        os.set_blocking(locker.stdout.fileno(), False)
+        for _ in range(10):
+            while locker.stdout.read(65536):
+                pass
+            p = run("--cpus", "0.5", "--", "echo", "ran")
+            equal((p.returncode, p.stdout, p.stderr), (0, "ran\n", ""))
+        equal(locker.poll(), None)
+    finally:
+        locker.kill()
+        locker.wait()
+        locker.stdout.close()
+    gone()
+
+
+def other_users_read_its_files_all_the_same():
+    if os.getuid() != 0:
+        raise Skip("not root")
+    def drop():
+        os.setgroups([])
+        os.setgid(12345)
+        os.setuid(12345)
+    for mask in (0o022, 0o077):
+        p = start("--cpus", "0.5", "--", "sleep", "1000", umask=mask)
+        try:
+            pid = command_of(p)
+            q = json.loads(ration("quota", "--json", "--pid", str(pid)).stdout)
+            equal(q["cpus"], 0.5)
+            told = subprocess.run([RATION, "quota", "--json", "--pid", str(pid)], env=clean_env(), preexec_fn=drop, capture_output=True, text=True)
+            if told.returncode and not told.stdout:
+                raise Skip("others cannot reach the build directory")
+            theirs = json.loads(told.stdout)
+            equal((theirs["cpus"], theirs["source"], theirs["problem"]), (0.5, q["source"], None))
+            with open(f"/proc/{pid}/status") as f:
+                has(f.read(), f"Umask:\t{mask:04o}\n")
+        finally:
+            p.terminate()
+            p.wait()
+    gone()
+
+
+# flock is refused so many times: to begin with, or for good.
+NO_LOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/file.h>
+int flock(int fd, int how) {
+  static int n;
+  int (*real)(int, int) = (int (*)(int, int))dlsym(RTLD_NEXT, "flock");
+  if (n++ >= atoi(getenv("REFUSED")) || !(how & LOCK_NB)) return real(fd, how);
+  errno = EWOULDBLOCK;
+  return -1;
+}
+"""
+
+
+def a_lock_that_cannot_be_had_is_not_waited_for():
+    lib = compile_c("nolock.so", NO_LOCK, "-shared", "-fPIC")
+    for refused in (1, 200):
+        p = run("--cpus", "0.5", "--", "echo", "ran", env={"LD_PRELOAD": lib, "REFUSED": str(refused)})
+        equal((p.returncode, p.stdout, p.stderr), (0, "ran\n", ""), refused)
+    p = run("--cpus", "0.5", "--", "echo", "ran", env={"LD_PRELOAD": lib, "REFUSED": "1000000"})
+    equal((p.returncode, p.stdout), (125, ""))
+    has(p.stderr, "another process holds the lock on each new cgroup")
+    gone()
+
+
 # ---- signals
 
 CATCH = r"""
@@ -571,6 +670,7 @@ if __name__ == "__main__":
           wrong_words_get_the_nearest_right_one, full_disk_is_an_error, without_root_the_need_is_said,
           limit_is_set_before_the_command_runs, limit_has_a_burst, nested_runs_nest, left_behind_processes_move_up, empty_groups_inside_go_too,
           kill_9_takes_the_command_along_and_the_next_run_cleans, a_living_run_is_not_cleaned, many_at_once_do_not_meet,
+          another_user_cannot_hold_its_lock, other_users_read_its_files_all_the_same, a_lock_that_cannot_be_had_is_not_waited_for,
           signals_are_passed_on_once, queued_values_are_passed_on, a_signal_to_its_own_group_is_not_doubled,
           ignored_and_blocked_signals_stay_so, descriptors_are_not_leaked, stop_and_continue_reach_the_command,
           job_control_works_as_without, a_hang_up_ends_the_command, pid_is_kept_without_a_limit])

@@ -97,12 +97,25 @@ static void cgroup_of(pid_t pid, char *buf, size_t cap) {
     if (strncmp(line, "0::", 3) == 0) snprintf(buf, cap, "%.*s", (int)strcspn(line + 3, "\n"), line + 3);
 }
 
+/* For who can open a directory can lock it. */
+static void ck_others_cannot_open(const char *name, const char *suffix) {
+  char path[PATH_MAX + 128];
+  struct stat st;
+  snprintf(path, sizeof(path), "%s/%s%s", own, name, suffix);
+  ck_assert_int_eq(stat(path, &st), 0);
+  ck_assert_uint_eq(st.st_mode & 0777, 0711);
+}
+
 START_TEST(alone_in_v2_it_makes_room_and_leaves_no_trace) {
   static struct transient t;
   char err[TRANSIENT_ERR] = "", in[PATH_MAX], want[PATH_MAX + 128], line[256];
   enter_own();
   describe(&t);
+  umask(0077);
   ck_assert_msg(transient_create(&t, err) == 0, "%s", err);
+  ck_assert_uint_eq(umask(0022), 0077);
+  ck_others_cannot_open(t.name, "");
+  ck_others_cannot_open(t.name, "-leaf");
   pid_t p = sleeper();
   ck_assert_msg(transient_attach(&t, p, err) == 0, "%s", err);
   cgroup_of(p, in, sizeof(in));
