@@ -20,7 +20,8 @@
  * free, but the cgroup would go some time after the command and not before its end is reported.
  * Rejected: a process group for the child.  In a pipeline the other members would lose the terminal.
  *
- * All signals but the synchronous ones are blocked from before fork to the end; there is no handler and no race with one.
+ * All signals are blocked from before fork to the end; there is no handler and no race with one.  That goes for SIGSEGV and its
+ * like as well, which may come by kill(): a fault of our own kills us all the same, the kernel does not let it be blocked.
  */
 #include "daemon/cli/child.h"
 #include <errno.h>
@@ -58,9 +59,7 @@ int cli_exec_failed(const struct cli_command *cmd, const char *what, int err) {
 /* ---- starting ---- */
 
 static void block_signals(struct child *c) {
-  static const int synchronous[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
   sigfillset(&c->mask);
-  for (size_t i = 0; i < sizeof(synchronous) / sizeof(synchronous[0]); i++) sigdelset(&c->mask, synchronous[i]);
   sigprocmask(SIG_SETMASK, &c->mask, &c->old_mask);
   /* With SIGCHLD ignored, as some parents leave it, there would be nothing to wait for. */
   struct sigaction dfl = {.sa_handler = SIG_DFL};

@@ -439,7 +439,7 @@ def signals_are_passed_on_once():
     prog = compile_c("catch", CATCH)
     p = start("--cpus", "0.5", "--", prog)
     equal(p.stdout.readline(), "ready\n")
-    names = ("INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "ALRM", "PIPE", "URG", "IO", "RTMIN", "TERM")
+    names = ("INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "ALRM", "PIPE", "URG", "IO", "RTMIN", "ABRT", "SEGV", "BUS", "FPE", "ILL", "TRAP", "SYS", "TERM")
     for name in names:
         sig = signal.Signals[f"SIG{name}"].value
         p.send_signal(sig)
@@ -447,6 +447,12 @@ def signals_are_passed_on_once():
     equal(p.wait(60), 3)
     equal(p.stdout.read(), "")
     gone()
+    for name in ("ABRT", "SEGV", "TERM"):
+        p = start("--cpus", "0.5", "--", "sh", "-c", "ulimit -c 0; echo ready; exec sleep 1000")
+        equal(p.stdout.readline(), "ready\n")
+        p.send_signal(signal.Signals[f"SIG{name}"])
+        equal(p.wait(60), -signal.Signals[f"SIG{name}"], name)
+        gone()
 
 
 def queued_values_are_passed_on():
