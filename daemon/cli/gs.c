@@ -14,44 +14,66 @@
 #include <unistd.h>
 #include "daemon/cli/cli.h"
 #include "daemon/cli/conn.h"
+#include "daemon/cli/harmless.h"
 #include "daemon/cli/query.h"
 
 /* A process that writes nothing for so long is stopped, or its memory is being read from a disk. */
 #define GS_SILENCE_MS 6000
+/* All of its answer is waited for so long: silence at first, then the 5 s that libration writes for. */
+#define GS_TOTAL_MS 12000
 
 static const struct cli_option options[] = {
     {"socket", 's', "PATH", "rationd's socket"},
     {0},
 };
 
-static void put_text(char *buf, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    if (((unsigned char)buf[i] < ' ' && buf[i] != '\n') || buf[i] == 0x7f) buf[i] = '?';
-  fwrite(buf, 1, n, stdout);
+/* The answer so far; what is in buf is the beginning of a character. */
+struct answer {
+  int fd;
+  uint64_t waited_ns; /* not counted is what whoever reads ours lets us wait */
+  size_t kept;
+  bool any;
+  char buf[65536];
+};
+
+/* The next part: how many bytes; 0: it has ended; -ETIME: no more is waited for; another -errno. */
+static ssize_t next_part(struct answer *a) {
+  for (;;) {
+    struct pollfd p = {.fd = a->fd, .events = POLLIN};
+    uint64_t began = now_ns(), left = GS_TOTAL_MS - UTIL_MIN(a->waited_ns / NS_PER_MS, GS_TOTAL_MS);
+    int r = left ? poll(&p, 1, (int)UTIL_MIN(left, GS_SILENCE_MS)) : 0;
+    ssize_t n = r > 0 ? read(a->fd, a->buf + a->kept, sizeof(a->buf) - a->kept) : r < 0 ? -1 : -ETIME;
+    if (n == -1) n = -errno;
+    a->waited_ns += now_ns() - began;
+    if (n != -EINTR) return n;
+  }
+}
+
+static void put_part(struct answer *a, size_t n, bool last) {
+  size_t have = a->kept + n, done = harmless_part(a->buf, have, HARMLESS_LINES, last);
+  fwrite(a->buf, 1, done, stdout);
+  a->kept = have - done;
+  memmove(a->buf, a->buf + done, a->kept);
+  a->any |= n > 0;
 }
 
 static int copy_answer(const struct cli_command *cmd, int fd, uint32_t pid) {
-  static char buf[65536];
-  uint64_t total = 0;
-  for (;;) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    int r = poll(&p, 1, GS_SILENCE_MS);
-    if (r < 0 && errno == EINTR) continue;
-    if (r == 0) {
-      cli_error(cmd, "process %u does not answer: it is stopped, or hangs", pid);
-      return CLI_FAILED;
-    }
-    ssize_t n = r < 0 ? -1 : read(fd, buf, sizeof(buf));
-    if (n < 0) {
-      cli_error(cmd, "cannot read the answer: %s", strerror(errno));
-      return CLI_FAILED;
-    }
-    if (n == 0) break;
-    put_text(buf, (size_t)n);
-    total += (uint64_t)n;
+  static struct answer a; /* large */
+  ssize_t n;
+  a.fd = fd;
+  while ((n = next_part(&a)) > 0) put_part(&a, (size_t)n, false);
+  put_part(&a, 0, true);
+  if (n == 0) {
+    if (!a.any) puts("No light or thread Gs run in this process.");
+    return CLI_OK;
   }
-  if (total == 0) puts("No light or thread Gs run in this process.");
-  return CLI_OK;
+  if (n != -ETIME)
+    cli_error(cmd, "cannot read the answer: %s", strerror((int)-n));
+  else if (a.waited_ns >= GS_TOTAL_MS * NS_PER_MS)
+    cli_error(cmd, "process %u has not come to the end of its answer in %u s", pid, GS_TOTAL_MS / 1000);
+  else
+    cli_error(cmd, "process %u does not answer: it is stopped, or hangs", pid);
+  return CLI_FAILED;
 }
 
 static int gs_of(const struct cli_command *cmd, const char *socket, uint32_t pid) {

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "daemon/cli/harmless.h"
 
 #define LONG_BASE 256 /* val of long option i is LONG_BASE + i */
 #define WORD_MAX 64   /* longer words are nobody's typing error */
@@ -20,8 +21,7 @@ static void message(const char *head, const char *fmt, va_list ap) {
   char text[MESSAGE_MAX];
   vsnprintf(text, sizeof(text), fmt, ap);
   /* File names and what a daemon answers are not to play with the terminal. */
-  for (char *s = text; *s; s++)
-    if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
+  harmless(text, HARMLESS_TEXT);
   fprintf(stderr, "ration%s%s: %s\n", head ? " " : "", head ? head : "", text);
 }
 

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include "daemon/cli/cli.h"
+#include "daemon/cli/harmless.h"
 #include "proto/pool_page.h"
 
 static void out_of_memory(void) {
@@ -14,33 +15,10 @@ static void out_of_memory(void) {
   exit(CLI_FAILED);
 }
 
-/* Length in bytes of the UTF-8 character at s, 0 if it is none (overlong, surrogate, cut). */
-static size_t utf8_len(const unsigned char *s) {
-  if (s[0] < 0x80) return 1;
-  size_t n = s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : 0;
-  for (size_t i = 1; i < n; i++)
-    if ((s[i] & 0xc0) != 0x80) return 0;
-  if (s[0] == 0xe0 && s[1] < 0xa0) return 0;
-  if (s[0] == 0xed && s[1] > 0x9f) return 0;
-  if (s[0] == 0xf0 && s[1] < 0x90) return 0;
-  if (s[0] == 0xf4 && s[1] > 0x8f) return 0;
-  return n;
-}
-
-/* A copy that a terminal and a JSON parser can take: '?' for every byte that is a control character or no UTF-8. */
-static char *harmless(const char *s, bool keep_controls) {
+static char *harmless_copy(const char *s, enum harmless_keep keep) {
   char *copy = strdup(s);
   if (!copy) out_of_memory();
-  for (unsigned char *c = (unsigned char *)copy; *c;) {
-    size_t n = utf8_len(c);
-    bool control = *c < 0x20 || *c == 0x7f || (n == 2 && c[0] == 0xc2 && c[1] < 0xa0); /* C0, DEL, C1 */
-    if (n == 0 || (control && !keep_controls)) {
-      *c++ = '?';
-      if (n == 2) *c++ = '?';
-    } else {
-      c += n;
-    }
-  }
+  harmless(copy, keep);
   return copy;
 }
 
@@ -73,7 +51,7 @@ void table_cell(struct table *t, const char *fmt, ...) {
     if (!more) out_of_memory();
     t->cells = more;
   }
-  t->cells[t->ncells++] = harmless(raw, false);
+  t->cells[t->ncells++] = harmless_copy(raw, HARMLESS_TEXT);
 }
 
 /* Characters, not bytes.  (Wide characters count one: a table may then be off by some columns.) */
@@ -191,7 +169,7 @@ const char *text_rung(uint32_t rung) {
 /* ---- JSON ---- */
 
 json_t *json_text(const char *s) {
-  _cleanup_free_ char *clean = harmless(s, true);
+  _cleanup_free_ char *clean = harmless_copy(s, HARMLESS_CONTROLS);
   return json_string(clean);
 }
 

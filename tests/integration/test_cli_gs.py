@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """ration gs: asks a process through rationd what its light Gs do (the program is gdebug.c)."""
+import fcntl
 import json
 import os
 import re
 import struct
 import subprocess
 import sys
+import termios
+import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from rationlib import *  # noqa: F401,F403
@@ -199,6 +203,63 @@ def a_client_of_another_kind_gets_the_descriptor():
         c.close()
 
 
+class Answerer:
+    """This process itself, attached, which answers the next question in a way of its own: answer(write end of the pipe)."""
+
+    def __init__(self, d, answer):
+        self.c = d.client()
+        self.c.hello()
+        self.thread = threading.Thread(target=self.main, args=(answer,))
+        self.thread.start()
+
+    def main(self, answer):
+        f = self.c.recv()
+        while f and f.kind != DUMP_GS:
+            f = self.c.recv()
+        if f:
+            try:
+                answer(f.fds[0])
+            except BrokenPipeError:
+                pass
+            f.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.thread.join()
+        self.c.close()
+
+
+def nothing_of_it_plays_with_the_terminal():
+    text = "é ok\n\x1b[31m \x7f \x9b31m \x9d0;title\x07 \0 €".encode() + b"\x9b raw \xe2\x82\n\xe2\x82"
+
+    def at_once(fd):
+        os.write(fd, text)
+
+    def by_bytes(fd):
+        for byte in text:
+            os.write(fd, bytes([byte]))
+            wait_for("it is read", lambda: fcntl.ioctl(fd, termios.FIONREAD, b"1234") == bytes(4))
+
+    for answer in (at_once, by_bytes):
+        with Daemon() as d, Answerer(d, answer):
+            r = gs(d, os.getpid())
+            assert (r.returncode, r.stderr) == (0, ""), r
+            assert r.stdout == "é ok\n?[31m ? ??31m ??0;title? ? €? raw ??\n??", r
+
+
+def an_answer_without_end_is_left():
+    def drips(fd):
+        while True:
+            os.write(fd, b".")
+            time.sleep(0.5)
+
+    with Daemon() as d, Answerer(d, drips):
+        r = gs(d, os.getpid())
+        assert r.returncode == 1 and "has not come to the end of its answer" in r.stderr and set(r.stdout) == {"."}, r
+
+
 if __name__ == "__main__":
     run([
         all_gs_are_shown_with_their_stacks,
@@ -212,4 +273,6 @@ if __name__ == "__main__":
         only_pipes_are_handed_on,
         a_reader_that_does_not_read_holds_nobody_up,
         a_client_of_another_kind_gets_the_descriptor,
+        nothing_of_it_plays_with_the_terminal,
+        an_answer_without_end_is_left,
     ])

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include "daemon/cli/cli.h"
+#include "daemon/cli/harmless.h"
 #include "daemon/cli/text.h"
 #include "unit.h"
 
@@ -136,5 +137,35 @@ START_TEST(cells_cannot_play_with_the_terminal) {
 }
 END_TEST
 
+START_TEST(messages_cannot_play_with_the_terminal) {
+  char *said = NULL;
+  size_t len;
+  FILE *to = open_memstream(&said, &len), *err = stderr;
+  stderr = to;
+  cli_error(NULL, "%s", "a\xc2\x9b[31m\x1b\xff \xc3\xa9");
+  stderr = err;
+  fclose(to);
+  ck_assert_str_eq(said, "ration: a??[31m?? \xc3\xa9\n");
+  free(said);
+}
+END_TEST
+
+START_TEST(a_cut_character_waits_for_its_rest) {
+  static const char text[] =
+      "\xe2\x82\xac\xc2\x9b\xf0\x9f\x98\x80\n\t\xe2\x82"
+      "x\xf0\x9f\x98";
+  char part[sizeof(text)];
+  for (size_t cut = 0; cut < sizeof(text); cut++) {
+    memcpy(part, text, cut);
+    size_t done = harmless_part(part, cut, HARMLESS_LINES, false);
+    ck_assert_uint_le(cut - done, 3);
+    memcpy(part + cut, text + cut, sizeof(text) - cut);
+    ck_assert_uint_eq(harmless_part(part + done, sizeof(text) - 1 - done, HARMLESS_LINES, true), sizeof(text) - 1 - done);
+    ck_assert_str_eq(part, "\xe2\x82\xac??\xf0\x9f\x98\x80\n???x???");
+  }
+}
+END_TEST
+
 UNIT_MAIN("cli_text", fractions_are_read_exactly, integers_are_bounded, distance_counts_slips, nearest_is_near_or_none,
-          durations_keep_three_digits, counts_get_a_unit, columns_fit_their_widest_cell, cells_cannot_play_with_the_terminal)
+          durations_keep_three_digits, counts_get_a_unit, columns_fit_their_widest_cell, cells_cannot_play_with_the_terminal,
+          messages_cannot_play_with_the_terminal, a_cut_character_waits_for_its_rest)
