@@ -77,12 +77,15 @@ static int dispatch(int argc, char **argv) {
   return unknown(word);
 }
 
+/* The status for output that could not be written. */
+static int failed_status(int argc, char **argv) { return argc > 1 && find_command(argv[1]) == &cli_run ? CLI_RUN_FAILED : CLI_FAILED; }
+
 int main(int argc, char **argv) {
   int status = dispatch(argc, argv);
   /* A full disk or a closed pipe behind stdout: half a table is no answer. */
   if (fflush(stdout) != 0 || ferror(stdout)) {
     cli_error(NULL, "cannot write the output: %s", strerror(errno));
-    if (status == CLI_OK) status = CLI_FAILED;
+    if (status == CLI_OK) status = failed_status(argc, argv);
   }
   return status;
 }

@@ -140,16 +140,31 @@ static int index_of(const struct cli_command *cmd, int val) {
   return -1;
 }
 
+/* "--a, --b or --c", of the names that begin with word; how many. */
+static size_t begin_with(const char *word, const char *const *names, char *said, size_t cap) {
+  size_t n = 0, all = 0, at = 0, len = strlen(word);
+  for (size_t i = 0; names[i]; i++) all += strncmp(names[i], word, len) == 0;
+  said[0] = 0;
+  for (; *names && at < cap; names++) {
+    if (strncmp(*names, word, len) != 0) continue;
+    at += (size_t)snprintf(said + at, cap - at, "%s--%s", n == 0 ? "" : n + 1 == all ? " or " : ", ", *names);
+    n++;
+  }
+  return all;
+}
+
 static void unknown_option(const struct cli_command *cmd, const char *word) {
   const char *names[CLI_OPTIONS_MAX + 2];
   size_t n = 0;
   for (; cmd->options[n].name && n < CLI_OPTIONS_MAX; n++) names[n] = cmd->options[n].name;
   names[n++] = "help";
   names[n] = NULL;
-  char name[WORD_MAX + 2];
+  char name[WORD_MAX + 2], said[MESSAGE_MAX];
   snprintf(name, sizeof(name), "%.*s", (int)UTIL_MIN(strcspn(word + 2, "="), (size_t)WORD_MAX + 1), word + 2);
   const char *near = cli_nearest(name, names);
-  if (near)
+  if (begin_with(name, names, said, sizeof(said)) > 1)
+    cli_error(cmd, "option '--%s' is ambiguous: %s?", name, said);
+  else if (near)
     cli_error(cmd, "unknown option '--%s'; did you mean '--%s'?", name, near);
   else
     cli_error(cmd, "unknown option '--%s'; see 'ration %s --help'", name, cmd->name);

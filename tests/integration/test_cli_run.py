@@ -175,6 +175,12 @@ def wrong_words_get_the_nearest_right_one():
     p = run("--cpsu", "1", "true")
     equal(p.returncode, 125)
     has(p.stderr, "did you mean '--cpus'?")
+    for word in ("--p", "--p=1"):
+        p = run(word, "1", "true")
+        equal(p.returncode, 125)
+        has(p.stderr, "option '--p' is ambiguous: --period or --profile?")
+    has(run("--s", "1", "true").stderr, "option '--s' is ambiguous: --standalone or --socket?")
+    has(run("--", "--p").stderr, "--p: command not found")
     has(run("--threads", "lokced", "true").stderr, "did you mean 'locked'?")
     has(run("--threads", "zebra", "true").stderr, "want 'off', 'locked', 'free' or 'auto'")
     has(run("--cpus").stderr, "needs an argument")
@@ -197,9 +203,10 @@ def wrong_words_get_the_nearest_right_one():
 
 def full_disk_is_an_error():
     with open("/dev/full", "w") as full:
-        p = subprocess.run([RATION, "quota"], stdout=full, stderr=subprocess.PIPE, text=True, env=clean_env())
-    equal(p.returncode, 1)
-    has(p.stderr, "cannot write")
+        for args, status in ((("quota",), 1), (("quota", "--help"), 1), (("--help",), 1), (("run", "--help"), 125)):
+            p = subprocess.run([RATION, *args], stdout=full, stderr=subprocess.PIPE, text=True, env=clean_env())
+            equal(p.returncode, status, args)
+            has(p.stderr, "cannot write")
 
 
 def without_root_the_need_is_said():
