@@ -230,11 +230,14 @@ struct in {
   int handle;
   int err;       /* of a read; the stream then ends */
   unsigned line; /* of the byte that comes next, from 1 */
+  uint32_t left; /* so many bytes more, then it is none of the kernel's files: with a prefix, it may have no end */
   size_t pos, len;
   uint64_t hash; /* FNV-1a of the bytes so far */
   char buf[512];
 };
 #define IN_END (-1)
+#define IN_MOST (256u << 10)       /* /proc/PID/cgroup: 64 hierarchies, each with the longest path */
+#define IN_MOST_MOUNTS (64u << 20) /* mountinfo: as many mounts as the kernel's sysctl allows, of 670 bytes each */
 #define FNV_START 0xcbf29ce484222325u
 #define FNV_PRIME 0x100000001b3u
 
@@ -244,6 +247,7 @@ static int in_open(struct in *in, const struct quota_fs *fs, const char *path) {
   in->fs = fs;
   in->err = 0;
   in->line = 1;
+  in->left = IN_MOST;
   in->pos = in->len = 0;
   in->hash = FNV_START;
   return 0;
@@ -256,12 +260,13 @@ static int in_peek(struct in *in) {
   if (in->pos < in->len) return (unsigned char)in->buf[in->pos];
   if (in->err) return IN_END;
   long r = in->fs->read(in->fs->ctx, in->handle, in->buf, sizeof(in->buf));
-  if (r > 0 && (size_t)r <= sizeof(in->buf)) {
+  if (r > 0 && (size_t)r <= sizeof(in->buf) && (size_t)r <= in->left) {
     in->pos = 0;
     in->len = (size_t)r;
+    in->left -= (uint32_t)r;
     return (unsigned char)in->buf[0];
   }
-  in->err = r == 0 ? 1 : r < 0 ? (int)r : -EIO; /* 1: the end, seen; don't read again */
+  in->err = r == 0 ? 1 : r < 0 ? (int)r : (size_t)r > in->left ? -EFBIG : -EIO; /* 1: the end, seen; don't read again */
   return IN_END;
 }
 
@@ -353,6 +358,8 @@ static const char *error_name(int err) {
       return "name too long";
     case ELOOP:
       return "too many symbolic links";
+    case EFBIG:
+      return "too long";
     default:
       return NULL;
   }
@@ -400,7 +407,10 @@ static int in_finish(struct job *job, struct in *in, const char *file, unsigned 
   int err = in_error(in);
   in_close(in);
   if (err) {
-    note_unreadable(job, err, file);
+    if (err == -EFBIG)
+      note(job, err, file, in->line, "longer than such a file can be");
+    else
+      note_unreadable(job, err, file);
     return err;
   }
   if (what) note(job, -EINVAL, file, line, what);
@@ -1061,6 +1071,7 @@ static OWN_FRAME int scan_mounts(struct job *job, struct hier h[NHIERS], const c
   struct in in;
   int r = in_open(&in, job->fs, file);
   if (r < 0) return r;
+  in.left = IN_MOST_MOUNTS;
   struct mount m;
   while (in_peek(&in) != IN_END) {
     unsigned line = in.line;

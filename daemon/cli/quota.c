@@ -108,14 +108,16 @@ static const char *cpus(char *buf, uint64_t micro) {
   return buf;
 }
 
+/* Microseconds: what a file says, which may be any number. */
+static const char *duration_us(char *buf, uint64_t us) { return text_duration(buf, UTIL_MIN(us, UINT64_MAX / NS_PER_US) * NS_PER_US); }
+
 static void pair_cpus(struct table *t, const struct quota *q) {
   char a[TEXT_UNIT], b[TEXT_UNIT], c[TEXT_UNIT], burst[2 * TEXT_UNIT] = "";
   table_cell(t, "CPUs");
-  if (q->burst_us)
-    snprintf(burst, sizeof(burst), "; %s may be saved", text_duration(c, UTIL_MIN(q->burst_us, UINT64_MAX / NS_PER_US) * NS_PER_US));
+  if (q->burst_us) snprintf(burst, sizeof(burst), "; %s may be saved", duration_us(c, q->burst_us));
   if (q->decider == QUOTA_BY_CFS)
-    table_cell(t, "%s (%s of CPU time every %s%s)", cpus(a, q->cpu_micro), text_duration(b, q->quota_us * NS_PER_US),
-               text_duration(c, q->period_us * NS_PER_US), burst);
+    table_cell(t, "%s (%s of CPU time every %s%s)", cpus(a, q->cpu_micro), duration_us(b, q->quota_us), duration_us(c, q->period_us),
+               burst);
   else
     table_cell(t, "%s", cpus(a, q->cpu_micro));
   table_cell(t, "slots");
@@ -145,8 +147,7 @@ static void pair_throttling(struct table *t, const struct view *v) {
   if (v->throttle_known) {
     table_cell(t, "throttled");
     table_cell(t, "%" PRIu64 " of %" PRIu64 " periods (%.3g %%), %s in all", th->nr_throttled, th->nr_periods,
-               th->nr_periods ? 100.0 * (double)th->nr_throttled / (double)th->nr_periods : 0.0,
-               text_duration(buf, UTIL_MIN(th->throttled_us, UINT64_MAX / NS_PER_US) * NS_PER_US));
+               th->nr_periods ? 100.0 * (double)th->nr_throttled / (double)th->nr_periods : 0.0, duration_us(buf, th->throttled_us));
   }
   if (v->usage_known) {
     table_cell(t, "used");
@@ -167,8 +168,8 @@ static void print_levels(const struct quota *q) {
     if (quota_level_name(q, i, name, sizeof(name)) < 0) continue;
     table_cell(&t, "%s", name);
     table_cell(&t, "%s", none ? "-" : cpus(buf, l->micro));
-    table_cell(&t, "%s", none ? "-" : text_duration(buf, UTIL_MIN(l->quota_us, UINT64_MAX / NS_PER_US) * NS_PER_US));
-    table_cell(&t, "%s", none ? "-" : text_duration(buf, UTIL_MIN(l->period_us, UINT64_MAX / NS_PER_US) * NS_PER_US));
+    table_cell(&t, "%s", none ? "-" : duration_us(buf, l->quota_us));
+    table_cell(&t, "%s", none ? "-" : duration_us(buf, l->period_us));
     if (l->weight)
       table_cell(&t, "%u", l->weight);
     else

@@ -94,6 +94,30 @@ def malformed_file_beside_a_good_one_is_a_note():
     has(err, "a/cpu.max:1")
 
 
+def files_without_end_are_named():
+    links = {"sys/fs/cgroup/a/b/cpu.max": "/sys/fs/cgroup/a/b/cpu.max:1", "proc/42/cgroup": "/proc/42/cgroup:1", "proc/42/status": "/proc/42/status:1",
+             "proc/42/mountinfo": "/proc/42/mountinfo:1", "sys/devices/system/cpu/online": "/sys/devices/system/cpu/online:1",
+             "sys/fs/cgroup/a/b/cpu.weight": "/sys/fs/cgroup/a/b/cpu.weight:1", "sys/fs/cgroup/a/b/cpu.stat": None}
+    for i, (link, named) in enumerate(links.items()):
+        root = tree(f"endless{i}", V2)
+        os.unlink(os.path.join(root, link))
+        os.symlink("/dev/zero", os.path.join(root, link))
+        _, q, err = ask(root, "--pid", "42")
+        if named:
+            has(err, f"ration quota: {root}{named}: ")
+            has(q["problem"], named)
+        else:
+            equal((err, q["throttling"]), ("", None))
+
+
+def huge_numbers_are_as_long_above_as_below():
+    root = tree("huge", {**V2, "a/b/cpu.max": "10000000000000000000 10000000000000000000\n"})
+    p = ration("quota", "--root", root, "--pid", "42")
+    equal((p.returncode, p.stderr), (0, ""))
+    has(p.stdout, "1 (213503d23h of CPU time every 213503d23h)")
+    equal(p.stdout.count("213503d23h"), 4, p.stdout)
+
+
 def absent_processes_and_roots_are_said():
     p = ration("quota", "--pid", "42424242", "--root", tree("v2", V2))
     equal((p.returncode, p.stdout), (1, ""))
@@ -122,5 +146,6 @@ def own_pid_is_like_none():
 
 if __name__ == "__main__":
     main([json_has_the_documented_keys, v2_tree_is_read, tighter_ancestor_decides, v1_tree_is_read, without_a_quota_the_host_decides,
-          malformed_file_is_named_with_its_line, malformed_file_beside_a_good_one_is_a_note, absent_processes_and_roots_are_said,
+          malformed_file_is_named_with_its_line, malformed_file_beside_a_good_one_is_a_note, files_without_end_are_named,
+          huge_numbers_are_as_long_above_as_below, absent_processes_and_roots_are_said,
           bad_options_are_refused, own_pid_is_like_none])

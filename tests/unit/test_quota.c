@@ -777,6 +777,48 @@ START_TEST(a_directory_in_place_of_a_file_is_a_problem) {
 }
 END_TEST
 
+/* With --root, a file may be a link to /dev/zero. */
+START_TEST(files_too_long_are_named_and_the_rest_counts) {
+  static char text[70 << 20];
+  struct fixture *f = v2_at("/a/b");
+  fixture_put(f, V2 "/a/cpu.max", "120000 100000\n");
+  memset(text, ' ', sizeof(text) - 1);
+  for (size_t i = 0; i < 512; i += 2) text[i] = '\n'; /* in the first read of a file */
+  fixture_put_bytes(f, "/proc/7/status", text, 256 << 10);
+  fixture_put_bytes(f, V2 "/a/b/cpu.max", text + 512, 1000);
+  ck_assert_int_eq(find(f, 7), -EINVAL);
+  ck_assert_str_eq(q.problem, V2 "/a/b/cpu.max:1: empty");
+  fixture_put(f, V2 "/a/b/cpu.max", "max 100000\n");
+  find_well(f, 7);
+  fixture_put_bytes(f, "/proc/7/status", text, (256 << 10) + 1);
+  ck_assert_int_eq(find(f, 7), -EFBIG);
+  ck_assert_str_eq(q.problem, "/proc/7/status:257: longer than such a file can be");
+  ck_assert_uint_eq(q.cpu_micro, 1200000);
+  fixture_process(f, 7, "0::/a/b\n", "0-3");
+  fixture_put_bytes(f, "/proc/7/mountinfo", text, sizeof(text) - 1);
+  fixture_put_bytes(f, "/proc/self/mountinfo", text, sizeof(text) - 1);
+  ck_assert_int_eq(find(f, 7), -EFBIG);
+  ck_assert_str_eq(q.problem, "/proc/self/mountinfo:257: longer than such a file can be");
+  fixture_free(f);
+}
+END_TEST
+
+START_TEST(a_long_list_of_mounts_is_read_to_its_end) {
+  static const char other[] = "28 27 0:40 / /var/lib/overlay rw - overlay overlay rw\n";
+  struct fixture *f = v2_at("/a");
+  size_t len = strlen(other);
+  char *text = malloc(100000 * len + 200), *end = text;
+  for (int i = 0; i < 100000; i++) end = mempcpy(end, other, len);
+  strcpy(end, "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+  fixture_mounts(f, text);
+  free(text);
+  fixture_put(f, V2 "/a/cpu.max", "20000 100000\n");
+  find_well(f, 7);
+  ck_assert_uint_eq(q.cpu_micro, 200000);
+  fixture_free(f);
+}
+END_TEST
+
 START_TEST(every_failing_open_and_read_leaves_a_usable_result) {
   for (int kind = 0; kind < 4; kind++) {
     struct fixture *f = kind % 2 ? v1_at("/a/b") : v2_at("/a/b");
@@ -1731,6 +1773,8 @@ int main(void) {
       a_problem_with_a_long_path_still_says_what,
       unreadable_files_are_named_and_the_rest_counts,
       a_directory_in_place_of_a_file_is_a_problem,
+      files_too_long_are_named_and_the_rest_counts,
+      a_long_list_of_mounts_is_read_to_its_end,
       every_failing_open_and_read_leaves_a_usable_result,
       reading_in_single_bytes_changes_nothing,
       huge_numbers_saturate,
