@@ -4,8 +4,10 @@
  * --version and what was probably meant by an unknown word.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "daemon/cli/binary.h"
 #include "daemon/cli/cli.h"
 #include "proto/wire.h"
@@ -77,10 +79,22 @@ static int dispatch(int argc, char **argv) {
   return unknown(word);
 }
 
+/*
+ * A standard descriptor that we were started without could become a file or a pipe of ours, and our messages go there.  What takes its place
+ * fails as a closed one does when it is read or written, and the command that we become, or start, begins without it as we did.
+ */
+static void hold_standard_descriptors(void) {
+  int fd;
+  do fd = open("/", O_PATH | O_CLOEXEC);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
 /* The status for output that could not be written. */
 static int failed_status(int argc, char **argv) { return argc > 1 && find_command(argv[1]) == &cli_run ? CLI_RUN_FAILED : CLI_FAILED; }
 
 int main(int argc, char **argv) {
+  hold_standard_descriptors();
   int status = dispatch(argc, argv);
   /* A full disk or a closed pipe behind stdout: half a table is no answer. */
   if (fflush(stdout) != 0 || ferror(stdout)) {

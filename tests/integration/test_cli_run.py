@@ -548,6 +548,47 @@ def descriptors_are_not_leaked():
     equal(run("ls", "/proc/self/fd").stdout, want)
 
 
+CLOSED = 'exec "$@" <&- >&- 2>&-'
+
+
+def run_closed(*args, **env):
+    """ration run without standard descriptors."""
+    return subprocess.run(["sh", "-c", CLOSED, "sh", RATION, "run", *args], env=clean_env(RATION_LIB=LIB, **env), preexec_fn=G.enter, timeout=PATIENCE)
+
+
+def closed_descriptors_stay_closed():
+    told = os.path.join(TMP, "open")
+    command = f"o=; for i in 0 1 2 3 4 5 6; do [ -e /proc/$$/fd/$i ] && o=$o$i; done; echo [$o] >{told}"
+    for how in ((), ("--cpus", "0.5")):
+        equal(run_closed(*how, "--", "sh", "-c", command).returncode, 0, how)
+        with open(told) as f:
+            equal(f.read(), "[]\n", how)
+        os.unlink(told)
+    equal(subprocess.run(["sh", "-c", CLOSED, "sh", RATION, "quota"], env=clean_env()).returncode, 1)
+    gone()
+
+
+def a_command_that_cannot_be_moved_does_not_run():
+    """The message about it, above all, is not what lets it go."""
+    if G.version != 1:
+        raise Skip("cgroup v2: not by libcgroup")
+    lib = compile_c("noattach.so", "int cgroup_attach_task_pid(void *g, int pid) { (void)g; (void)pid; return 50007; }", "-shared", "-fPIC")
+    ran = os.path.join(TMP, "ran")
+    p = run("--cpus", "0.5", "--", "touch", ran, env={"LD_PRELOAD": lib})
+    equal(p.returncode, 125)
+    has(p.stderr, "cannot move the command to the cgroup")
+    equal(run_closed("--cpus", "0.5", "--", "touch", ran, LD_PRELOAD=lib).returncode, 125)
+    # With one hierarchy, and so one lock, its descriptors have other numbers.
+    with open("/proc/self/mounts") as f:
+        mounts = [(m[1], m[3].split(",")) for m in map(str.split, f) if m[2] == "cgroup"]
+    alone = "".join(f"umount {m} && " for m, options in mounts if "cpuacct" in options and "cpu" not in options) + CLOSED
+    p = subprocess.run(["unshare", "-m", "sh", "-c", alone, "sh", RATION, "run", "--cpus", "0.5", "--", "touch", ran],
+                       env=clean_env(RATION_LIB=LIB, LD_PRELOAD=lib), preexec_fn=G.enter, timeout=PATIENCE)
+    equal(p.returncode, 125)
+    equal(os.path.exists(ran), False)
+    gone()
+
+
 def stop_and_continue_reach_the_command():
     def own_group():
         G.enter()
@@ -685,5 +726,6 @@ if __name__ == "__main__":
           kill_9_takes_the_command_along_and_the_next_run_cleans, a_living_run_is_not_cleaned, many_at_once_do_not_meet,
           another_user_cannot_hold_its_lock, other_users_read_its_files_all_the_same, a_lock_that_cannot_be_had_is_not_waited_for,
           signals_are_passed_on_once, queued_values_are_passed_on, a_signal_to_its_own_group_is_not_doubled,
-          ignored_and_blocked_signals_stay_so, descriptors_are_not_leaked, stop_and_continue_reach_the_command,
+          ignored_and_blocked_signals_stay_so, descriptors_are_not_leaked, closed_descriptors_stay_closed, a_command_that_cannot_be_moved_does_not_run,
+          stop_and_continue_reach_the_command,
           job_control_works_as_without, a_hang_up_ends_the_command, pid_is_kept_without_a_limit])
