@@ -121,6 +121,22 @@ def the_units_are_hardened():
     assert float(level[0].split(":")[1].split()[0]) <= 2.5, level
 
 
+def the_units_are_what_systemd_likes():
+    if not shutil.which("systemd-analyze"):
+        skip("no systemd-analyze")
+    with open(os.path.join(ROOT, "systemd/rationd.service")) as f:
+        text = f.read()
+    assert "\nRestartPreventExitStatus=2\n" in text and "\nLogsDirectory=ration\n" in text, text
+    with tempfile.TemporaryDirectory() as d:
+        with open(d + "/rationd.service", "w") as f:
+            f.write(text.replace("ExecStart=/usr/sbin/rationd", f"ExecStart={RATIOND}"))
+        shutil.copy(os.path.join(ROOT, "systemd/rationd.socket"), d)
+        units = [f"{d}/rationd.service", f"{d}/rationd.socket"]
+        r = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        ours = [line for line in r.stdout.splitlines() if "rationd" in line]
+        assert ours == [], ours
+
+
 def syscall_set(name):
     out = subprocess.run(["systemd-analyze", "syscall-filter", name], stdout=subprocess.PIPE, text=True, check=True).stdout
     calls = set()
@@ -189,5 +205,6 @@ if __name__ == "__main__":
         it_runs_without_any_privilege,
         the_log_can_be_a_file_and_is_opened_anew,
         the_units_are_hardened,
+        the_units_are_what_systemd_likes,
         the_units_filter_allows_what_is_called,
     ])

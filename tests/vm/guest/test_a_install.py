@@ -189,6 +189,38 @@ def configuration_is_read_again():
 
 
 @case
+def a_wrong_configuration_is_not_tried_again():
+    write("/etc/ration/rationd.conf", "[pool]\nno_such = 1\n")
+    try:
+        sh(["systemctl", "restart", UNIT], check=False)
+        until("it has failed", lambda: prop(UNIT, "ActiveState") == "failed")
+        equal((prop(UNIT, "NRestarts"), prop(UNIT, "ExecMainStatus")), ("0", "2"))
+    finally:
+        os.unlink("/etc/ration/rationd.conf")
+        sh(["systemctl", "reset-failed", UNIT, SOCKET], check=False)
+        sh(["systemctl", "start", SOCKET, UNIT])
+    equal(prop(UNIT, "ActiveState"), "active")
+
+
+@case
+def log_may_be_a_file():
+    log = "/var/log/ration/rationd.log"
+    write("/etc/ration/rationd.conf", f"[daemon]\nlog_file = {log}\n")
+    try:
+        sh(["systemctl", "restart", UNIT])
+        assert " ready on " in read(log), read(log)
+        os.rename(log, log + ".1")
+        sh(["systemctl", "reload", UNIT])
+        until("it is opened anew", lambda: os.path.exists(log) and "read again" in read(log))
+        sh(["systemctl", "restart", UNIT])  # its user may be another then
+        assert " ready on " in read(log), read(log)
+        saw(out(f"stat -Lc '%A' {log} /var/log/private"))
+    finally:
+        os.unlink("/etc/ration/rationd.conf")
+        sh(["systemctl", "restart", UNIT])
+
+
+@case
 def any_user_may_attach():
     text = out(["runuser", "-u", "tester", "--", "ration", "run", "--", "ration", "ps"])
     saw(text.splitlines()[-1])
