@@ -43,6 +43,13 @@ static struct server server;
 static struct options options = {.config = CONFIG_PATH};
 static struct event ev_term, ev_int, ev_hup;
 
+/* The socket file that we made.  By its number: the name may be another's by now, or another name in the configuration. */
+static struct {
+  char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+  dev_t dev;
+  ino_t ino;
+} bound;
+
 static const char usage_text[] =
     "Usage: rationd [OPTION]...\n"
     "Leases CPUs to processes as the CPU quotas of their cgroups say.\n"
@@ -158,14 +165,24 @@ static void limits_set(struct server *s) {
 
 /* ---- the socket ---- */
 
+/* What stands at the path: 0 a socket that nobody listens on any more, and is gone now; else why it stays. */
+static int socket_clear(const struct sockaddr_un *to) {
+  struct stat st;
+  if (lstat(to->sun_path, &st) < 0) return errno == ENOENT ? 0 : -errno;
+  /* connect() is refused by an ordinary file just as by a socket without a listener. */
+  if (!S_ISSOCK(st.st_mode)) return -ENOTSOCK;
+  _cleanup_close_ int probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (probe < 0) return -errno;
+  if (connect(probe, (const struct sockaddr *)to, sizeof(*to)) == 0 || errno != ECONNREFUSED) return -EADDRINUSE;
+  return unlink(to->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 static int socket_bind(int fd, const struct sockaddr_un *to) {
   if (bind(fd, (const struct sockaddr *)to, sizeof(*to)) == 0) return 0;
   if (errno != EADDRINUSE) return -errno;
   /* Left over from a daemon that was killed, or is it alive? */
-  _cleanup_close_ int probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (probe < 0) return -errno;
-  if (connect(probe, (const struct sockaddr *)to, sizeof(*to)) == 0 || errno != ECONNREFUSED) return -EADDRINUSE;
-  if (unlink(to->sun_path) < 0 && errno != ENOENT) return -errno;
+  int r = socket_clear(to);
+  if (r < 0) return r;
   return bind(fd, (const struct sockaddr *)to, sizeof(*to)) == 0 ? 0 : -errno;
 }
 
@@ -175,22 +192,39 @@ static void socket_make_dir(const char *path) {
   char *slash = strrchr(dir, '/');
   if (!slash || slash == dir) return;
   *slash = 0;
-  if (mkdir(dir, 0755) < 0 && errno != EEXIST) log_line(LOG_LEVEL_WARNING, "%s: %s", dir, strerror(errno));
+  int r = mkdir(dir, 0755);
+  if (r == 0) r = chmod(dir, 0755); /* whatever the umask is: all users have to pass */
+  if (r < 0 && errno != EEXIST) log_line(LOG_LEVEL_WARNING, "%s: %s", dir, strerror(errno));
 }
 
 /* Any user may connect: what a peer may do follows from its credentials. */
 static int socket_listen(struct server *s) {
   struct sockaddr_un to = {.sun_family = AF_UNIX};
+  struct stat st;
   snprintf(to.sun_path, sizeof(to.sun_path), "%s", s->config.socket);
   socket_make_dir(to.sun_path);
   _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return -errno;
   int r = socket_bind(fd, &to);
   if (r < 0) return r;
-  if (chmod(to.sun_path, 0666) < 0 || listen(fd, 1024) < 0) return -errno;
+  if (chmod(to.sun_path, 0666) < 0 || lstat(to.sun_path, &st) < 0 || listen(fd, 1024) < 0) return -errno;
+  memcpy(bound.path, to.sun_path, sizeof(bound.path));
+  bound.dev = st.st_dev;
+  bound.ino = st.st_ino;
   s->listen_fd = util_take_fd(&fd);
   s->listen_ours = true;
   return 0;
+}
+
+static void socket_remove(void) {
+  struct stat st;
+  if (lstat(bound.path, &st) == 0 && st.st_dev == bound.dev && st.st_ino == bound.ino) unlink(bound.path);
+}
+
+static const char *socket_error(int r) {
+  if (r == -EADDRINUSE) return "another rationd listens there";
+  if (r == -ENOTSOCK) return "there is something that is no socket; not touched";
+  return strerror(-r);
 }
 
 /* Sockets that systemd passed.  1: took one; 0: none; -errno: not what we need. */
@@ -310,8 +344,7 @@ static int server_start(struct server *s) {
   limits_set(s);
   int r = socket_inherit(s);
   if (r == -EPROTOTYPE) log_line(LOG_LEVEL_ERROR, "the sockets that systemd passed are not SOCK_SEQPACKET listeners");
-  if (r == 0 && (r = socket_listen(s)) < 0)
-    log_line(LOG_LEVEL_ERROR, "%s: %s", s->config.socket, r == -EADDRINUSE ? "another rationd listens there" : strerror(-r));
+  if (r == 0 && (r = socket_listen(s)) < 0) log_line(LOG_LEVEL_ERROR, "%s: %s", s->config.socket, socket_error(r));
   if (r < 0) return r;
   if ((r = privileges_drop(s->config.bpf)) < 0) log_line(LOG_LEVEL_WARNING, "cannot drop capabilities: %s", strerror(-r));
 
@@ -341,7 +374,7 @@ static void server_stop(struct server *s) {
   event_del(&ev_int);
   event_del(&ev_hup);
   watchdog_stop();
-  if (s->listen_ours) unlink(s->config.socket);
+  if (s->listen_ours) socket_remove();
   close(s->listen_fd);
   event_base_free(s->base);
   config_free(&s->config);
@@ -366,8 +399,8 @@ int main(int argc, char **argv) {
     log_open(NULL);
   }
   if (server_start(&server) < 0) return 1;
-  log_line(LOG_LEVEL_NOTICE, "rationd %s ready on %s, %s", RATION_VERSION,
-           server.listen_ours ? server.config.socket : "the socket of systemd", server.watch ? "with BPF" : "polling");
+  log_line(LOG_LEVEL_NOTICE, "rationd %s ready on %s, %s", RATION_VERSION, server.listen_ours ? bound.path : "the socket of systemd",
+           server.watch ? "with BPF" : "polling");
   sd_notify(0, "READY=1");
   event_base_dispatch(server.base);
   server_stop(&server);

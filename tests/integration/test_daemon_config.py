@@ -55,6 +55,57 @@ def a_socket_that_cannot_be_is_said():
     assert status == 1 and "/proc/nonexistent" in err, err
 
 
+def what_is_no_socket_is_left_alone():
+    with Daemon(start=False) as d:
+        with open(d.path, "w") as f:
+            f.write("somebody's\n")
+        status, _, err = rationd("-f", "-B", "-c", d.conf, "-s", d.path)
+        assert status == 1 and d.path + ": there is something that is no socket" in err, (status, err)
+        with open(d.path) as f:
+            assert f.read() == "somebody's\n"
+
+
+def all_users_can_reach_a_socket_in_a_directory_that_it_made():
+    for umask in (0o022, 0o077):
+        with Daemon(start=False) as d:
+            where = d.dir + "/made"
+            args = [where + "/s" if a == d.path else a for a in d.args]
+            with open(d.log, "ab") as log:
+                d.proc = subprocess.Popen(args, stderr=log, preexec_fn=lambda: os.umask(umask))
+            wait_for("it is ready", lambda: " ready on " in d.text())
+            assert os.stat(where).st_mode & 0o777 == 0o755, oct(os.stat(where).st_mode)
+            assert os.stat(where + "/s").st_mode & 0o777 == 0o666
+
+
+def only_its_own_socket_is_removed():
+    with Daemon(start=False) as d:
+        other = d.dir + "/other"
+        conf = "[daemon]\nsocket = %s\n"
+        d.args = [a for a in d.args if a not in ("-s", d.path)]
+        with open(d.conf, "w") as f:
+            f.write(conf % d.path)
+        d.start()
+        with open(d.conf, "w") as f:
+            f.write(conf % other)
+        with open(other, "w") as f:
+            f.write("somebody's\n")
+        d.proc.send_signal(signal.SIGHUP)
+        wait_for("it is read again", lambda: "configuration read again" in d.text())
+        d.kill(signal.SIGTERM)
+        assert os.path.exists(other) and not os.path.exists(d.path)
+
+
+def the_socket_of_a_later_daemon_stays():
+    with Daemon() as old, Daemon(start=False) as new:
+        os.rename(old.path, old.path + ".was")
+        new.args = [old.path if a == new.path else a for a in new.args]
+        new.start()
+        assert old.kill(signal.SIGTERM) == 0
+        c = Client(old.path)
+        assert c.hello().kind == WELCOME
+        c.close()
+
+
 def only_two_capabilities_are_kept():
     need_root()
     with Daemon(bpf=True) as d:
@@ -201,6 +252,10 @@ if __name__ == "__main__":
         the_example_is_valid_and_says_the_defaults,
         wrong_options_are_refused,
         a_socket_that_cannot_be_is_said,
+        what_is_no_socket_is_left_alone,
+        all_users_can_reach_a_socket_in_a_directory_that_it_made,
+        only_its_own_socket_is_removed,
+        the_socket_of_a_later_daemon_stays,
         only_two_capabilities_are_kept,
         it_runs_without_any_privilege,
         the_log_can_be_a_file_and_is_opened_anew,
