@@ -26,6 +26,8 @@
 #include <sys/syscall.h>
 #include <uthash.h>
 #include "domain.h"
+#include "inflight.h"
+#include "pace.h"
 #include "pool.h"
 #include "watchdog.h"
 
@@ -34,6 +36,7 @@
 #endif
 
 #define CLIENT_FRAMES_A_TURN 16
+#define CLIENT_UNREAD_NS (2 * NS_PER_SEC) /* then a request that waits for somebody to read gets an error; `ration` waits 3 s */
 
 struct uid_count {
   uid_t uid;
@@ -75,8 +78,10 @@ void client_doom(struct client *c) {
 
 int client_send(struct client *c, struct wire_frame *f, uint16_t type, uint32_t serial, const int *fds, int nfds) {
   if (c->doomed) return -EPIPE;
+  inflight_held(c); /* the last moment to see that earlier ones were read */
   wire_seal(f, type, serial);
   int r = wire_send(c->fd, f, fds, nfds);
+  if (r == 0 && nfds > 0) inflight_sent(c);
   if (r == 0) return 0;
   if (r != -EPIPE && r != -ECONNRESET && log_allowed(&c->server->limit_malformed))
     log_line(LOG_LEVEL_WARNING, "pid %d: cannot send %s: %s; closing", c->pid, wire_type_name(type), strerror(-r));
@@ -103,6 +108,7 @@ static void client_want_write(struct client *c) {
 static bool client_try_tell(struct client *c, uint16_t type) {
   struct wire_frame f = {0};
   wire_seal(&f, type, 0);
+  inflight_held(c);
   int r = wire_send(c->fd, &f, NULL, 0);
   if (r == -EAGAIN) return false;
   if (r < 0) client_doom(c);
@@ -168,7 +174,7 @@ static void client_on_write(evutil_socket_t fd, short what, void *arg) {
   if (c->owes_reattach) c->owes_reattach = !client_try_tell(c, WIRE_REATTACH);
   bool done = client_stream(c);
   if (c->owes_changed || c->owes_reattach || !done) client_want_write(c);
-  if (done && !c->doomed) client_want_read(c, true);
+  if (done && !c->waits && !c->doomed) client_want_read(c, true);
 }
 
 /* ---- attaching ---- */
@@ -306,10 +312,22 @@ static int client_attach(struct client *c, const struct wire_hello *h, int *page
   return r < 0 ? client_seat(c, uid, allowed) : 0;
 }
 
+/* It has had its time to read what it was sent, and wants more descriptors. */
+static void client_unread(struct client *c, uint32_t serial) {
+  if (log_allowed(&c->server->limit_malformed))
+    log_line(LOG_LEVEL_WARNING, "pid %d uid %u: does not read the descriptors that it is sent, and asks for more; closing", c->pid, c->uid);
+  client_error(c, serial, EBUSY, "read what you were sent before you say HELLO again");
+  client_doom(c);
+}
+
 static void client_on_hello(struct client *c, const struct wire_frame *f, int *page_fd) {
   struct server *s = c->server;
   const struct wire_hello *h = &f->u.hello;
   bool resumed = false;
+  if (inflight_held(c)) {
+    client_unread(c, f->hdr.serial);
+    return;
+  }
   client_detach(c);
   int r = client_attach(c, h, page_fd, &resumed);
   if (r < 0) {
@@ -331,6 +349,18 @@ static void client_on_hello(struct client *c, const struct wire_frame *f, int *p
            c->pool->domain->key, c->member, c->watch ? "bpf" : "polling");
 }
 
+static uint64_t client_cpu_ns(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+  return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static void client_on_paced_hello(struct client *c, const struct wire_frame *f, int *page_fd) {
+  uint64_t begun = client_cpu_ns();
+  client_on_hello(c, f, page_fd);
+  pace_charge(&c->server->paces, c->pid, client_cpu_ns() - begun, now_ns());
+}
+
 static void client_on_register(struct client *c, const struct wire_frame *f, int fd, bool add) {
   struct wire_frame out = {0};
   int r;
@@ -350,12 +380,12 @@ static void client_on_register(struct client *c, const struct wire_frame *f, int
                  strerror(-r));
 }
 
-/* ---- receiving ---- */
+/* ---- one request ---- */
 
 static void client_dispatch(struct client *c, const struct wire_frame *f, int *fd) {
   switch (f->hdr.type) {
     case WIRE_HELLO:
-      client_on_hello(c, f, fd);
+      client_on_paced_hello(c, f, fd);
       break;
     case WIRE_REGISTER_M:
       client_on_register(c, f, *fd, true);
@@ -398,25 +428,100 @@ static void client_malformed(struct client *c, int error, const char *why) {
   client_error(c, 0, -error, "%s (this is rationd %s, protocol %u)", why, RATION_VERSION, WIRE_VERSION);
 }
 
+/* ---- requests that wait ---- */
+
+/* Is it for somebody who has not read the descriptors that were sent before? */
+static bool client_must_be_read(struct client *c, const struct wire_frame *f) {
+  struct client *o = f->hdr.type == WIRE_HELLO ? c : f->hdr.type == WIRE_GS_QUERY ? query_gs_about(c, f) : NULL;
+  return o && inflight_held(o);
+}
+
+/* How long this request has to wait yet; 0: it is its turn, be it for an error.  `first`: it was read just now. */
+static uint64_t client_delay(struct client *c, struct request *q, bool first) {
+  uint64_t now = now_ns();
+  if (first && q->f.hdr.type == WIRE_HELLO) {
+    uint64_t at = pace_when(&c->server->paces, c->pid, now);
+    if (at > now) return at - now;
+  }
+  if (!client_must_be_read(c, &q->f)) return 0;
+  if (!q->unread_since) q->unread_since = now;
+  if (now - q->unread_since >= CLIENT_UNREAD_NS) return 0;
+  return NS_PER_MS << UTIL_MIN(q->tries++, 9u);
+}
+
+static void request_free(struct request *q) {
+  if (!q) return;
+  event_del(&q->ev);
+  if (q->fd >= 0) close(q->fd);
+  free(q);
+}
+
+static void request_again_in(struct request *q, uint64_t ns) {
+  uint64_t us = ns / NS_PER_US + 1;
+  struct timeval tv = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+  event_add(&q->ev, &tv);
+}
+
+static void client_on_turn(evutil_socket_t fd, short what, void *arg) {
+  (void)fd, (void)what;
+  watchdog_beat();
+  struct client *c = arg;
+  struct request *q = c->waits;
+  uint64_t ns = c->doomed ? 0 : client_delay(c, q, false);
+  if (ns) {
+    request_again_in(q, ns);
+    return;
+  }
+  c->waits = NULL;
+  if (!c->doomed) client_dispatch(c, &q->f, &q->fd);
+  request_free(q);
+  if (!c->doomed) client_want_read(c, true);
+}
+
+static void client_let_wait(struct client *c, struct request *q, uint64_t ns) {
+  struct request *w = malloc(sizeof(*w));
+  if (!w) {
+    client_error(c, q->f.hdr.serial, ENOMEM, "%s", strerror(ENOMEM));
+    return;
+  }
+  *w = *q;
+  q->fd = -1;
+  c->waits = w;
+  event_assign(&w->ev, c->server->base, -1, 0, client_on_turn, c);
+  client_want_read(c, false);
+  request_again_in(w, ns);
+}
+
+static void client_on_request(struct client *c, struct request *q) {
+  uint64_t ns = client_delay(c, q, true);
+  if (ns)
+    client_let_wait(c, q, ns);
+  else
+    client_dispatch(c, &q->f, &q->fd);
+}
+
+/* ---- receiving ---- */
+
 static void client_on_read(evutil_socket_t fd, short what, void *arg) {
   (void)what;
   watchdog_beat();
   struct client *c = arg;
   for (int i = 0; i < CLIENT_FRAMES_A_TURN && !c->doomed && c->reading; i++) {
-    struct wire_frame f;
+    struct request q = {.fd = -1};
     const char *why;
     int fds[WIRE_FDS_MAX], n;
-    int r = wire_recv(fd, &f, fds, &n, &why);
+    int r = wire_recv(fd, &q.f, fds, &n, &why);
     if (r == -EAGAIN) return;
     if (r < 0) {
       if (r == -EPROTO || r == -EPROTONOSUPPORT || r == -EOPNOTSUPP) client_malformed(c, r, why);
       client_close(c);
       return;
     }
-    int first = n > 0 ? fds[0] : -1;
-    client_dispatch(c, &f, &first);
-    if (first >= 0) close(first);
+    if (n > 0) q.fd = fds[0];
+    client_on_request(c, &q);
+    if (q.fd >= 0) close(q.fd);
     for (int k = 1; k < n; k++) close(fds[k]);
+    if (q.f.hdr.type == WIRE_HELLO) break; /* the dearest: one a turn */
   }
   if (c->doomed) client_close(c);
 }
@@ -441,31 +546,41 @@ static void client_unlink(struct client *c) {
     c->next->prev = c->prev;
   else
     s->clients_last = c->prev;
-  s->nclients--;
-  uid_count_sub(s, c->uid);
 }
 
+void client_release(struct client *c) {
+  c->server->nclients--;
+  uid_count_sub(c->server, c->uid);
+  close(c->fd);
+  free(c);
+}
+
+/* All but the socket, and the place that it takes. */
 static void client_free(struct client *c) {
   event_del(&c->ev_read);
   event_del(&c->ev_write);
+  request_free(c->waits);
   if (c->pidfd >= 0) {
     event_del(&c->ev_death);
     close(c->pidfd);
   }
   client_unlink(c);
-  close(c->fd);
-  free(c);
 }
 
 void client_close(struct client *c) {
   c->doomed = true;
   client_detach(c);
   client_free(c);
+  if (inflight_held(c))
+    inflight_linger(c);
+  else
+    client_release(c);
 }
 
 void client_abandon(struct client *c) {
   watch_detach(c->watch);
   client_free(c);
+  client_release(c);
 }
 
 /* A pidfd that surely is the peer's: either the kernel's own word, or opened while the peer was still connected. */

@@ -13,6 +13,15 @@ struct place;
 struct pool;
 struct watch_proc;
 
+/* A request that is not answered yet: it is read, and none after it is. */
+struct request {
+  struct wire_frame f;
+  int fd;                /* that came with it; -1: none */
+  uint64_t unread_since; /* since when it waits for a peer that does not read; 0: it does not */
+  uint32_t tries;
+  struct event ev;
+};
+
 struct client {
   struct server *server;
   struct client *prev, *next;
@@ -22,6 +31,8 @@ struct client {
   uid_t uid; /* when it connected, by the kernel's word */
   struct event ev_read, ev_write, ev_death;
   bool doomed, writing, reading;
+  bool fds_sent; /* and they may be unread: inflight.h */
+  struct request *waits;
 
   /* attached */
   struct pool *pool; /* null: not */
@@ -44,6 +55,8 @@ struct client {
 void client_accept(struct server *s, int fd);
 /* Frees it and all that it held. */
 void client_close(struct client *c);
+/* The last of it, when nothing that was sent to it is on its way any more. */
+void client_release(struct client *c);
 /* The daemon stops: frees it, but leaves its seat in the page for the next daemon to take over. */
 void client_abandon(struct client *c);
 /* Closes it when the event loop comes round. */
@@ -58,6 +71,8 @@ void client_tell_reattach(struct client *c);
 /* query.c: answers to queries */
 void query_quota(struct client *c, const struct wire_frame *f);
 void query_stats(struct client *c, uint32_t serial);
+/* The process that a GS_QUERY of this client is about; null: there is none, or it may not ask. */
+struct client *query_gs_about(const struct client *c, const struct wire_frame *f);
 /* Hands the descriptor on to the process that it is about. */
 void query_gs(struct client *c, const struct wire_frame *f, int fd);
 /* The next frame of an answer of many: the first after *id, which moves on.  False: there are no more. */

@@ -26,6 +26,8 @@
 #include <systemd/sd-daemon.h>
 #include "client.h"
 #include "domain.h"
+#include "inflight.h"
+#include "pace.h"
 #include "watchdog.h"
 
 #define ACCEPTS_A_TURN 32
@@ -357,6 +359,7 @@ static int server_start(struct server *s) {
   if ((r = domains_start(s)) < 0) return r;
   bpf_start(s);
   server_add_events(s);
+  inflight_start(s);
   watchdog_start(s->base);
   return 0;
 }
@@ -366,6 +369,8 @@ static void server_stop(struct server *s) {
     next = c->next;
     client_abandon(c);
   }
+  inflight_stop(s);
+  pace_free(&s->paces);
   domains_stop(s);
   watch_close(s->watch);
   event_del(&s->ev_listen);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include "client.h"
 #include "domain.h"
+#include "inflight.h"
 #include "pool.h"
 
 static bool query_may_see(const struct client *c, uid_t uid) { return c->uid == 0 || c->uid == uid; }
@@ -78,10 +79,15 @@ static bool query_is_pipe(int fd) {
   return fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
+struct client *query_gs_about(const struct client *c, const struct wire_frame *f) {
+  struct client *o = c->server->clients;
+  while (o && ((uint32_t)o->pid != f->u.gs_query.pid || !o->pool || o->doomed || !query_may_see(c, o->pool->uid))) o = o->next;
+  return o;
+}
+
 void query_gs(struct client *c, const struct wire_frame *f, int fd) {
   uint32_t pid = f->u.gs_query.pid;
-  const struct client *o = c->server->clients;
-  while (o && ((uint32_t)o->pid != pid || !o->pool || o->doomed || !query_may_see(c, o->pool->uid))) o = o->next;
+  struct client *o = query_gs_about(c, f);
   if (!o) {
     client_error(c, f->hdr.serial, ESRCH, "process %u is not attached, or not yours", pid);
     return;
@@ -92,7 +98,9 @@ void query_gs(struct client *c, const struct wire_frame *f, int fd) {
   }
   struct wire_frame out = {0};
   wire_seal(&out, WIRE_DUMP_GS, 0);
-  int r = wire_send(o->fd, &out, &fd, 1); /* not client_send: it is not to suffer for a question of somebody else */
+  /* Not client_send: it is not to suffer for a question of somebody else. */
+  int r = inflight_held(o) ? -EBUSY : wire_send(o->fd, &out, &fd, 1);
+  if (r == 0) inflight_sent(o);
   if (r < 0)
     client_error(c, f->hdr.serial, -r, "process %u does not take the question", pid);
   else

@@ -18,6 +18,7 @@
 
 struct client;
 struct domain;
+struct pace;
 struct uid_count;
 
 struct server_stats {
@@ -28,9 +29,12 @@ struct server {
   struct event_base *base;
   struct config config;
   struct client *clients, *clients_last; /* by id, ascending */
-  uint32_t nclients, max_clients;
+  uint32_t nclients, max_clients;        /* with those that linger */
   uint64_t next_id;
   struct uid_count *uids;
+  struct pace *paces;       /* of processes that said HELLO lately */
+  struct client *lingering; /* closed, with descriptors that the peer has not read: inflight.h */
+  uint32_t linger_ms;
   struct domain *domains;
   uint32_t ndomains, npools;
   struct watch *watch; /* null: no BPF */
@@ -42,7 +46,7 @@ struct server {
 
   int listen_fd;
   bool listen_ours; /* we made the socket file, we remove it */
-  struct event ev_listen, ev_listen_again, ev_waker, ev_tick, ev_slow, ev_inotify, ev_pressure;
+  struct event ev_listen, ev_listen_again, ev_waker, ev_tick, ev_slow, ev_inotify, ev_pressure, ev_linger;
   int inotify_fd, pressure_fd, pressure_epoll;
   bool ticking;
   uint64_t last_tick;

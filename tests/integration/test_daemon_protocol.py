@@ -4,6 +4,7 @@
 import fcntl
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -286,6 +287,105 @@ def a_client_that_never_reads_is_dropped_or_waits():
             c.close()
 
 
+WANT_PAGE = struct.pack(FORMATS[HELLO], HELLO_NO_BPF, 64, 0, 0, b"greedy")
+
+
+def descriptors_that_nobody_reads_do_not_cost_others_theirs():
+    """The kernel bounds what is on its way from one user, over all sockets: it must not be used up by who does not read."""
+    with Daemon(start=False) as d:
+        limit = 700
+        with open(d.log, "ab") as log:
+            d.proc = subprocess.Popen(d.args, stderr=log, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+        wait_for("it is ready", lambda: " ready on " in d.text())
+        greedy = [d.client() for _ in range(20)]
+        for _ in range(limit // 20 + 10):
+            for c in greedy:
+                c.sock.setblocking(False)
+                try:
+                    c.send(HELLO, WANT_PAGE)
+                except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                    pass
+        other = d.client()
+        for _ in range(3):
+            assert other.hello().kind == WELCOME, d.text()
+            other.page.close()
+            other.page = None
+        assert "Too many references" not in d.text()
+        for c in greedy + [other]:
+            c.close()
+
+
+def who_does_not_read_gets_no_more_descriptors():
+    with Daemon() as d:
+        c = d.client()
+        c.send(HELLO, WANT_PAGE), c.send(HELLO, WANT_PAGE)
+        wait_for("its patience is over", lambda: "does not read the descriptors" in d.text())
+        frames = []
+        while not frames or frames[-1] is not None:
+            frames.append(c.recv())
+        assert [f.kind for f in frames[:-1]] == [WELCOME, ERROR], frames
+        assert frames[1].error == 16 and frames[1].serial == 2, vars(frames[1])  # EBUSY
+        frames[0].close()
+        c.close()
+
+
+def several_hellos_at_once_are_answered_in_order():
+    with Daemon() as d:
+        c = d.client()
+        for _ in range(5):
+            c.send(HELLO, WANT_PAGE)
+        last = c.send(STATS_QUERY)
+        for serial in range(1, 6):
+            f = c.recv()
+            while f.kind == CHANGED:
+                f = c.recv()
+            assert (f.kind, f.serial, len(f.fds)) == (WELCOME, serial, 1), vars(f)
+            f.close()
+        assert c.answer(last).clients == 1
+        c.close()
+
+
+def a_place_is_free_when_its_descriptors_are():
+    """Who half-closes, and keeps what it does not read, keeps its place: or it could have any number of them on their way."""
+    with Daemon() as d:
+        good, bad = d.client(), [d.client() for _ in range(3)]
+        for c in bad:
+            c.send(HELLO, WANT_PAGE)
+            select.select([c.sock], [], [])
+            c.sock.shutdown(socket.SHUT_WR)
+            p = select.poll()
+            p.register(c.sock, 0)
+            assert p.poll(20000)[0][1] & select.POLLHUP  # the daemon has hung up
+        assert good.stats().clients == 4 and good.ask_all(PS_QUERY) == []
+        for c in bad[:2]:
+            while True:  # one reads, one goes
+                f = c.recv() if c is bad[0] else None
+                if f is None:
+                    break
+                f.close()
+            if c is bad[1]:
+                c.close()
+        wait_for("two places are free", lambda: good.stats().clients == 2)
+        for c in bad[::2] + [good]:
+            c.close()
+
+
+def a_process_that_does_not_read_is_asked_once():
+    with Daemon() as d:
+        deaf, asker = d.client(), d.client()
+        deaf.hello()
+        r, w = os.pipe()
+        about = struct.pack("<II", os.getpid(), 0)
+        assert asker.ask(GS_QUERY, about, [w]).kind == OK
+        f = asker.ask(GS_QUERY, about, [w])
+        assert f.kind == ERROR and f.error == 16, vars(f)
+        while (f := deaf.recv()).kind != DUMP_GS:
+            pass
+        f.close()
+        assert asker.ask(GS_QUERY, about, [w]).kind == OK
+        os.close(r), os.close(w), deaf.close(), asker.close()
+
+
 def rubbish_does_no_harm():
     rnd = random.Random(4)
     with Daemon() as d:
@@ -434,6 +534,11 @@ if __name__ == "__main__":
         absurd_m_slots_and_flags_are_harmless,
         descriptors_that_nobody_asked_for_are_closed,
         a_client_that_never_reads_is_dropped_or_waits,
+        descriptors_that_nobody_reads_do_not_cost_others_theirs,
+        who_does_not_read_gets_no_more_descriptors,
+        several_hellos_at_once_are_answered_in_order,
+        a_place_is_free_when_its_descriptors_are,
+        a_process_that_does_not_read_is_asked_once,
         rubbish_does_no_harm,
         too_many_clients_are_refused_with_a_reason,
         a_second_daemon_does_not_steal_the_socket,
