@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rationd.conf, read by inih.  A table names every key once: section, name,
+ * rationd.conf.  A table names every key once: section, name,
  * parser, place.  The same table gives the nearest right key for a wrong one.
+ *
+ * Not by inih: that cuts names of sections at 49 bytes, shorter than the cgroup of a container, and lines at 200, and
+ * says nothing of a section without keys.
  */
 #include "config.h"
 #include <ctype.h>
 #include <errno.h>
-#include <ini.h>
 #include <stdarg.h>
 #include <string.h>
 #include <strings.h>
@@ -15,13 +17,12 @@
 
 struct config_reader {
   struct config *config;
-  FILE *file;
   const char *path;
   int line;
-  char *err; /* the first error */
+  char *section; /* that the line is in; null: before the first one */
+  char *err;     /* what is wrong; nothing is read after it */
   size_t errlen;
   bool failed;
-  int failed_line;
 };
 
 typedef int config_parser(const char *value, void *place, const char **expected);
@@ -184,21 +185,18 @@ static size_t config_distance(const char *a, const char *b) {
   return row[nb];
 }
 
-static int config_fail(struct config_reader *r, const char *fmt, ...) _printf_(2, 3);
-static int config_fail(struct config_reader *r, const char *fmt, ...) {
-  if (r->failed) return 0;
+static void config_fail(struct config_reader *r, const char *fmt, ...) _printf_(2, 3);
+static void config_fail(struct config_reader *r, const char *fmt, ...) {
   r->failed = true;
-  r->failed_line = r->line;
   int n = snprintf(r->err, r->errlen, "%s:%d: ", r->path, r->line);
-  if (n < 0 || (size_t)n >= r->errlen) return 0;
+  if (n < 0 || (size_t)n >= r->errlen) return;
   va_list ap;
   va_start(ap, fmt);
   vsnprintf(r->err + n, r->errlen - (size_t)n, fmt, ap);
   va_end(ap);
-  return 0; /* what inih calls an error */
 }
 
-static int config_unknown_key(struct config_reader *r, const char *section, const char *name) {
+static void config_unknown_key(struct config_reader *r, const char *section, const char *name) {
   const struct config_key *near = NULL;
   size_t best = 99;
   for (size_t i = 0; i < CONFIG_NKEYS; i++) {
@@ -208,11 +206,13 @@ static int config_unknown_key(struct config_reader *r, const char *section, cons
       near = &config_keys[i];
     }
   }
-  if (!near || best > 2 * UTIL_MAX((size_t)3, strlen(name) / 2)) return config_fail(r, "unknown key '%.64s' in [%.64s]", name, section);
-  return config_fail(r, "unknown key '%.64s' in [%.64s]; did you mean '%s' in [%s]?", name, section, near->name, near->section);
+  if (!near || best > 2 * UTIL_MAX((size_t)3, strlen(name) / 2))
+    config_fail(r, "unknown key '%.64s' in [%.64s]", name, section);
+  else
+    config_fail(r, "unknown key '%.64s' in [%.64s]; did you mean '%s' in [%s]?", name, section, near->name, near->section);
 }
 
-static int config_unknown_section(struct config_reader *r, const char *section) {
+static void config_unknown_section(struct config_reader *r, const char *section) {
   static const char *const known[] = {"daemon", "pool", "domain"}, *const shown[] = {"daemon", "pool", "domain /PATH"};
   const char *near = shown[0];
   size_t best = 99;
@@ -223,15 +223,14 @@ static int config_unknown_section(struct config_reader *r, const char *section) 
       near = shown[i];
     }
   }
-  if (!*section) return config_fail(r, "a key before any section; begin with [%s]", near);
-  return config_fail(r, "unknown section [%.64s]; did you mean [%s]?", section, near);
+  config_fail(r, "unknown section [%.64s]; did you mean [%s]?", section, near);
 }
 
 static struct config_domain *config_domain_get(struct config *c, const char *path) {
   for (size_t i = 0; i < c->ndomains; i++) {
     if (strcmp(c->domains[i].path, path) == 0) return &c->domains[i];
   }
-  if (c->ndomains >= CONFIG_DOMAINS_MAX || strlen(path) >= sizeof(c->domains->path)) return NULL;
+  if (c->ndomains >= CONFIG_DOMAINS_MAX) return NULL;
   struct config_domain *all = reallocarray(c->domains, c->ndomains + 1, sizeof(*all));
   if (!all) return NULL;
   c->domains = all;
@@ -243,58 +242,122 @@ static struct config_domain *config_domain_get(struct config *c, const char *pat
   return d;
 }
 
-static int config_set(struct config_reader *r, const char *section, const char *name, const char *value, void *base) {
+static void config_set(struct config_reader *r, const char *section, const char *name, const char *value, void *base) {
   for (size_t i = 0; i < CONFIG_NKEYS; i++) {
     const struct config_key *k = &config_keys[i];
     if (strcmp(k->section, section) != 0 || strcmp(k->name, name) != 0) continue;
     const char *expected = "";
-    if (k->parse(value, (char *)base + k->at, &expected) == 0) return 1;
-    return config_fail(r, "%s = %.64s: expected %s", name, value, expected);
+    if (k->parse(value, (char *)base + k->at, &expected) < 0) config_fail(r, "%s = %.64s: expected %s", name, value, expected);
+    return;
   }
-  return config_unknown_key(r, section, name);
+  config_unknown_key(r, section, name);
 }
 
-static int config_handler(void *user, const char *section, const char *name, const char *value) {
-  struct config_reader *r = user;
-  if (!value) value = "";
-  if (strncmp(section, "domain", 6) == 0 && isspace((unsigned char)section[6])) {
-    const char *path = section + 6;
-    while (isspace((unsigned char)*path)) path++;
-    if (*path != '/') return config_fail(r, "[domain PATH]: '%.64s' is not an absolute cgroup path", path);
-    struct config_domain *d = config_domain_get(r->config, path);
-    if (!d) return config_fail(r, "[domain PATH]: too long, or more than %d of them", CONFIG_DOMAINS_MAX);
-    return config_set(r, "domain", name, value, d);
-  }
-  if (strcmp(section, "daemon") != 0 && strcmp(section, "pool") != 0) return config_unknown_section(r, section);
-  return config_set(r, section, name, value, r->config);
-}
+/* ---- lines ---- */
 
-static char *config_next_line(char *buf, int size, void *user) {
-  struct config_reader *r = user;
-  char *s = fgets(buf, size, r->file);
-  if (s) r->line++;
+/* Cuts what is blank off both ends. */
+static char *config_strip(char *s) {
+  while (isspace((unsigned char)*s)) s++;
+  size_t n = strlen(s);
+  while (n > 0 && isspace((unsigned char)s[n - 1])) n--;
+  s[n] = 0;
   return s;
+}
+
+static bool config_is_comment(const char *s) { return *s == '#' || *s == ';'; }
+
+/* "[domain PATH]": PATH; null: another section. */
+static const char *config_domain_path(const char *section) {
+  if (strncmp(section, "domain", 6) != 0 || !isspace((unsigned char)section[6])) return NULL;
+  for (section += 6; isspace((unsigned char)*section);) section++;
+  return section;
+}
+
+static void config_section(struct config_reader *r, char *line) {
+  char *end = strchr(line, ']'), *rest = end ? config_strip(end + 1) : NULL;
+  if (!end || (*rest && !config_is_comment(rest))) {
+    config_fail(r, "not a line of the form 'key = value' or '[section]'");
+    return;
+  }
+  *end = 0;
+  free(r->section);
+  r->section = strdup(config_strip(line + 1));
+  if (!r->section) {
+    config_fail(r, "%s", strerror(ENOMEM));
+    return;
+  }
+  const char *path = config_domain_path(r->section);
+  if (!path && strcmp(r->section, "daemon") != 0 && strcmp(r->section, "pool") != 0)
+    config_unknown_section(r, r->section);
+  else if (path && *path != '/')
+    config_fail(r, "[domain PATH]: '%.64s' is not an absolute cgroup path", path);
+  else if (path && strlen(path) >= sizeof(r->config->domains->path))
+    config_fail(r, "[domain PATH]: a path of more than %zu characters", sizeof(r->config->domains->path) - 1);
+}
+
+/* A domain is known from its first key on: a section without any says nothing about it. */
+static void config_key_line(struct config_reader *r, char *line) {
+  char *value = strpbrk(line, "=:");
+  if (!value) {
+    config_fail(r, "not a line of the form 'key = value' or '[section]'");
+    return;
+  }
+  *value++ = 0;
+  for (char *p = value; *p; p++) {
+    if (*p != ';' || p == value || !isspace((unsigned char)p[-1])) continue;
+    *p = 0;
+    break;
+  }
+  const char *name = config_strip(line), *path = r->section ? config_domain_path(r->section) : NULL;
+  value = config_strip(value);
+  if (!r->section) {
+    config_fail(r, "a key before any section; begin with [daemon]");
+  } else if (path) {
+    struct config_domain *d = config_domain_get(r->config, path);
+    if (d)
+      config_set(r, "domain", name, value, d);
+    else
+      config_fail(r, "[domain PATH]: more than %d of them", CONFIG_DOMAINS_MAX);
+  } else {
+    config_set(r, r->section, name, value, r->config);
+  }
+}
+
+static void config_line(struct config_reader *r, char *line, size_t len) {
+  static const char mark[] = "\xef\xbb\xbf"; /* of UTF-8, at the top of files of some editors */
+  r->line++;
+  if (strlen(line) != len) {
+    config_fail(r, "a zero byte: this is no text");
+    return;
+  }
+  if (r->line == 1 && strncmp(line, mark, strlen(mark)) == 0) line += strlen(mark);
+  line = config_strip(line);
+  if (!*line || config_is_comment(line)) return;
+  if (*line == '[')
+    config_section(r, line);
+  else
+    config_key_line(r, line);
 }
 
 int config_load(struct config *c, const char *path, bool must, char *err, size_t errlen) {
   _cleanup_fclose_ FILE *f = fopen(path, "re");
+  _cleanup_free_ char *line = NULL;
+  size_t size = 0;
+  ssize_t len;
   if (!f) {
     int e = errno;
     if (e == ENOENT && !must) return 0;
     snprintf(err, errlen, "%s: %s", path, strerror(e));
     return -e;
   }
-  struct config_reader r = {.config = c, .file = f, .path = path, .err = err, .errlen = errlen};
-  int line = ini_parse_stream(config_next_line, &r, config_handler, &r);
-  if (ferror(f)) {
+  struct config_reader r = {.config = c, .path = path, .err = err, .errlen = errlen};
+  while (!r.failed && (len = getline(&line, &size, f)) >= 0) config_line(&r, line, (size_t)len);
+  free(r.section);
+  if (!r.failed && !feof(f)) {
     snprintf(err, errlen, "%s: cannot be read", path);
     return -EIO;
   }
-  if (!r.failed && line == 0) return 0;
-  /* inih goes on after a line that it can't make sense of, and tells the first one only. */
-  if (!r.failed || (line > 0 && line < r.failed_line))
-    snprintf(err, errlen, "%s:%d: not a line of the form 'key = value' or '[section]'", path, line);
-  return -EINVAL;
+  return r.failed ? -EINVAL : 0;
 }
 
 struct headroom config_headroom(const struct config *c, const char *cgroup) {

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "log.h"
+#include "quota.h"
 
 #define CONFIG_PATH "/etc/ration/rationd.conf"
 #define CONFIG_DOMAINS_MAX 256
@@ -19,7 +20,7 @@ struct headroom {
 };
 
 struct config_domain {
-  char path[256]; /* cgroup path, below it as well unless a longer one says otherwise */
+  char path[QUOTA_PATH_MAX]; /* cgroup path, below it as well unless a longer one says otherwise */
   struct headroom headroom;
 };
 

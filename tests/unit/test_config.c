@@ -67,15 +67,63 @@ START_TEST(errors_name_file_line_and_the_nearest_right_key) {
   refuses("[pool]\n\n# x\nHead_room = 1\n", 4, "did you mean 'headroom'");
   refuses("[daemon]\nmax_client = 5\n", 2, "did you mean 'max_clients'");
   refuses("[pool]\nsocket = /x\n", 2, "did you mean 'socket' in [daemon]?");
-  refuses("[pol]\nmargin = 2%\n", 2, "did you mean [pool]?");
-  refuses("[domain]\nheadroom = 1\n", 2, "did you mean [domain /PATH]?");
-  refuses("[domain x]\nheadroom = 1\n", 2, "not an absolute cgroup path");
+  refuses("[pol]\nmargin = 2%\n", 1, "did you mean [pool]?");
+  refuses("[domain]\nheadroom = 1\n", 1, "did you mean [domain /PATH]?");
+  refuses("[domain x]\nheadroom = 1\n", 1, "not an absolute cgroup path");
   refuses("[domain /x]\nmargin = 1%\n", 2, "did you mean 'margin' in [pool]?");
   refuses("margin = 2%\n", 1, "before any section");
   refuses("[pool]\nqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq = 1\n", 2, "unknown key");
   refuses("[pool]\nmargin 2%\n", 2, "key = value");
   refuses("[pool\nmargin = 2%\n", 1, "key = value");
   refuses("[pool]\nmargin = 1%\nxx = 1\nyy = 2\n", 3, "'xx'"); /* the first one */
+}
+END_TEST
+
+START_TEST(sections_without_keys_are_checked_as_well) {
+  refuses("[pool]\n[deamon]\n", 2, "did you mean [daemon]?");
+  refuses("[pool]\n#[x]\n[domain x/y]\n[daemon]\n", 3, "not an absolute cgroup path");
+  refuses("[pool] tick_ms = 50\n", 1, "not a line of the form");
+  struct config c;
+  ck_assert_int_eq(load(&c, "[pool]\nheadroom = 0.5\n[daemon] ; nothing\n[domain /x]\n"), 0);
+  ck_assert_uint_eq(config_headroom(&c, "/x").cpu_micro, 500000); /* it says nothing about /x */
+  config_free(&c);
+}
+END_TEST
+
+#define POD "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f3a2b9c_1d2e_4f50_8a6b_7c8d9e0f1a2b.slice/"
+#define CONTAINER "cri-containerd-3f1e2d4c5b6a79881726354433221100ffeeddccbbaa99887766554433221100.scope"
+
+START_TEST(long_lines_and_paths_are_read) {
+  static char text[8192], name[300];
+  struct config c;
+  memset(name, 'x', 250);
+  /* A comment of 2000 characters, with what would be a key in it; then values and sections as long as they may be. */
+  snprintf(text, sizeof(text),
+           "# %01990d\n[daemon]\nlog_file = /%s%*s; a comment\n[domain " POD CONTAINER "]\nheadroom = 0.25\n[domain " POD
+           "]\nheadroom = 1\n",
+           0, name, 300, "");
+  ck_assert_int_eq(load(&c, text), 0);
+  ck_assert_uint_eq(strlen(c.log_file), 251);
+  ck_assert_uint_eq(config_headroom(&c, POD CONTAINER).cpu_micro, 250000);
+  ck_assert_uint_eq(config_headroom(&c, POD "other.scope").cpu_micro, 1000000);
+  config_free(&c);
+  snprintf(text, sizeof(text), "# %01990d\n[pool]\nmargn = 1%%\n", 0);
+  refuses(text, 3, "did you mean 'margin'");
+  snprintf(text, sizeof(text), "[daemon]\n[domain /%01024d]\n", 0);
+  refuses(text, 2, "a path of more than 1023 characters");
+}
+END_TEST
+
+START_TEST(comments_and_blanks_do_not_matter) {
+  struct config c;
+  ck_assert_int_eq(load(&c, "\xef\xbb\xbf[pool]\r\n  tick_ms=50 ; half\r\n\t; x\n\n   # y = z\n[ domain   /x/y ] # why\nheadroom : 0.5"),
+                   0);
+  ck_assert_uint_eq(c.tick_ms, 50);
+  ck_assert_uint_eq(config_headroom(&c, "/x/y").cpu_micro, 500000);
+  config_free(&c);
+  ck_assert_int_eq(load(&c, "[daemon]\nlog_file = ; none\nlog_file = /a;b\n"), 0);
+  ck_assert_str_eq(c.log_file, "/a;b");
+  config_free(&c);
 }
 END_TEST
 
@@ -138,5 +186,6 @@ START_TEST(too_many_domains_are_refused) {
 }
 END_TEST
 
-UNIT_MAIN("config", all_keys_are_read, errors_name_file_line_and_the_nearest_right_key, values_are_checked,
+UNIT_MAIN("config", all_keys_are_read, errors_name_file_line_and_the_nearest_right_key, sections_without_keys_are_checked_as_well,
+          long_lines_and_paths_are_read, comments_and_blanks_do_not_matter, values_are_checked,
           a_missing_file_is_an_error_only_when_it_was_named, headroom_leaves_something, too_many_domains_are_refused)
