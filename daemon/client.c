@@ -36,6 +36,7 @@
 #endif
 
 #define CLIENT_FRAMES_A_TURN 16
+#define CLIENT_SILENT_S 10u               /* who says nothing for so long has no use for its place */
 #define CLIENT_UNREAD_NS (2 * NS_PER_SEC) /* then a request that waits for somebody to read gets an error; `ration` waits 3 s */
 
 struct uid_count {
@@ -46,6 +47,11 @@ struct uid_count {
 
 /* ---- how many of a uid ---- */
 
+/* How many root may have: what is kept for it comes on top, unless the configuration says less. */
+static uint32_t uid_count_most(const struct server *s, uid_t uid) {
+  return uid ? s->max_per_uid : UTIL_MIN(s->max_per_uid + s->kept_for_root, s->config.max_clients_per_uid);
+}
+
 static int uid_count_add(struct server *s, uid_t uid) {
   struct uid_count *u;
   HASH_FIND(hh, s->uids, &uid, sizeof(uid), u);
@@ -55,7 +61,7 @@ static int uid_count_add(struct server *s, uid_t uid) {
     u->uid = uid;
     HASH_ADD(hh, s->uids, uid, sizeof(uid), u);
   }
-  if (u->n >= s->config.max_clients_per_uid) return -EUSERS;
+  if (u->n >= uid_count_most(s, uid)) return -EUSERS;
   u->n++;
   return 0;
 }
@@ -502,10 +508,27 @@ static void client_on_request(struct client *c, struct request *q) {
 
 /* ---- receiving ---- */
 
+/* It has a place, and does nothing with it. */
+static void client_silent(struct client *c) {
+  if (log_allowed(&c->server->limit_refused))
+    log_line(LOG_LEVEL_WARNING, "pid %d uid %u: connected and said nothing; closing", c->pid, c->uid);
+  client_error(c, 0, ETIMEDOUT, "say something within %u s", CLIENT_SILENT_S);
+  client_close(c);
+}
+
+static void client_spoke(struct client *c) {
+  if (c->spoke) return;
+  c->spoke = true;
+  event_remove_timer(&c->ev_read);
+}
+
 static void client_on_read(evutil_socket_t fd, short what, void *arg) {
-  (void)what;
   watchdog_beat();
   struct client *c = arg;
+  if (what == EV_TIMEOUT) {
+    client_silent(c);
+    return;
+  }
   for (int i = 0; i < CLIENT_FRAMES_A_TURN && !c->doomed && c->reading; i++) {
     struct request q = {.fd = -1};
     const char *why;
@@ -517,6 +540,7 @@ static void client_on_read(evutil_socket_t fd, short what, void *arg) {
       client_close(c);
       return;
     }
+    client_spoke(c);
     if (n > 0) q.fd = fds[0];
     client_on_request(c, &q);
     if (q.fd >= 0) close(q.fd);
@@ -620,7 +644,7 @@ static void client_begin(struct server *s, struct client *c) {
   client_link(s, c);
   event_assign(&c->ev_read, s->base, c->fd, EV_READ | EV_PERSIST, client_on_read, c);
   event_assign(&c->ev_write, s->base, c->fd, EV_WRITE, client_on_write, c);
-  event_add(&c->ev_read, NULL);
+  event_add(&c->ev_read, &(struct timeval){.tv_sec = CLIENT_SILENT_S});
   c->reading = true;
   if (c->pidfd < 0) return;
   event_assign(&c->ev_death, s->base, c->pidfd, EV_READ, client_on_death, c);
@@ -637,19 +661,20 @@ void client_accept(struct server *s, int fd) {
     client_refuse(s, fd, -r, "rationd cannot see your process (another pid namespace?)");
     return;
   }
-  if (s->nclients >= s->max_clients) {
+  if (s->nclients >= s->max_clients - (cred.uid ? s->kept_for_root : 0)) {
     if (log_allowed(&s->limit_refused))
-      log_line(LOG_LEVEL_WARNING, "pid %d uid %u refused: %u clients are the limit (max_clients, RLIMIT_NOFILE)", cred.pid, cred.uid,
-               s->max_clients);
+      log_line(LOG_LEVEL_WARNING, "pid %d uid %u refused: %u clients are the limit, %u of them root's (max_clients, RLIMIT_NOFILE)",
+               cred.pid, cred.uid, s->max_clients, s->kept_for_root);
     client_refuse(s, fd, EUSERS, "rationd has as many clients as it may (max_clients in rationd.conf)");
     return;
   }
   r = uid_count_add(s, cred.uid);
   if (r < 0) {
     if (log_allowed(&s->limit_refused))
-      log_line(LOG_LEVEL_WARNING, "pid %d refused: uid %u has %u clients (max_clients_per_uid)", cred.pid, cred.uid,
-               s->config.max_clients_per_uid);
-    snprintf(text, sizeof(text), "uid %u has as many clients as it may (max_clients_per_uid in rationd.conf)", cred.uid);
+      log_line(LOG_LEVEL_WARNING, "pid %d refused: uid %u has %u clients (max_clients_per_uid, half of max_clients)", cred.pid, cred.uid,
+               uid_count_most(s, cred.uid));
+    snprintf(text, sizeof(text), "uid %u has as many clients as it may (max_clients_per_uid in rationd.conf, half of max_clients)",
+             cred.uid);
     client_refuse(s, fd, -r, text);
     return;
   }

@@ -31,6 +31,7 @@ struct client {
   uid_t uid; /* when it connected, by the kernel's word */
   struct event ev_read, ev_write, ev_death;
   bool doomed, writing, reading;
+  bool spoke;    /* a frame has come */
   bool fds_sent; /* and they may be unread: inflight.h */
   struct request *waits;
 

@@ -33,6 +33,7 @@
 #define ACCEPTS_A_TURN 32
 #define FDS_PER_CLIENT 6u /* socket, pidfd, M map, ring, and some to spare */
 #define FDS_OF_OURS 256u
+#define KEPT_FOR_ROOT 16u /* connections */
 
 struct options {
   const char *config;
@@ -160,6 +161,9 @@ static void limits_set(struct server *s) {
   rlim_t fit = (nofile.rlim_cur - ours) / FDS_PER_CLIENT;
   s->max_clients = fit < s->config.max_clients ? (uint32_t)fit : s->config.max_clients;
   if (s->max_clients == 0) s->max_clients = 1;
+  /* No user may keep the others out, nor all of them root, who wants to see what is the matter. */
+  s->max_per_uid = UTIL_MIN(s->config.max_clients_per_uid, UTIL_MAX(s->max_clients / 2, 1u));
+  s->kept_for_root = UTIL_MIN(s->max_clients / 8, KEPT_FOR_ROOT);
   if (s->max_clients < s->config.max_clients)
     log_line(LOG_LEVEL_NOTICE, "RLIMIT_NOFILE of %llu allows %u clients, not %u", (unsigned long long)nofile.rlim_cur, s->max_clients,
              s->config.max_clients);

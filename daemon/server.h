@@ -30,6 +30,7 @@ struct server {
   struct config config;
   struct client *clients, *clients_last; /* by id, ascending */
   uint32_t nclients, max_clients;        /* with those that linger */
+  uint32_t max_per_uid, kept_for_root;   /* of max_clients */
   uint64_t next_id;
   struct uid_count *uids;
   struct pace *paces;       /* of processes that said HELLO lately */

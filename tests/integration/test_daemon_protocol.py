@@ -419,9 +419,41 @@ def too_many_clients_are_refused_with_a_reason():
             c.close()
 
 
+def one_user_cannot_keep_the_others_out():
+    need_root()
+    with Daemon(config="[daemon]\nmax_clients = 16\nmax_clients_per_uid = 16\n") as d:
+
+        def fill(sock):
+            mine = [c for c in [try_hello(d) for _ in range(12)] if c]
+            sock.sendall(b"%d\n" % len(mine))
+            sock.recv(1)
+
+        with Actor(fill, uid=1234) as a:
+            assert int(a.line()) == 8  # half
+            with Actor(fill, uid=1235) as b:
+                assert int(b.line()) == 6  # and of the rest two are kept for root
+                one_more = try_hello(d)
+                assert one_more is not None and one_more.stats().clients == 15
+                one_more.close()
+
+
+def who_says_nothing_loses_its_place():
+    with Daemon() as d:
+        silent, other = d.client(), d.client()
+        assert other.stats().clients == 2
+        f = silent.recv()
+        assert f.kind == ERROR and f.error == 110, vars(f)  # ETIMEDOUT
+        assert silent.recv() is None
+        assert other.stats().clients == 1  # which needs not go on talking
+        silent.close(), other.close()
+
+
 def try_hello(d):
     c = d.client()
-    f = c.hello()
+    try:
+        f = c.hello()
+    except (BrokenPipeError, ConnectionResetError):  # refused before it had asked
+        f = None
     if f is not None and f.kind == WELCOME:
         return c
     c.close()
@@ -541,6 +573,8 @@ if __name__ == "__main__":
         a_process_that_does_not_read_is_asked_once,
         rubbish_does_no_harm,
         too_many_clients_are_refused_with_a_reason,
+        one_user_cannot_keep_the_others_out,
+        who_says_nothing_loses_its_place,
         a_second_daemon_does_not_steal_the_socket,
         a_stale_socket_file_is_taken_over,
         socket_activation_is_taken,
