@@ -388,6 +388,14 @@ static void client_on_register(struct client *c, const struct wire_frame *f, int
 
 /* ---- one request ---- */
 
+static void client_malformed(struct client *c, int error, const char *why) {
+  struct server *s = c->server;
+  s->stats.malformed++;
+  if (log_allowed(&s->limit_malformed)) log_line(LOG_LEVEL_WARNING, "pid %d uid %u: malformed frame: %s; closing", c->pid, c->uid, why);
+  /* A client of another version deserves to be told. */
+  client_error(c, 0, -error, "%s (this is rationd %s, protocol %u)", why, RATION_VERSION, WIRE_VERSION);
+}
+
 static void client_dispatch(struct client *c, const struct wire_frame *f, int *fd) {
   switch (f->hdr.type) {
     case WIRE_HELLO:
@@ -418,20 +426,9 @@ static void client_dispatch(struct client *c, const struct wire_frame *f, int *f
       client_start_stream(c, WIRE_PS_MORE, f->hdr.serial);
       break;
     default:
-      c->server->stats.malformed++;
-      if (log_allowed(&c->server->limit_malformed))
-        log_line(LOG_LEVEL_WARNING, "pid %d uid %u: sent %s, which only a daemon sends; closing", c->pid, c->uid,
-                 wire_type_name(f->hdr.type));
+      client_malformed(c, -EPROTO, "a type that only a daemon sends");
       client_doom(c);
   }
-}
-
-static void client_malformed(struct client *c, int error, const char *why) {
-  struct server *s = c->server;
-  s->stats.malformed++;
-  if (log_allowed(&s->limit_malformed)) log_line(LOG_LEVEL_WARNING, "pid %d uid %u: malformed frame: %s; closing", c->pid, c->uid, why);
-  /* A client of another version deserves to be told. */
-  client_error(c, 0, -error, "%s (this is rationd %s, protocol %u)", why, RATION_VERSION, WIRE_VERSION);
 }
 
 /* ---- requests that wait ---- */

@@ -13,10 +13,12 @@
  */
 #include "proto/wire.h"
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include "proto/rawsys.h"
 
 struct wire_string {
@@ -94,13 +96,19 @@ static int wire_fail(int error, const char *text, const char **why) {
   return error;
 }
 
+/* What all versions have in common; so nothing else is looked at before it, nor the packet's length. */
+static int wire_check_version(const void *buf, size_t len, struct wire_hdr *hdr, const char **why) {
+  if (len < sizeof(*hdr)) return wire_fail(-EPROTO, "shorter than a header", why);
+  memcpy(hdr, buf, sizeof(*hdr));
+  if (hdr->magic != WIRE_MAGIC) return wire_fail(-EPROTO, "bad magic", why);
+  return hdr->version == WIRE_VERSION ? 0 : wire_fail(-EPROTONOSUPPORT, "another protocol version", why);
+}
+
 int wire_decode(const void *buf, size_t len, struct wire_frame *f, const char **why) {
-  if (len < sizeof(struct wire_hdr)) return wire_fail(-EPROTO, "shorter than a header", why);
-  if (len > sizeof(*f)) return wire_fail(-EPROTO, "longer than any frame", why);
   struct wire_hdr hdr;
-  memcpy(&hdr, buf, sizeof(hdr));
-  if (hdr.magic != WIRE_MAGIC) return wire_fail(-EPROTO, "bad magic", why);
-  if (hdr.version != WIRE_VERSION) return wire_fail(-EPROTONOSUPPORT, "another protocol version", why);
+  int r = wire_check_version(buf, len, &hdr, why);
+  if (r < 0) return r;
+  if (len > sizeof(*f)) return wire_fail(-EPROTO, "longer than any frame", why);
   if (hdr.len != len) return wire_fail(-EPROTO, "the header's length is not the packet's", why);
   const struct wire_desc *d = wire_desc(hdr.type);
   if (!d) return wire_fail(-EOPNOTSUPP, "unknown type", why);
@@ -160,6 +168,21 @@ static int wire_take_fds(struct msghdr *msg, int *fds, int *nfds) {
   return seen;
 }
 
+/* Nothing was received: an empty packet, or the end? */
+static bool wire_is_end(int sock) {
+  struct pollfd p = {.fd = sock, .events = POLLRDHUP};
+  struct timespec now = {0};
+  long r = raw_syscall5(SYS_ppoll, (long)&p, 1, (long)&now, 0, 8);
+  return r != 0; /* where it can't be asked, too */
+}
+
+/* A packet that is not whole, or has more descriptors than any frame.  Of another version it may. */
+static int wire_refuse(const void *buf, size_t len, const char **why) {
+  struct wire_hdr hdr;
+  int r = wire_check_version(buf, len, &hdr, why);
+  return r == -EPROTONOSUPPORT ? r : wire_fail(-EPROTO, "longer than any frame, or too many descriptors", why);
+}
+
 int wire_recv(int sock, struct wire_frame *f, int fds[WIRE_FDS_MAX], int *nfds, const char **why) {
   union wire_control control;
   _Alignas(struct wire_frame) char buf[WIRE_MAX + 1];
@@ -172,10 +195,10 @@ int wire_recv(int sock, struct wire_frame *f, int fds[WIRE_FDS_MAX], int *nfds, 
   while (r == -EINTR);
   if (r < 0) return (int)r;
   int seen = wire_take_fds(&msg, fds, nfds), err = 0;
-  if (r == 0 && seen == 0)
+  if (r == 0 && seen == 0 && wire_is_end(sock))
     err = -EPIPE;
   else if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || seen > WIRE_FDS_MAX)
-    err = wire_fail(-EPROTO, "longer than any frame, or too many descriptors", why);
+    err = wire_refuse(buf, (size_t)r, why);
   else
     err = wire_decode(buf, (size_t)r, f, why);
   if (err == 0 && seen > wire_fds_allowed(f->hdr.type)) err = wire_fail(-EPROTO, "more descriptors than its type may carry", why);

@@ -72,7 +72,7 @@ static void check_accepted(const struct wire_frame *f, const void *packet, size_
   for (size_t i = 0; i < sizeof(again); i++) MUST(bytes[i] == ((const uint8_t *)f)[i]);
 }
 
-/* The same packet over a socket.  One of length 0 is the end of the stream there. */
+/* The same packet over a socket. */
 static void check_received(const uint8_t *packet, size_t len, int verdict) {
   static struct wire_frame f;
   int sock[2], fds[WIRE_FDS_MAX], nfds = -1;

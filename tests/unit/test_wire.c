@@ -112,6 +112,9 @@ START_TEST(other_magic_and_versions_are_refused) {
   /* The version is looked at before anything that another version may have changed. */
   f.hdr = (struct wire_hdr){.magic = WIRE_MAGIC, .version = 9, .type = 999, .len = 3};
   ck_assert_int_eq(wire_decode(&f, sizeof(f.hdr), &out, NULL), -EPROTONOSUPPORT);
+  char longer[WIRE_MAX * 2] = {0};
+  memcpy(longer, &f.hdr, sizeof(f.hdr));
+  for (size_t n = sizeof(f.hdr); n <= sizeof(longer); n += 8) ck_assert_int_eq(wire_decode(longer, n, &out, NULL), -EPROTONOSUPPORT);
 }
 END_TEST
 
@@ -206,6 +209,12 @@ START_TEST(ends_and_errors_are_told_apart) {
   char big[WIRE_MAX + 200] = {0};
   ck_assert_int_eq(send(sv[0], big, sizeof(big), 0), sizeof(big));
   ck_assert_int_eq(wire_recv(sv[1], &out, got, &n, &why), -EPROTO);
+  memcpy(big, &(struct wire_hdr){.magic = WIRE_MAGIC, .version = 2}, sizeof(struct wire_hdr));
+  ck_assert_int_eq(send(sv[0], big, sizeof(big), 0), sizeof(big));
+  ck_assert_int_eq(wire_recv(sv[1], &out, got, &n, &why), -EPROTONOSUPPORT);
+  ck_assert_int_eq(send(sv[0], "", 0, 0), 0); /* no end */
+  ck_assert_int_eq(wire_recv(sv[1], &out, got, &n, &why), -EPROTO);
+  ck_assert_str_eq(why, "shorter than a header");
   close(sv[0]);
   ck_assert_int_eq(wire_recv(sv[1], &out, got, &n, &why), -EPIPE);
   sealed(&f, WIRE_OK);
