@@ -168,8 +168,7 @@ void config_free(struct config *c) {
   c->ndomains = 0;
 }
 
-/* Levenshtein distance of short words; anything longer than 31 is far. */
-static size_t config_distance(const char *a, const char *b) {
+size_t config_distance(const char *a, const char *b) {
   size_t na = strlen(a), nb = strlen(b), row[32];
   if (na > 31 || nb > 31) return 99;
   for (size_t j = 0; j <= nb; j++) row[j] = j;
@@ -346,7 +345,7 @@ int config_load(struct config *c, const char *path, bool must, char *err, size_t
   ssize_t len;
   if (!f) {
     int e = errno;
-    if (e == ENOENT && !must) return 0;
+    if (e == ENOENT && !must) return 1;
     snprintf(err, errlen, "%s: %s", path, strerror(e));
     return -e;
   }

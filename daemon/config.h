@@ -48,8 +48,11 @@ void config_free(struct config *c);
 /*
  * Reads `path` on top of the defaults.  On an error `err` says file, line and
  * what would have been right.  A missing file is no error unless `must`.
+ * 0; 1: there is no such file; or -errno.
  */
 int config_load(struct config *c, const char *path, bool must, char *err, size_t errlen);
+/* Levenshtein distance of short words; anything longer than 31 is far. */
+size_t config_distance(const char *a, const char *b);
 /* The headroom of a cgroup: the longest [domain] that is it or above it, else [pool]. */
 struct headroom config_headroom(const struct config *c, const char *cgroup);
 /* What is left of `cpu_micro` after headroom; never less than a twentieth of it. */

@@ -69,15 +69,41 @@ static const char usage_text[] =
     "  -V, --version          print the version\n"
     "  -h, --help             print this\n";
 
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'C'}, {"socket", required_argument, NULL, 's'},
+    {"foreground", no_argument, NULL, 'f'},   {"no-bpf", no_argument, NULL, 'B'},       {"log-level", required_argument, NULL, 'l'},
+    {"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},         {0},
+};
+
+/* getopt has said that there is no such option; `word` is "--word" or "--word=value" if it was a long one. */
+static void option_suggest(const char *word) {
+  char name[32];
+  const char *near = NULL;
+  if (optopt == 0 && strncmp(word, "--", 2) == 0 && strcspn(word + 2, "=") < sizeof(name)) {
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
+    size_t best = UTIL_MAX((size_t)1, strlen(name) / 3) + 1;
+    for (const struct option *o = long_options; o->name; o++) {
+      size_t d = config_distance(name, o->name);
+      if (d >= best) continue;
+      best = d;
+      near = o->name;
+    }
+  }
+  if (near) fprintf(stderr, "Did you mean '--%s'? ", near);
+  fputs("Try 'rationd --help'.\n", stderr);
+}
+
+/* What was asked for is on stdout: the status, unless it did not get there. */
+static int told(int status) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+  fprintf(stderr, "rationd: cannot write to stdout: %s\n", strerror(errno));
+  return 1;
+}
+
 /* 0: go on; else exit with that status - 1. */
 static int options_parse(int argc, char **argv) {
-  static const struct option longs[] = {
-      {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'C'}, {"socket", required_argument, NULL, 's'},
-      {"foreground", no_argument, NULL, 'f'},   {"no-bpf", no_argument, NULL, 'B'},       {"log-level", required_argument, NULL, 'l'},
-      {"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},         {0},
-  };
   int o;
-  while ((o = getopt_long(argc, argv, "c:Cs:fBl:Vh", longs, NULL)) != -1) {
+  while ((o = getopt_long(argc, argv, "c:Cs:fBl:Vh", long_options, NULL)) != -1) {
     switch (o) {
       case 'c':
         options.config = optarg, options.config_named = true;
@@ -99,12 +125,12 @@ static int options_parse(int argc, char **argv) {
         break;
       case 'V':
         printf("rationd %s (protocol %u)\n", RATION_VERSION, WIRE_VERSION);
-        return 1;
+        return told(0) + 1;
       case 'h':
         fputs(usage_text, stdout);
-        return 1;
+        return told(0) + 1;
       default:
-        fputs("Try 'rationd --help'.\n", stderr);
+        option_suggest(argv[optind - 1]);
         return 3;
     }
   }
@@ -113,7 +139,7 @@ static int options_parse(int argc, char **argv) {
   return 3;
 }
 
-/* The file, then what the command line says otherwise. */
+/* The file, then what the command line says otherwise.  0; 1: there is no file, and none is needed. */
 static int config_read(struct config *c, char *err, size_t errlen) {
   config_defaults(c);
   int r = config_load(c, options.config, options.config_named, err, errlen);
@@ -131,7 +157,7 @@ static int config_read(struct config *c, char *err, size_t errlen) {
   }
   if (options.no_bpf) c->bpf = false;
   if (options.foreground) c->log_file[0] = 0;
-  return 0;
+  return r;
 }
 
 /* ---- privilege and limits ---- */
@@ -393,13 +419,14 @@ int main(int argc, char **argv) {
   char err[512] = "";
   int r = options_parse(argc, argv);
   if (r) return r - 1;
-  if (config_read(&server.config, err, sizeof(err)) < 0) {
+  r = config_read(&server.config, err, sizeof(err));
+  if (r < 0) {
     fprintf(stderr, "rationd: %s\n", err);
     return 2;
   }
   if (options.check) {
-    printf("%s: ok\n", options.config);
-    return 0;
+    printf(r ? "%s: there is no such file; the defaults apply\n" : "%s: ok\n", options.config);
+    return told(0);
   }
   log_set_level(server.config.log_level);
   r = log_open(server.config.log_file);

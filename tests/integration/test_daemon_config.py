@@ -50,6 +50,28 @@ def wrong_options_are_refused():
     assert status == 0 and "protocol 1" in out
 
 
+def a_wrong_option_gets_the_nearest_right_one():
+    for wrong, right in (("--sockt=/x", "--socket"), ("--sokcet", "--socket"), ("--chek-config", "--check-config"), ("--loglevel=info", "--log-level")):
+        status, out, err = rationd(wrong)
+        assert status == 2 and not out and "Did you mean '%s'?" % right in err, (wrong, status, err)
+    for other in ("--qqq", "-x", "--socket"):  # nothing like it; a short one; one that lacks its value
+        status, out, err = rationd(other)
+        assert status == 2 and not out and "Did you mean" not in err and "--help" in err, (other, status, err)
+
+
+def what_cannot_be_written_is_an_error():
+    for arg in ("--help", "--version", "--check-config"):
+        for to in (">/dev/full", ">&-"):
+            r = subprocess.run(["sh", "-c", '"$0" -c /dev/null "$1" ' + to, RATIOND, arg], stderr=subprocess.PIPE, text=True, timeout=30)
+            assert r.returncode == 1 and "stdout" in r.stderr, (arg, to, r)
+
+
+def no_configuration_is_said_to_be_none():
+    if os.path.exists("/etc/ration/rationd.conf"):
+        skip("this host has a configuration")
+    assert rationd("-C") == (0, "/etc/ration/rationd.conf: there is no such file; the defaults apply\n", "")
+
+
 def a_socket_that_cannot_be_is_said():
     status, _, err = rationd("-f", "-B", "-s", "/proc/nonexistent/x.sock")
     assert status == 1 and "/proc/nonexistent" in err, err
@@ -251,6 +273,9 @@ if __name__ == "__main__":
         check_config_says_what_is_wrong,
         the_example_is_valid_and_says_the_defaults,
         wrong_options_are_refused,
+        a_wrong_option_gets_the_nearest_right_one,
+        what_cannot_be_written_is_an_error,
+        no_configuration_is_said_to_be_none,
         a_socket_that_cannot_be_is_said,
         what_is_no_socket_is_left_alone,
         all_users_can_reach_a_socket_in_a_directory_that_it_made,

@@ -160,7 +160,7 @@ END_TEST
 START_TEST(a_missing_file_is_an_error_only_when_it_was_named) {
   struct config c;
   config_defaults(&c);
-  ck_assert_int_eq(config_load(&c, "/nonexistent/rationd.conf", false, err, sizeof(err)), 0);
+  ck_assert_int_eq(config_load(&c, "/nonexistent/rationd.conf", false, err, sizeof(err)), 1);
   ck_assert_int_eq(config_load(&c, "/nonexistent/rationd.conf", true, err, sizeof(err)), -ENOENT);
   ck_assert_ptr_nonnull(strstr(err, "/nonexistent/rationd.conf"));
   ck_assert_int_lt(config_load(&c, "/", true, err, sizeof(err)), 0); /* a directory */
