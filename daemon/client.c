@@ -449,7 +449,8 @@ static uint64_t client_delay(struct client *c, struct request *q, bool first) {
   if (!client_must_be_read(c, &q->f)) return 0;
   if (!q->unread_since) q->unread_since = now;
   if (now - q->unread_since >= CLIENT_UNREAD_NS) return 0;
-  return NS_PER_MS << UTIL_MIN(q->tries++, 9u);
+  uint32_t tries = q->tries++;
+  return NS_PER_MS << UTIL_MIN(tries, 9u);
 }
 
 static void request_free(struct request *q) {
