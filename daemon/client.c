@@ -442,8 +442,9 @@ static bool client_must_be_read(struct client *c, const struct wire_frame *f) {
 /* How long this request has to wait yet; 0: it is its turn, be it for an error.  `first`: it was read just now. */
 static uint64_t client_delay(struct client *c, struct request *q, bool first) {
   uint64_t now = now_ns();
-  if (first && q->f.hdr.type == WIRE_HELLO) {
-    uint64_t at = pace_when(&c->server->paces, c->pid, now);
+  if (q->f.hdr.type == WIRE_HELLO && !q->unread_since) {
+    struct pace **all = &c->server->paces;
+    uint64_t at = first ? pace_when(all, c->pid, now) : pace_turn(all, c->pid, now);
     if (at > now) return at - now;
   }
   if (!client_must_be_read(c, &q->f)) return 0;

@@ -346,6 +346,33 @@ def several_hellos_at_once_are_answered_in_order():
         c.close()
 
 
+def who_says_hello_all_the_time_gets_a_part_of_the_daemons():
+    """Of its CPU time: a busy machine only makes that part smaller."""
+    with Daemon() as d:
+
+        def spent():
+            with open("/proc/%d/schedstat" % d.proc.pid) as f:
+                return int(f.read().split()[0])
+
+        clients = [d.client() for _ in range(8)]
+        for c in clients:
+            c.send(HELLO, WANT_PAGE)
+        begun, welcomes = (time.monotonic_ns(), spent()), 0
+        while welcomes < 600:
+            for s in select.select([c.sock for c in clients], [], [])[0]:
+                c = next(c for c in clients if c.sock is s)
+                f = c.recv()
+                if f.kind == WELCOME:
+                    f.close()
+                    welcomes += 1
+                    c.send(HELLO, WANT_PAGE)
+        part = (spent() - begun[1]) / (time.monotonic_ns() - begun[0])
+        print("# part", part)
+        assert part < 0.3, part
+        for c in clients:
+            c.close()
+
+
 def a_place_is_free_when_its_descriptors_are():
     """Who half-closes, and keeps what it does not read, keeps its place: or it could have any number of them on their way."""
     with Daemon() as d:
@@ -570,6 +597,7 @@ if __name__ == "__main__":
         descriptors_that_nobody_reads_do_not_cost_others_theirs,
         who_does_not_read_gets_no_more_descriptors,
         several_hellos_at_once_are_answered_in_order,
+        who_says_hello_all_the_time_gets_a_part_of_the_daemons,
         a_place_is_free_when_its_descriptors_are,
         a_process_that_does_not_read_is_asked_once,
         rubbish_does_no_harm,
