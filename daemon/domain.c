@@ -90,11 +90,22 @@ static void domain_free_if_empty(struct domain *d) {
   free(d);
 }
 
-/* Takes over what a place of this domain says; one whose processes belong elsewhere by now only if there is no other. */
-static void domain_update(struct domain *d) {
+/* CPUs that the processes of a place may run on, as far as their cgroup decides it. */
+static uint32_t place_cpus(const struct place *p) {
+  uint32_t n = p->q.cpus_cpuset && p->q.cpus_cpuset < p->q.cpus_host ? p->q.cpus_cpuset : p->q.cpus_host;
+  return n ? n : 1;
+}
+
+/* A place that speaks for the domain; one whose processes belong elsewhere by now only if there is no other. */
+static const struct place *domain_place(const struct domain *d) {
   const struct place *p = d->places;
-  while (p && p->misplaced && p->next) p = p->next;
-  if (!p || p->misplaced) p = d->places;
+  while (p && p->misplaced) p = p->next;
+  return p ? p : d->places;
+}
+
+/* Takes over what its places say.  They may have cpusets of their own, so its CPUs are the most that one has; less is a pool's business. */
+static void domain_update(struct domain *d) {
+  const struct place *p = domain_place(d);
   if (!p) return;
   const struct quota *q = &p->q;
   d->limited = q->limited;
@@ -102,8 +113,10 @@ static void domain_update(struct domain *d) {
   d->quota_micro = q->quota_micro;
   d->period_us = q->limited ? q->period_us : 0;
   d->burst_us = q->burst_us;
-  d->cpus = q->cpus_cpuset && q->cpus_cpuset < q->cpus_host ? q->cpus_cpuset : q->cpus_host;
-  if (d->cpus == 0) d->cpus = 1;
+  d->cpus = place_cpus(p);
+  for (p = d->places; p; p = p->next) {
+    if (!p->misplaced) d->cpus = UTIL_MAX(d->cpus, place_cpus(p));
+  }
   uint64_t all = (uint64_t)d->cpus * POOL_RATE_ONE;
   d->cpu_micro = config_after_headroom(config_headroom(&d->server->config, d->key), UTIL_MIN(all, d->quota_micro));
 }
@@ -117,6 +130,7 @@ static void place_tell_reattach(struct server *s, const struct place *p) {
 /* Reads its files again and applies what is new. */
 static void place_refresh(struct server *s, struct place *p) {
   bool changed = false;
+  uint32_t cpus = place_cpus(p);
   int r = quota_refresh(&p->q, &quota_fs_host, &changed);
   if (r == -ENODEV || r == -ESRCH) { /* the cgroup is gone: its processes are dead or moved */
     p->misplaced = true;
@@ -124,12 +138,13 @@ static void place_refresh(struct server *s, struct place *p) {
     return;
   }
   bool elsewhere = strcmp(domain_key(s, &p->q), p->domain->key) != 0;
-  if (elsewhere && !p->misplaced) place_tell_reattach(s, p);
+  /* With another cpuset its processes are for another pool, while other places' may be for the same as before. */
+  if ((elsewhere && !p->misplaced) || place_cpus(p) != cpus) place_tell_reattach(s, p);
   if (!changed && elsewhere == p->misplaced) return;
   p->misplaced = elsewhere;
-  char cpus[32];
-  quota_cpus_text(p->q.cpu_micro, cpus, sizeof(cpus));
-  log_line(LOG_LEVEL_INFO, "%s: now %s CPUs, says %s", p->domain->key, cpus, p->q.source);
+  char text[32];
+  quota_cpus_text(p->q.cpu_micro, text, sizeof(text));
+  log_line(LOG_LEVEL_INFO, "%s: now %s CPUs, says %s", p->domain->key, text, p->q.source);
   s->stats.quota_changes++;
   domain_update(p->domain);
   domain_apply(p->domain);

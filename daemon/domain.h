@@ -43,7 +43,7 @@ struct domain {
   uint64_t quota_micro; /* by the files; QUOTA_NONE */
   uint64_t cpu_micro;   /* after headroom */
   uint64_t period_us, burst_us;
-  uint32_t cpus; /* online and in the cpuset */
+  uint32_t cpus; /* online and in a cpuset: the most that a place has */
   uint32_t weight;
 
   bool awake;

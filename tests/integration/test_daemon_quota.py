@@ -147,6 +147,44 @@ def a_moved_process_is_told_to_attach_again():
         assert ask(a, "domain") == h.name
 
 
+class Cpuset:
+    """A cpuset of v1 with CPU 0, beside the hierarchy of the cpu controller."""
+
+    def __init__(self):
+        self.dir = CGROUPS + "/cpuset/rationtest-q"
+
+    def set(self, name, value):
+        with open(self.dir + "/" + name, "w") as f:
+            f.write(value)
+
+    def __enter__(self):
+        os.makedirs(self.dir, exist_ok=True)
+        self.set("cpuset.cpus", "0"), self.set("cpuset.mems", "0")
+        return self
+
+    def __exit__(self, *_):
+        wait_for("the cpuset is empty", lambda: not open(self.dir + "/cgroup.procs").read())
+        os.rmdir(self.dir)
+
+
+def a_cpuset_is_its_own_processes_business():
+    need_cpu_groups()
+    if hosts_cpus() < 2 or not os.path.exists(CGROUPS + "/cpuset/cpuset.cpus"):
+        skip("needs two CPUs and cpusets of cgroup v1")
+    with Cpuset() as pin, Daemon() as d, Cgroup("rationtest-q", 150000) as g, Actor(attached(d), g) as a, Actor(attached(d), g) as b:
+        a.line(), b.line()
+        pin.set("cgroup.procs", str(b.pid))
+        assert ask(b, "hello") == "done"
+        assert page(a)[2] == 2, page(a)
+        wait_for("both sleep, and it has all", lambda: page(a)[1] == rate_of(150000))
+        assert page(b)[2] == 1, page(b)
+        pin.set("cpuset.cpus", "0-1")
+        wait_for("it is told to attach again", lambda: int(ask(b, "frame")) == REATTACH)
+        assert ask(b, "hello") == "done"
+        assert page(b)[2] == 2, page(b)
+        b.signal(signal.SIGKILL)
+
+
 def headroom_and_margin_are_taken_off():
     need_cpu_groups()
     conf = "[pool]\nmargin = 0%\nheadroom = 10%\n[domain /rationtest-r]\nheadroom = 0.1\n"
@@ -213,6 +251,7 @@ if __name__ == "__main__":
         a_new_quota_arrives_while_running,
         a_quota_that_goes_away_opens_the_gate,
         a_moved_process_is_told_to_attach_again,
+        a_cpuset_is_its_own_processes_business,
         headroom_and_margin_are_taken_off,
         a_removed_cgroup_is_forgotten,
         strangers_are_taken_off,
