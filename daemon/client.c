@@ -193,7 +193,7 @@ static void client_detach(struct client *c) {
   c->pool = NULL;
   if (p) {
     pool_leave(p, c->member);
-    if (p->nmembers == 0 && p->orphans == 0)
+    if (p->nmembers == 0)
       domain_drop_pool(p);
     else
       pool_wake(p); /* what it had is divided anew */
@@ -235,9 +235,11 @@ static int client_resume(struct client *c, const struct wire_hello *h, uid_t uid
   struct pool *p = domains_find_page(c->server, st.st_dev, st.st_ino);
   if (p && (p->domain != c->place->domain || p->uid != uid || p->allowed != allowed)) return -EACCES;
   if (!p) {
+    if (!domain_may_adopt(c->place->domain, uid, allowed)) return -EUSERS;
     int r = pool_adopt(&p, uid, *page_fd, now_ns());
     if (r < 0) return r;
     *page_fd = -1;
+    p->adopted = true;
     domain_add_pool(c->place->domain, p, allowed);
     p->awake = true; /* it was never handed to the waker */
   }
@@ -250,7 +252,7 @@ static int client_resume(struct client *c, const struct wire_hello *h, uid_t uid
   }
   r = pool_join(p, c, (uint32_t)c->pid, &c->member, &c->gen);
   if (r == 0) c->pool = p;
-  if (r < 0 && p->nmembers == 0 && p->orphans == 0) domain_drop_pool(p);
+  if (r < 0 && p->nmembers == 0) domain_drop_pool(p);
   return r;
 }
 

@@ -28,6 +28,7 @@
 #define POOL_IDLE_NS (300 * NS_PER_MS)
 #define SLOW_SECONDS 1
 #define MOVED_TURNS 2 /* of the slow timer */
+#define DOMAIN_ADOPTED_MAX 16
 #define INOTIFY_MASK (IN_MODIFY | IN_DELETE_SELF | IN_MOVE_SELF)
 
 /* ---- places ---- */
@@ -236,6 +237,12 @@ struct pool *domains_find_page(struct server *s, dev_t dev, ino_t ino) {
   return NULL;
 }
 
+bool domain_may_adopt(const struct domain *d, uid_t uid, uint32_t allowed) {
+  uint32_t n = 0;
+  for (const struct pool *p = d->pools; p; p = p->next) n += p->adopted && p->uid == uid && p->allowed == allowed;
+  return n < DOMAIN_ADOPTED_MAX;
+}
+
 void domain_drop_pool(struct pool *p) {
   struct domain *d = p->domain;
   struct server *s = d->server;
@@ -245,7 +252,8 @@ void domain_drop_pool(struct pool *p) {
   *at = p->next;
   s->npools--;
   d->charged_gone += p->charged;
-  pool_retire(p); /* should anybody still have it mapped */
+  /* Should anybody still have it mapped.  Orphans go on with it until they come back, and bring it along. */
+  if (p->orphans == 0) pool_retire(p);
   pool_free(p);
   domain_free_if_empty(d);
 }
@@ -359,18 +367,6 @@ static bool domain_tick(struct domain *d, uint64_t now, uint64_t dt) {
   return awake;
 }
 
-/* Pools whose members were all orphans that did not come back. */
-static void domain_reap(struct domain *d) {
-  for (struct pool *p = d->pools, *next; p; p = next) {
-    next = p->next;
-    bool last = next == NULL;
-    if (p->nmembers == 0 && p->orphans == 0) {
-      domain_drop_pool(p); /* may free d with its last pool */
-      if (last) return;
-    }
-  }
-}
-
 static void domains_on_tick(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
   watchdog_beat();
@@ -381,7 +377,6 @@ static void domains_on_tick(evutil_socket_t fd, short what, void *arg) {
   for (struct domain *d = s->domains, *next; d; d = next) {
     next = d->hh.next;
     if (d->awake && domain_tick(d, now, dt)) awake = true;
-    domain_reap(d);
   }
   divide(s, now);
   if (!awake) {

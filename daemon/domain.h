@@ -73,7 +73,15 @@ int domain_pool(struct domain *d, uid_t uid, uint32_t allowed, struct pool **ret
 struct pool *domains_find_page(struct server *s, dev_t dev, ino_t ino);
 /* Puts an adopted page under a domain. */
 void domain_add_pool(struct domain *d, struct pool *p, uint32_t allowed);
-/* Its last member has left: frees it, and the domain if that was all. */
+/*
+ * May one more page of an earlier daemon be put there?  That it is one is its bringer's word.  An earlier daemon made another page only when the
+ * last was full, so there are few of a kind; who comes with more gets an ordinary seat.
+ */
+bool domain_may_adopt(const struct domain *d, uid_t uid, uint32_t allowed);
+/*
+ * Its last member has left: frees it, and the domain if that was all.  Orphans alone keep no pool, else one forged page after the
+ * other would stay for as long as orphans are waited for; a true one's next member brings it again.
+ */
 void domain_drop_pool(struct pool *p);
 /* Something happened in this pool: looks at it soon, and ticks until it is idle. */
 void pool_wake(struct pool *p);

@@ -258,13 +258,15 @@ void pool_leave(struct pool *p, uint32_t member) {
 
 uint32_t pool_drop_orphans(struct pool *p, uint64_t now) {
   uint32_t n = 0;
-  if (p->orphans == 0) return 0;
+  bool over = now >= p->orphans_until;
+  if (p->orphans == 0 || (!over && now - p->orphans_asked_at < NS_PER_SEC)) return 0;
+  p->orphans_asked_at = now;
   for (uint32_t m = p->high; m-- > 0;) {
     if (!p->seats[m].gen || !p->seats[m].orphan) continue;
     /* The pid is the page's word for it: 0 signal, and the worst that a false one gets is our patience. */
     uint32_t pid = atomic_load_explicit(&p->page->members[m].pid, memory_order_relaxed);
     bool dead = pid > 1 && pid <= INT_MAX && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
-    if (!dead && now < p->orphans_until) continue;
+    if (!dead && !over) continue;
     pool_unseat(p, m);
     n++;
   }

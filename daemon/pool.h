@@ -58,9 +58,11 @@ struct pool {
   uint32_t slots_high; /* one above the highest slot that was ever offered */
   uint32_t orphans;
   uint64_t orphans_until;
-  uint64_t charged;      /* sum of what members were seen to charge */
-  uint64_t tick_charged; /* `charged` at the last tick */
-  uint64_t charge_rate;  /* millionths of a CPU, smoothed */
+  uint64_t orphans_asked_at; /* when it was last asked who of them lives */
+  bool adopted;              /* its page was brought by a process */
+  uint64_t charged;          /* sum of what members were seen to charge */
+  uint64_t tick_charged;     /* `charged` at the last tick */
+  uint64_t charge_rate;      /* millionths of a CPU, smoothed */
 
   /* domain.c: sleeping, and the division of CPUs */
   uint64_t id;
@@ -88,7 +90,7 @@ int pool_join(struct pool *p, struct client *c, uint32_t pid, uint32_t *member, 
 int pool_rejoin(struct pool *p, struct client *c, uint32_t pid, uint32_t member, uint32_t gen);
 /* Frees the seat and every slot it holds, and rings those who wait. */
 void pool_leave(struct pool *p, uint32_t member);
-/* Lets go of orphans whose process is dead or whose time is over. Returns how many. */
+/* Lets go of orphans whose time is over, and, asked once a second, of those whose process is dead. Returns how many. */
 uint32_t pool_drop_orphans(struct pool *p, uint64_t now);
 
 /* Writes the owner block if it differs, and tells every member.  True if it did. */

@@ -260,6 +260,64 @@ def a_forged_seat_is_not_given():
         c.close()
 
 
+def forged_page(good, uid, orphans):
+    """A sealed page in which living processes sit that never were with a daemon."""
+    fd = os.memfd_create("forged", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    data = bytearray(good)
+    struct.pack_into("<I", data, 16, uid)
+    for m in range(orphans):
+        struct.pack_into("<I", data, PAGE_MEMBERS + MEMBER_SIZE * m + M_GEN, m + 1)
+        struct.pack_into("<I", data, PAGE_MEMBERS + MEMBER_SIZE * m + M_PID, os.getpid())
+    os.write(fd, data)
+    fcntl.fcntl(fd, 1033, 7)
+    return fd
+
+
+def forged_pages_leave_nothing():
+    """Whatever sits in a page that somebody brings: it is kept for those who are there, and there are few of a kind."""
+    with Daemon() as d:
+        c = d.client()
+        c.hello()
+        good = os.pread(c.page.fd, c.page.size, 0)
+        c.close()
+        wait_for("the daemon is empty", lambda: d.client().stats().pools == 0)
+        for orphans, member in ((1, 0), (1, 900), (1024, 0), (1024, 5000)):
+            c = d.client()
+            for _ in range(10):  # one connection after HELLO again has one pool
+                fd = forged_page(good, os.getuid(), orphans)
+                assert c.hello(HELLO_NO_BPF | HELLO_RESUME, member, member + 1, page_fd=fd).kind == WELCOME
+                os.close(fd)
+            assert c.stats().pools == 1
+            c.close()
+            wait_for("nothing is left", lambda: d.client().stats().pools == 0)
+        many = [d.client() for _ in range(40)]
+        for c in many:
+            assert c.hello(HELLO_NO_BPF | HELLO_RESUME, 0, 1, page_fd=forged_page(good, os.getuid(), 2)).kind == WELCOME
+        assert 2 < c.stats().pools <= 17
+        for c in many:
+            c.close()
+        wait_for("nothing is left", lambda: d.client().stats().pools == 0)
+
+
+def who_brought_the_page_may_leave_before_the_others_are_back():
+    with Daemon() as d, quota_group() as g, Visit(g):
+        a, b = seated(d, g), seated(d, g)
+        b.take(0)
+        d.kill(signal.SIGKILL)
+        d.start()
+        for _ in range(3):
+            a2 = d.client()
+            assert a2.hello(HELLO_NO_BPF | HELLO_RESUME, a.member, a.gen, page_fd=a.page.fd).kind == WELCOME
+            a2.close()
+            wait_for("the page is let go", lambda: d.client().stats().pools == 0)
+            assert a.page.u32(PAGE_FLAGS) & F_RETIRED == 0
+            assert b.page.slot(0) == lease(b.member, b.gen)
+        b2 = d.client()
+        assert b2.hello(HELLO_NO_BPF | HELLO_RESUME, b.member, b.gen, page_fd=b.page.fd).flags & WELCOME_RESUMED
+        for c in (a, b, b2):
+            c.close()
+
+
 def stopping_leaves_the_pages_to_the_processes():
     with Daemon() as d, quota_group() as g, Visit(g):
         c = seated(d, g)
@@ -421,6 +479,8 @@ if __name__ == "__main__":
         those_who_died_meanwhile_are_freed,
         a_page_that_is_not_ours_is_not_taken,
         a_forged_seat_is_not_given,
+        forged_pages_leave_nothing,
+        who_brought_the_page_may_leave_before_the_others_are_back,
         stopping_leaves_the_pages_to_the_processes,
         idle_means_no_wakeups_and_little_memory,
         a_thousand_processes_come_and_go,

@@ -445,6 +445,23 @@ START_TEST(an_adopted_page_keeps_seats_for_those_who_come_back) {
 }
 END_TEST
 
+START_TEST(whether_orphans_live_is_asked_once_a_second) {
+  struct pool *p = new_pool(), *q = NULL;
+  uint32_t m, gen;
+  pid_t pid = stopped_child();
+  ck_assert_int_eq(pool_join(p, nobody(0), (uint32_t)pid, &m, &gen), 0);
+  uint64_t t = now_ns();
+  ck_assert_int_eq(pool_adopt(&q, 1000, dup(p->fd), t), 0);
+  ck_assert_uint_eq(pool_drop_orphans(q, t), 0);
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
+  ck_assert_uint_eq(pool_drop_orphans(q, t + NS_PER_SEC / 2), 0);
+  ck_assert_uint_eq(pool_drop_orphans(q, t + NS_PER_SEC), 1);
+  pool_free(q);
+  pool_free(p);
+}
+END_TEST
+
 START_TEST(only_our_own_sealed_pages_are_adopted) {
   struct pool *p = new_pool(), *q = NULL;
   ck_assert_int_eq(pool_adopt(&q, 1001, p->fd, now_ns()), -EACCES);
@@ -566,7 +583,7 @@ UNIT_MAIN("pool", share_never_exceeds_and_wastes_nothing, share_is_max_min_fair,
           nothing_is_gated_where_nothing_is_scarce, parameters_stay_within_the_page, leaving_frees_every_slot_and_the_waiting_bit,
           a_full_page_says_so_and_seats_are_used_again, leases_of_nobody_are_freed_and_lies_are_bounded,
           a_stopped_process_neither_waits_nor_holds, only_who_stands_still_is_expropriated,
-          an_adopted_page_keeps_seats_for_those_who_come_back, only_our_own_sealed_pages_are_adopted, a_change_is_told_once,
-          strangers_are_charged_in_full_and_nothing_else, time_that_is_charged_late_is_not_taken_for_strangers,
-          strangers_leave_a_half_and_no_backlog_builds_up, what_was_used_before_the_start_is_nobodys_gift,
-          a_counter_that_jumps_back_starts_anew)
+          an_adopted_page_keeps_seats_for_those_who_come_back, whether_orphans_live_is_asked_once_a_second,
+          only_our_own_sealed_pages_are_adopted, a_change_is_told_once, strangers_are_charged_in_full_and_nothing_else,
+          time_that_is_charged_late_is_not_taken_for_strangers, strangers_leave_a_half_and_no_backlog_builds_up,
+          what_was_used_before_the_start_is_nobodys_gift, a_counter_that_jumps_back_starts_anew)
