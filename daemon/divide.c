@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Divides CPUs among the pools that are awake: max-min fair by demand and weight,
- * down the tree of cgroups (share.h).
+ * down the tree of cgroups and users (share.h).
  *
- *   host ── /a (limit 2.0) ── /a/b (limit 1.5) ── pool of uid 1000
- *                          │                   └─ pool of uid 1001
- *                          └─ /a/c (limit 1.5) ── pool of uid 1000
+ *   host ── /a (limit 2.0) ── /a/b (limit 1.5) ── uid 1000 ── pool of those who may run on 2 CPUs
+ *                          │                   │           └─ pool of those who may run on 1
+ *                          │                   └─ uid 1001 ── pool
+ *                          └─ /a/c (limit 1.5) ── uid 1000 ── pool
  *
  * A pool that sleeps has the whole of its domain written on its page, so that it
  * starts at full speed; the first tick after that makes room for it.
@@ -46,6 +47,13 @@ struct node {
   UT_hash_handle hh;
   struct share_node share;
   char path[QUOTA_PATH_MAX];
+};
+
+/* A user in a cgroup. */
+struct user {
+  UT_hash_handle hh;
+  struct share_node share;
+  uid_t uid;
 };
 
 /* ---- what a pool gets ---- */
@@ -122,6 +130,8 @@ static uint64_t pool_demand(const struct pool *p) {
 struct tree {
   struct node root;
   struct node *nodes; /* uthash, by path */
+  struct user *users; /* nusers of them, at most as many as leaves */
+  size_t nusers;
   struct share_node *leaves;
   struct pool **pools;
   size_t n;
@@ -133,11 +143,17 @@ static void tree_free(struct tree *t) {
     HASH_DEL(t->nodes, n);
     free(n);
   }
+  free(t->users);
   free(t->leaves);
   free(t->pools);
 }
 
 static uint32_t weight_or_default(const struct quota *q, uint32_t weight) { return weight ? weight : q->version == 1 ? 1024 : 100; }
+
+static void node_hang(struct share_node *parent, struct share_node *child) {
+  child->sibling = parent->child;
+  parent->child = child;
+}
 
 /* The node of a cgroup, made below `parent` if it is new. */
 static struct node *tree_node(struct tree *t, struct node *parent, const char *path, uint64_t limit, uint32_t weight) {
@@ -149,8 +165,7 @@ static struct node *tree_node(struct tree *t, struct node *parent, const char *p
   strncpy(n->path, path, sizeof(n->path) - 1);
   n->share.claim.limit = limit;
   n->share.claim.weight = weight;
-  n->share.sibling = parent->share.child;
-  parent->share.child = &n->share;
+  node_hang(&parent->share, &n->share);
   HASH_ADD_STR(t->nodes, path, n);
   return n;
 }
@@ -173,24 +188,46 @@ static struct node *tree_domain(struct tree *t, const struct domain *d) {
   return at;
 }
 
+/* The node of a user below a domain's; `of_domain` has those that are there. */
+static struct user *tree_user(struct tree *t, struct user **of_domain, struct node *at, uid_t uid, uint32_t weight) {
+  struct user *u;
+  HASH_FIND(hh, *of_domain, &uid, sizeof(uid), u);
+  if (u) return u;
+  u = &t->users[t->nusers++];
+  u->uid = uid;
+  u->share.claim.weight = weight;
+  HASH_ADD(hh, *of_domain, uid, sizeof(uid), u);
+  node_hang(&at->share, &u->share);
+  return u;
+}
+
+/* Users share a domain, and each user's pools what it got: who spreads over more pools gets no more by it. */
+static void tree_hang_pools(struct tree *t, const struct domain *d, struct node *at, size_t n) {
+  struct user *of_domain = NULL;
+  uint32_t weight = d->places ? weight_or_default(&d->places->q, 0) : 100;
+  for (struct pool *p = d->pools; p && t->n < n; p = p->next) {
+    if (!p->awake) continue;
+    struct user *u = tree_user(t, &of_domain, at, p->uid, weight);
+    struct share_node *leaf = &t->leaves[t->n];
+    t->pools[t->n++] = p;
+    leaf->claim = (struct share_claim){.demand = p->demand, .limit = pool_most(p), .weight = weight};
+    u->share.claim.limit = UTIL_MIN(u->share.claim.limit + leaf->claim.limit, d->cpu_micro); /* no more than its pools can take */
+    node_hang(&u->share, leaf);
+  }
+  HASH_CLEAR(hh, of_domain);
+}
+
 static int tree_build(struct tree *t, struct server *s, size_t n) {
   t->root.share.claim.limit = SHARE_NO_LIMIT;
+  t->users = calloc(n, sizeof(*t->users));
   t->leaves = calloc(n, sizeof(*t->leaves));
   t->pools = calloc(n, sizeof(struct pool *));
-  if (!t->leaves || !t->pools) return -ENOMEM;
+  if (!t->users || !t->leaves || !t->pools) return -ENOMEM;
   for (struct domain *d = s->domains; d; d = d->hh.next) {
     if (!d->awake) continue;
     struct node *at = tree_domain(t, d);
     if (!at) return -ENOMEM;
-    for (struct pool *p = d->pools; p && t->n < n; p = p->next) {
-      if (!p->awake) continue;
-      struct share_node *leaf = &t->leaves[t->n];
-      t->pools[t->n++] = p;
-      leaf->claim =
-          (struct share_claim){.demand = p->demand, .limit = pool_most(p), .weight = d->places ? weight_or_default(&d->places->q, 0) : 100};
-      leaf->sibling = at->share.child;
-      at->share.child = leaf;
-    }
+    tree_hang_pools(t, d, at, n);
   }
   return 0;
 }
@@ -214,12 +251,22 @@ static void tree_grant(struct tree *t, bool weighted, uint64_t now) {
   }
 }
 
+/* Where only weights count and nobody fights, nothing is divided: not between the users of one cgroup either. */
+static void tree_leave_alone(struct tree *t, uint64_t now) {
+  for (size_t i = 0; i < t->n; i++) {
+    if (t->pools[i]->domain->weighted) pool_grant(t->pools[i], pool_most(t->pools[i]), now);
+  }
+}
+
 static void divide_tree(struct server *s, size_t n, uint64_t demand, uint64_t host, uint32_t weighted, uint64_t now) {
   struct tree t = {0};
   divide_contention(s, demand, host, weighted);
   if (tree_build(&t, s, n) == 0 && share_tree(&t.root.share, SHARE_NO_LIMIT) == 0) {
     tree_grant(&t, false, now);
-    if (!s->weights_apply || share_tree(&t.root.share, host) == 0) tree_grant(&t, true, now);
+    if (!s->weights_apply)
+      tree_leave_alone(&t, now);
+    else if (share_tree(&t.root.share, host) == 0)
+      tree_grant(&t, true, now);
   }
   tree_free(&t);
 }

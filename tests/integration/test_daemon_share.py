@@ -8,10 +8,12 @@ import time
 from rationlib import *
 
 
-def member(d):
-    """An actor's body: a member that charges CPU time at a rate it is told, and says what its page allows."""
+def member(d, cpus=None):
+    """An actor's body: a member that charges CPU time at a rate it is told, and says what its page allows; it may run on `cpus`."""
 
     def body(sock):
+        if cpus:
+            os.sched_setaffinity(0, cpus)
         c = d.client()
         c.hello()
         rate, holds = [0.0], [False]
@@ -78,6 +80,22 @@ def two_users_of_a_cgroup_share_it_by_demand():
         wait_for("one alone has all again", lambda: near(rate(a), rate_of(100000)))
 
 
+def a_user_gets_no_more_by_more_pools():
+    need_cpu_groups()
+    if len(os.sched_getaffinity(0)) < 2:
+        skip("needs two CPUs")
+    one, two = [set(sorted(os.sched_getaffinity(0))[:n]) for n in (1, 2)]
+    with Daemon() as d, Cgroup("rationtest-s", 120000) as g, Actor(member(d, two), g, 1001) as a, Actor(member(d, one), g, 1001) as b, \
+            Actor(member(d, two), g, 1002) as c:
+        a.line(), b.line(), c.line()
+        for x in (a, b, c):
+            busy(x)
+        half, quarter = rate_of(120000) // 2, rate_of(120000) // 4
+        wait_for("users share", lambda: near(rate(c), half) and near(rate(a), quarter) and near(rate(b), quarter))
+        say(c, "want 0"), say(c, "give 0")
+        wait_for("its two pools have all", lambda: near(rate(a), 2 * quarter) and near(rate(b), 2 * quarter))
+
+
 def siblings_share_the_limit_above_them():
     need_cpu_groups()
     with Daemon() as d, Cgroup("rationtest-s", 100000) as _up, Cgroup("rationtest-s/a", 80000) as ga, Cgroup("rationtest-s/b", 80000) as gb:
@@ -126,6 +144,18 @@ def weights_matter_only_when_cpus_are_short():
             assert say(a, "look")[2] & F_GATED == 0 and say(b, "look")[2] & F_GATED == 0
 
 
+def users_of_a_cgroup_without_a_quota_are_left_alone():
+    need_cpu_groups()
+    with Daemon() as d, Cgroup("rationtest-s") as g, Actor(member(d), g, 1001) as a, Actor(member(d), g, 1002) as b:
+        a.line(), b.line()
+        assert say(a, "look")[2] & F_GATED == 0 and say(b, "look")[2] & F_GATED == 0
+        for x in (a, b):
+            busy(x, os.cpu_count())
+        for _ in range(25):
+            assert say(a, "look")[2] & F_GATED == 0 and say(b, "look")[2] & F_GATED == 0
+            time.sleep(0.02)
+
+
 def burner(sock):
     """An actor's body: as many processes as there are CPUs burn CPU, and ring no bell."""
     actor = os.getpid()
@@ -161,8 +191,10 @@ def pressure_wakes_the_daemon_where_weights_matter():
 if __name__ == "__main__":
     run([
         two_users_of_a_cgroup_share_it_by_demand,
+        a_user_gets_no_more_by_more_pools,
         siblings_share_the_limit_above_them,
         a_death_gives_its_share_to_the_others,
         weights_matter_only_when_cpus_are_short,
+        users_of_a_cgroup_without_a_quota_are_left_alone,
         pressure_wakes_the_daemon_where_weights_matter,
     ])
