@@ -20,6 +20,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include "client.h"
 #include "divide.h"
 #include "pool.h"
@@ -64,6 +65,20 @@ static void place_unwatch(struct server *s, struct place *p) {
   }
   p->nwatches = 0;
 }
+
+/* 0, 0 where there is none. */
+static struct place_dir place_look(const char *path) {
+  struct stat st;
+  return path[0] && stat(path, &st) == 0 ? (struct place_dir){st.st_dev, st.st_ino} : (struct place_dir){0};
+}
+
+static bool dir_is(struct place_dir was, const char *path) {
+  struct place_dir now = place_look(path);
+  return now.dev == was.dev && now.ino == was.ino;
+}
+
+/* Is its cgroup the one that it was found in, or one that was made anew under the same name?  Its watches would be those of the old one. */
+static bool place_stands(const struct place *p) { return dir_is(p->dir, p->q.dir) && dir_is(p->cpuset_dir, p->q.cpuset_dir); }
 
 static struct domain *domain_get(struct server *s, const char *key) {
   struct domain *d;
@@ -133,7 +148,7 @@ static void place_refresh(struct server *s, struct place *p) {
   bool changed = false;
   uint32_t cpus = place_cpus(p);
   int r = quota_refresh(&p->q, &quota_fs_host, &changed);
-  if (r == -ENODEV || r == -ESRCH) { /* the cgroup is gone: its processes are dead or moved */
+  if (r == -ENODEV || r == -ESRCH || !place_stands(p)) { /* the cgroup is gone: its processes are dead or moved */
     p->misplaced = true;
     place_tell_reattach(s, p);
     return;
@@ -158,24 +173,37 @@ static struct place *place_find(struct domain *d, uint64_t where) {
   return NULL;
 }
 
+/* Does it still say what has just been read?  Not all files tell of a change, and while all sleeps nobody looks. */
+static bool place_says(const struct place *p, const struct quota *q) {
+  return p->q.limited == q->limited && p->q.quota_micro == q->quota_micro && p->q.period_us == q->period_us &&
+         p->q.burst_us == q->burst_us && p->q.cpus_cpuset == q->cpus_cpuset && p->q.cpus_host == q->cpus_host && place_stands(p);
+}
+
+static struct place *place_new(struct server *s, struct domain *d, const struct quota *q) {
+  struct place *p = calloc(1, sizeof(*p));
+  if (!p) return NULL;
+  p->q = *q;
+  p->q.pid = 0; /* it stands for all processes there; what a single one's affinity allows is its pool's business */
+  p->dir = place_look(q->dir);
+  p->cpuset_dir = place_look(q->cpuset_dir);
+  p->domain = d;
+  p->next = d->places;
+  d->places = p;
+  place_watch(s, p);
+  domain_update(d);
+  divide_watch_pressure(s);
+  return p;
+}
+
 static int place_add(struct server *s, const struct quota *q, struct place **ret) {
   struct domain *d = domain_get(s, domain_key(s, q));
   if (!d) return -ENOMEM;
   struct place *p = place_find(d, q->where);
+  if (p && !place_says(p, q)) place_refresh(s, p);
+  if (!p || p->misplaced) p = place_new(s, d, q);
   if (!p) {
-    p = calloc(1, sizeof(*p));
-    if (!p) {
-      domain_free_if_empty(d);
-      return -ENOMEM;
-    }
-    p->q = *q;
-    p->q.pid = 0; /* it stands for all processes there; what a single one's affinity allows is its pool's business */
-    p->domain = d;
-    p->next = d->places;
-    d->places = p;
-    place_watch(s, p);
-    domain_update(d);
-    divide_watch_pressure(s);
+    domain_free_if_empty(d);
+    return -ENOMEM;
   }
   p->refs++;
   *ret = p;

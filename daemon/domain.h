@@ -27,6 +27,10 @@ struct place {
   bool misplaced; /* its processes belong to another domain by now and have been told */
   uint32_t nwatches;
   int watches[PLACE_WATCHES_MAX];
+  struct place_dir {
+    dev_t dev;
+    ino_t ino;
+  } dir, cpuset_dir; /* what the directories were when it was found: another cgroup may get the same name later */
   struct quota q;
 };
 

@@ -22,6 +22,8 @@ def attached(d):
                 reply = "%d %d %d %d %d" % (p.u32(PAGE_NSLOTS), p.u32(PAGE_RATE), p.u32(PAGE_NCPUS), p.u32(PAGE_FLAGS), p.u32(PAGE_CHANGE))
             elif words[0] == "bell":
                 reply = str(p.member(c.member, M_BELL))
+            elif words[0] == "asleep":
+                reply = str(p.u32(PAGE_OWNER_ASLEEP))
             elif words[0] == "frame":
                 reply = str(c.recv().kind)
             elif words[0] == "hello":
@@ -218,6 +220,27 @@ def a_removed_cgroup_is_forgotten():
             before = d.nfds()
 
 
+def a_cgroup_made_anew_is_another():
+    """Same name, another cgroup: who was in the old one is elsewhere by now, and its watches are dead."""
+    need_cpu_groups()
+    with Daemon() as d, Cgroup("rationtest-q", 100000) as g, Actor(attached(d), g) as a:
+        a.line()
+        wait_for("all is asleep", lambda: ask(a, "asleep") == "1")
+        for path in g.dirs:
+            with open(os.path.dirname(path) + "/cgroup.procs", "w") as f:
+                f.write(str(a.pid))
+            os.rmdir(path)
+        with Cgroup("rationtest-q", 50000) as h, Actor(attached(d), h) as b:
+            b.line()
+            assert page(b)[1] == rate_of(50000), page(b)
+            wait_for("the other is told to attach again", lambda: int(ask(a, "frame")) == REATTACH)
+            assert ask(a, "hello") == "done"
+            assert ask(a, "domain") != h.name
+            wait_for("all is asleep", lambda: ask(b, "asleep") == "1")
+            h.set_quota(80000)
+            wait_for("a new quota arrives", lambda: page(b)[1] == rate_of(80000))
+
+
 def strangers_are_taken_off():
     """A process of the cgroup that is not ours burns CPU: the bucket must feel it."""
     need_cpu_groups()
@@ -254,5 +277,6 @@ if __name__ == "__main__":
         a_cpuset_is_its_own_processes_business,
         headroom_and_margin_are_taken_off,
         a_removed_cgroup_is_forgotten,
+        a_cgroup_made_anew_is_another,
         strangers_are_taken_off,
     ])
