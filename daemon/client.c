@@ -29,6 +29,7 @@
 #include "inflight.h"
 #include "pace.h"
 #include "pool.h"
+#include "proto/m_slot.h"
 #include "watchdog.h"
 
 #ifndef SO_PEERPIDFD
@@ -42,6 +43,7 @@
 struct uid_count {
   uid_t uid;
   uint32_t n;
+  uint32_t m_slots; /* in the M maps of its clients */
   UT_hash_handle hh;
 };
 
@@ -72,6 +74,13 @@ static void uid_count_sub(struct server *s, uid_t uid) {
   if (!u || --u->n > 0) return;
   HASH_DEL(s->uids, u);
   free(u);
+}
+
+/* Those of this client's uid: it is there as long as one of its clients is. */
+static struct uid_count *uid_count_of(const struct client *c) {
+  struct uid_count *u;
+  HASH_FIND(hh, c->server->uids, &c->uid, sizeof(c->uid), u);
+  return u;
 }
 
 /* ---- sending ---- */
@@ -183,11 +192,33 @@ static void client_on_write(evutil_socket_t fd, short what, void *arg) {
   if (done && !c->waits && !c->doomed) client_want_read(c, true);
 }
 
+/* ---- the kernel's memory for it ---- */
+
+/* M slots of a uid's processes, in maps of the kernel's; root has no such limit.  Some 60 MB. */
+#define CLIENT_M_SLOTS_A_UID (1024u * M_SLOTS_DEFAULT)
+#define CLIENT_SLOTS_LEFT_NS (250 * NS_PER_MS)
+
+/* Maps that are let go are the kernel's for a while more (watch.c), so what a uid let go of lately counts as well. */
+static uint64_t *client_slots_left(const struct client *c) {
+  struct slots_left *l = &c->server->slots_left[c->uid % SERVER_SLOTS_LEFT];
+  uint64_t now = now_ns();
+  if (now - l->since >= CLIENT_SLOTS_LEFT_NS) *l = (struct slots_left){.since = now};
+  return &l->slots;
+}
+
+static void client_unwatch(struct client *c) {
+  if (!c->watch) return;
+  uint32_t slots = watch_proc_slots(c->watch);
+  uid_count_of(c)->m_slots -= slots;
+  *client_slots_left(c) += slots;
+  watch_detach(c->watch);
+  c->watch = NULL;
+}
+
 /* ---- attaching ---- */
 
 static void client_detach(struct client *c) {
-  watch_detach(c->watch);
-  c->watch = NULL;
+  client_unwatch(c);
   c->since = 0;
   struct pool *p = c->pool;
   c->pool = NULL;
@@ -265,9 +296,29 @@ static int client_seat(struct client *c, uid_t uid, uint32_t allowed) {
   return r;
 }
 
+/*
+ * The kernel watches a process for one of its connections, the newest: its threads change over to that one anyway, and who has connected again
+ * may be here before its old connection is seen to be gone.  Earlier ones' marks would be dead, and their maps a way to any amount of memory.
+ */
+static void client_unwatch_earlier(const struct client *c) {
+  for (struct client *o = c->server->clients; o; o = o->next) {
+    if (o != c && o->pid == c->pid) client_unwatch(o);
+  }
+}
+
+static bool client_may_have_slots(const struct client *c, uint32_t want) {
+  want = UTIL_MAX(UTIL_MIN(want, M_SLOTS_MAX), M_SLOTS_MIN);
+  if (c->uid == 0 || uid_count_of(c)->m_slots + *client_slots_left(c) + want <= CLIENT_M_SLOTS_A_UID) return true;
+  if (log_allowed(&c->server->limit_attach))
+    log_line(LOG_LEVEL_WARNING, "pid %d: no BPF for it: uid %u has as many M slots as it may; it polls", c->pid, c->uid);
+  return false;
+}
+
 static void client_watch(struct client *c, const struct wire_hello *h, struct wire_welcome *w, int *map_fd, int *ring_fd) {
   struct server *s = c->server;
   if (!s->watch || h->flags & (WIRE_HELLO_NO_BPF | WIRE_HELLO_OFF)) return;
+  client_unwatch_earlier(c);
+  if (!client_may_have_slots(c, h->m_slots)) return;
   uint32_t ring_size;
   const struct watch_peer who = {.pid = c->pid, .pidfd = c->pidfd, .uid = c->uid};
   int r = watch_attach(s->watch, &who, h->m_slots, map_fd, ring_fd, &ring_size, &c->watch);
@@ -276,6 +327,7 @@ static void client_watch(struct client *c, const struct wire_hello *h, struct wi
     if (log_allowed(&s->limit_attach)) log_line(LOG_LEVEL_WARNING, "pid %d: no BPF for it: %s; it polls", c->pid, strerror(-r));
     return;
   }
+  uid_count_of(c)->m_slots += watch_proc_slots(c->watch);
   w->flags |= WIRE_WELCOME_BPF;
   w->m_slots = watch_proc_slots(c->watch);
   w->ring_size = ring_size;
@@ -603,7 +655,7 @@ void client_close(struct client *c) {
 }
 
 void client_abandon(struct client *c) {
-  watch_detach(c->watch);
+  client_unwatch(c);
   client_free(c);
   client_release(c);
 }

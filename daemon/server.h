@@ -21,6 +21,12 @@ struct domain;
 struct pace;
 struct uid_count;
 
+/* M slots of maps that processes of a uid let go of since then. */
+struct slots_left {
+  uint64_t since, slots;
+};
+#define SERVER_SLOTS_LEFT 64
+
 struct server_stats {
   uint64_t attaches, resumes, deaths, expropriations, malformed, refused, quota_changes, moves;
 };
@@ -38,7 +44,8 @@ struct server {
   uint32_t linger_ms;
   struct domain *domains;
   uint32_t ndomains, npools;
-  struct watch *watch; /* null: no BPF */
+  struct slots_left slots_left[SERVER_SLOTS_LEFT]; /* by uid, as many as there are; some may share one */
+  struct watch *watch;                             /* null: no BPF */
   char bpf_error[200];
   struct waker *waker;
   struct server_stats stats;

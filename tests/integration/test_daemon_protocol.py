@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The daemon's socket: attaching, queries, and everything that a client may do wrong."""
+import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -237,6 +239,60 @@ def absurd_m_slots_and_flags_are_harmless():
                 assert 64 <= w.m_slots <= 8192 and w.m_slots & (w.m_slots - 1) == 0
             w.close()
             c.close()
+
+
+def register(c, fd):
+    """The errno that REGISTER_M of something that is no thread gets."""
+    return c.ask(REGISTER_M, struct.pack(FORMATS[REGISTER_M], 1, 0), [fd]).error
+
+
+def the_newest_connection_of_a_process_has_its_bpf():
+    need_root()
+    with Daemon(bpf=True) as d, open("/dev/null") as null:
+        clients = [d.client() for _ in range(3)]
+        for c in clients:
+            w = c.hello(0, m_slots=8192)
+            if not w.flags & WELCOME_BPF:
+                skip("no BPF here")
+            w.close()
+        assert [register(c, null.fileno()) for c in clients] == [errno.ENOTCONN, errno.ENOTCONN, errno.EBADF]
+        clients[2].close()
+        w = clients[0].hello(0)  # it comes again: the first is the newest now
+        assert w.flags & WELCOME_BPF and register(clients[0], null.fileno()) == errno.EBADF
+        w.close()
+        for c in clients[:2]:
+            c.close()
+
+
+def a_uid_has_so_many_m_slots():
+    need_root()
+
+    def wants(d):
+        def body(sock):
+            c = d.client()
+            for _ in sock.makefile("r"):
+                w = c.hello(0, m_slots=8192)
+                w.close()
+                sock.sendall(b"%d\n" % (w.flags & WELCOME_BPF))
+
+        return body
+
+    def ask(a):
+        a.tell("hello")
+        return int(a.line())
+
+    with Daemon(bpf=True) as d, contextlib.ExitStack() as stack:
+        actors = [stack.enter_context(Actor(wants(d), uid=1001)) for _ in range(66)]
+        got = [ask(a) for a in actors]
+        if not any(got):
+            skip("no BPF here")
+        assert got == [1] * 64 + [0] * 2, got
+        assert "uid 1001 has as many M slots as it may" in d.text()
+        with Actor(wants(d)) as root:
+            assert ask(root) == 1
+        for a in actors[:32]:
+            a.__exit__()
+        wait_for("there is room again", lambda: ask(actors[65]) == 1)
 
 
 def descriptors_that_nobody_asked_for_are_closed():
@@ -592,6 +648,8 @@ if __name__ == "__main__":
         another_version_is_told_so,
         log_of_malformed_frames_is_bounded,
         absurd_m_slots_and_flags_are_harmless,
+        the_newest_connection_of_a_process_has_its_bpf,
+        a_uid_has_so_many_m_slots,
         descriptors_that_nobody_asked_for_are_closed,
         a_client_that_never_reads_is_dropped_or_waits,
         descriptors_that_nobody_reads_do_not_cost_others_theirs,
