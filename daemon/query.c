@@ -131,6 +131,9 @@ void query_stats(struct client *c, uint32_t serial) {
 
 #define QUERY_READ(field) atomic_load_explicit(&(field), memory_order_relaxed) /* for display: may be torn between fields */
 
+/* Never 0, which means that nothing is known.  That two pools come to have the same takes years. */
+static uint32_t query_pool_id(const struct pool *p) { return (uint32_t)p->id ? (uint32_t)p->id : 1; }
+
 static void query_fill_ps(const struct client *o, struct wire_ps *ps) {
   const struct pool_member *m = &o->pool->page->members[o->member];
   *ps = (struct wire_ps){
@@ -177,6 +180,7 @@ bool query_next_ps_more(const struct client *c, uint64_t *id, struct wire_ps_mor
   more->thread_gs = QUERY_READ(m->nthreads);
   more->nwired = POOL_WIRED;
   for (uint32_t i = 0; i < POOL_WIRED; i++) more->wired[i] = QUERY_READ(m->wired[i]);
+  more->pool = query_pool_id(o->pool);
   return true;
 }
 
@@ -199,6 +203,7 @@ static void query_fill_pool(struct pool *p, struct wire_pool *w) {
       .cpu_micro = d->cpu_micro,
       .strangers_micro = p->awake ? d->meter.stranger_rate : 0,
       .weight = d->places && d->places->q.nlevels ? d->places->q.levels[0].weight : 0,
+      .id = query_pool_id(p),
   };
   memcpy(w->rung, sum.rung, sizeof(w->rung));
   query_text(w->domain, sizeof(w->domain), d->key);

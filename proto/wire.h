@@ -133,7 +133,7 @@ struct wire_pool {
   uint64_t strangers_micro; /* CPUs that others of the cgroup use, measured */
   uint32_t rung[4];         /* members on each rung: [0] unused, POOL_RUNG_* */
   uint32_t weight;
-  uint32_t pad;
+  uint32_t id; /* the same in wire_ps_more.pool of its members; 0: from an older daemon */
   char domain[256];
 };
 
@@ -150,12 +150,13 @@ struct wire_ps {
   char domain[256];
 };
 
-#define WIRE_WIRED_MAX 14u
+#define WIRE_WIRED_MAX 13u
 struct wire_ps_more {
   struct wire_ps ps;
   uint32_t thread_gs;             /* free mode: thread Gs without a kernel thread of their own */
   uint32_t nwired;                /* of the next, how many the daemon knows; at most WIRE_WIRED_MAX */
   uint32_t wired[WIRE_WIRED_MAX]; /* by reason: wired.h */
+  uint32_t pool;                  /* wire_pool.id of its pool; 0: from an older daemon */
 };
 
 struct wire_stats {

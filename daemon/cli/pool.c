@@ -71,6 +71,7 @@ static void table_row(void *ctx, const struct wire_frame *f) {
 static void json_row(void *ctx, const struct wire_frame *f) {
   const struct wire_pool *p = &f->u.pool;
   json_t *j = json_object(), *rungs = json_object();
+  json_object_set_new(j, "id", json_uint(p->id));
   json_object_set_new(j, "domain", json_text(p->domain));
   json_object_set_new(j, "uid", json_uint(p->uid));
   json_object_set_new(j, "cpus", json_micro(p->cpu_micro));
@@ -106,14 +107,18 @@ static void process_table_row(void *ctx, const struct wire_frame *f) {
   table_cell(t, "%s", p->domain);
 }
 
-/* To the pool of its domain and user. */
-static void process_json_row(void *ctx, const struct wire_frame *f) {
-  const struct wire_ps *p = &f->u.ps;
+/* An older daemon does not say which pool it is in (0): the first of its domain and user then. */
+static bool is_pool_of(const json_t *pool, const struct wire_ps *p, uint32_t id) {
+  if (id) return json_integer_value(json_object_get(pool, "id")) == id;
+  const char *domain = json_string_value(json_object_get(pool, "domain"));
+  return domain && strcmp(domain, p->domain) == 0 && json_integer_value(json_object_get(pool, "uid")) == p->uid;
+}
+
+static void process_json(json_t *pools, const struct wire_ps *p, uint32_t id) {
   json_t *pool;
   size_t i;
-  json_array_foreach(ctx, i, pool) {
-    const char *domain = json_string_value(json_object_get(pool, "domain"));
-    if (!domain || strcmp(domain, p->domain) != 0 || json_integer_value(json_object_get(pool, "uid")) != p->uid) continue;
+  json_array_foreach(pools, i, pool) {
+    if (!is_pool_of(pool, p, id)) continue;
     json_t *j = json_object();
     json_object_set_new(j, "pid", json_uint(p->pid));
     json_object_set_new(j, "name", json_text(p->name));
@@ -123,10 +128,15 @@ static void process_json_row(void *ctx, const struct wire_frame *f) {
   }
 }
 
+static void process_json_row(void *ctx, const struct wire_frame *f) { process_json(ctx, &f->u.ps_more.ps, f->u.ps_more.pool); }
+
+static void old_process_json_row(void *ctx, const struct wire_frame *f) { process_json(ctx, &f->u.ps, 0); }
+
 static int print_json(const struct cli_command *cmd, const char *socket) {
   json_t *j = json_array();
   int s = conn_ask(cmd, socket, WIRE_POOL_QUERY, WIRE_POOL, true, json_row, j);
-  if (s == CLI_OK) s = conn_ask(cmd, socket, WIRE_PS_QUERY, WIRE_PS, true, process_json_row, j);
+  if (s == CLI_OK) s = conn_ask_newer(cmd, socket, WIRE_PS_MORE_QUERY, WIRE_PS_MORE, process_json_row, j);
+  if (s == CONN_NOT_KNOWN) s = conn_ask(cmd, socket, WIRE_PS_QUERY, WIRE_PS, true, old_process_json_row, j);
   if (s == CLI_OK) return json_print(j);
   json_decref(j);
   return s;

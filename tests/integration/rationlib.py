@@ -47,17 +47,17 @@ FORMATS = {
     QUOTA: "<IIIIQIIQQQQQ256s256s",
     POOL: "<IIIIIIIIqQQQ4III256s",
     PS: "<IIII4IQ5QQ64s256s",
-    PS_MORE: "<IIII4IQ5QQ64s256sII14I",
+    PS_MORE: "<IIII4IQ5QQ64s256sII13II",
     STATS: "<Q6Q2Q4I200s32s",
 }
 NAMES = {
     WELCOME: "flags member gen page_size m_slots ring_size version",
     ERROR: "error pad text",
     QUOTA: "pid flags cgroup_version slots cpu_micro duty_ppm cpus_allowed quota_us period_us nr_periods nr_throttled throttled_us domain source",
-    POOL: "uid flags nslots nexpress held members waiting rate tokens_us charged_ns cpu_micro strangers_micro rung0 rung1 rung2 rung3 weight pad domain",
+    POOL: "uid flags nslots nexpress held members waiting rate tokens_us charged_ns cpu_micro strangers_micro rung0 rung1 rung2 rung3 weight id domain",
     PS: "pid uid rung flags gs ms held waiting cpu_ns handoffs retakes preempts wakeups pauses since_ns name domain",
     PS_MORE: "pid uid rung flags gs ms held waiting cpu_ns handoffs retakes preempts wakeups pauses since_ns name domain thread_gs nwired "
-             + " ".join(f"wired{i}" for i in range(14)),
+             + " ".join(f"wired{i}" for i in range(13)) + " pool",
     STATS: "uptime_ns attaches resumes deaths expropriations malformed refused quota_changes moves clients pools domains bpf bpf_error version",
 }
 

@@ -29,13 +29,13 @@ def old_ps_row(name=b"prog", domain=b"/d", pid=7, flags=1, uid=65533, rung=3):
     return struct.pack("<8I7Q64s256s", pid, uid, rung, flags, 4, 5, 1, 2, 1500000000, 12345, 2, 3, 4, 5, 61 * 10**9, name, domain)
 
 
-def ps_row(thread_gs=0, wired=(0,) * 7, nwired=None, **kw):
-    wired = list(wired) + [0] * (14 - len(wired))
-    return old_ps_row(**kw) + struct.pack("<16I", thread_gs, 7 if nwired is None else nwired, *wired)
+def ps_row(thread_gs=0, wired=(0,) * 7, nwired=None, pool=0, **kw):
+    wired = list(wired) + [0] * (13 - len(wired))
+    return old_ps_row(**kw) + struct.pack("<16I", thread_gs, 7 if nwired is None else nwired, *wired, pool)
 
 
-def pool_row(domain=b"/d", rate=490000, tokens=-1500):
-    return struct.pack("<8IqQQQ4III256s", 0, 1, 1, 1, 1, 3, 2, rate, tokens, 10**9, 500000, 250000, 0, 0, 1, 2, 100, 0, domain)
+def pool_row(domain=b"/d", rate=490000, tokens=-1500, number=0):
+    return struct.pack("<8IqQQQ4III256s", 0, 1, 1, 1, 1, 3, 2, rate, tokens, 10**9, 500000, 250000, 0, 0, 1, 2, 100, number, domain)
 
 
 def error_body(number, text):
@@ -91,6 +91,13 @@ class Asked(Fake):
 
     def answer(self, question):
         return self.packets[type_of(question)]
+
+
+class OlderAsked(Fake):
+    """Both."""
+
+    def answer(self, question):
+        return Asked.answer(self, question) if type_of(question) != PS_MORE_QUERY else Older.answer(self, question)
 
 
 class Older(Fake):
@@ -232,7 +239,7 @@ def pool_shows_the_rungs():
     rows = {POOL_QUERY: [frame(POOL, pool_row()), frame(POOL, pool_row(rate=0, tokens=2**62)), frame(END)],
             PS_QUERY: [frame(PS, old_ps_row(uid=u, pid=71 + i, rung=r, name=n))
                        for i, (u, r, n) in enumerate([(0, 3, b"prog"), (0, 2, b"other"), (4, 3, b"prog")])] + [frame(END)]}
-    with Asked(rows) as f:
+    with OlderAsked(rows) as f:
         p = ask("pool", f)
         equal(p.returncode, 0, p.stderr)
         lines = p.stdout.splitlines()
@@ -245,6 +252,15 @@ def pool_shows_the_rungs():
         equal(j[0]["members"], [{"pid": 71, "name": "prog", "rung": "bpf"}, {"pid": 72, "name": "other", "rung": "polling"}])
         each = [line.split()[:4] for line in lines[lines.index("") + 1:]]
         equal([e[:2] + e[3:] for e in each], [["PID", "RUNG", "NAME"], ["71", "bpf", "prog"], ["72", "polling", "other"], ["73", "bpf", "prog"]])
+
+
+def processes_are_told_with_the_pool_that_they_are_in():
+    """Two pools of one domain and user: of processes that may run on more or fewer CPUs."""
+    rows = {POOL_QUERY: [frame(POOL, pool_row(number=n)) for n in (4, 5)] + [frame(END)],
+            PS_MORE_QUERY: [frame(PS_MORE, ps_row(uid=0, pid=70 + n, pool=n)) for n in (5, 4, 6, 5)] + [frame(END)]}
+    with Asked(rows) as f:
+        j = json.loads(ask("pool", f, "--json").stdout)
+        equal([(p["id"], [m["pid"] for m in p["members"]]) for p in j], [(4, [74]), (5, [75, 75])])
 
 
 def the_mode_is_told():
@@ -284,12 +300,12 @@ def one_process_is_shown_line_by_line():
 
 
 def reasons_that_are_not_known_yet_have_numbers():
-    wired = list(range(1, 15))
-    for nwired, shown in ((14, 14), (2**32 - 1, 14), (3, 3), (0, 0)):
+    wired = list(range(1, 14))
+    for nwired, shown in ((13, 13), (2**32 - 1, 13), (3, 3), (0, 0)):
         with Fake([frame(PS_MORE, ps_row(flags=4, wired=wired, nwired=nwired)), frame(END)]) as f:
             j = json.loads(ask("ps", f, "--json").stdout)[0]["wired"]
             equal(sorted(j.values()), wired[:shown])
-            equal("reason_13" in j, shown == 14)
+            equal("reason_12" in j, shown == 13)
             equal(ask("ps", f, "7").stdout.count("wired: "), shown)
 
 
@@ -345,4 +361,5 @@ if __name__ == "__main__":
     main([no_daemon_says_how_to_start_it, no_permission_is_said, garbage_is_called_garbage, another_version_is_named, refusal_is_passed_on,
           early_hang_up_is_an_error, a_daemon_that_hangs_is_given_up, another_kind_of_socket_is_noticed, empty_lists_say_so,
           tables_are_aligned_and_harmless, the_mode_is_told, one_process_is_shown_line_by_line,
-          reasons_that_are_not_known_yet_have_numbers, an_older_daemon_is_asked_the_old_way, pool_shows_the_rungs, stats_say_why_there_is_no_bpf, the_real_daemon_answers])
+          reasons_that_are_not_known_yet_have_numbers, an_older_daemon_is_asked_the_old_way, pool_shows_the_rungs,
+          processes_are_told_with_the_pool_that_they_are_in, stats_say_why_there_is_no_bpf, the_real_daemon_answers])

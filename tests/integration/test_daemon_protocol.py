@@ -122,7 +122,7 @@ def counts_of_free_mode_are_told_as_the_member_says_them():
                 c.page.member(c.member, at, count(i))
             more = {p.name: p for p in other.ask_all(PS_MORE_QUERY)}
             assert (more["free"].thread_gs, more["free"].nwired) == (count(0), 7)
-            assert [getattr(more["free"], f"wired{i}") for i in range(14)] == [count(i) for i in range(1, 8)] + [0] * 7
+            assert [getattr(more["free"], f"wired{i}") for i in range(13)] == [count(i) for i in range(1, 8)] + [0] * 6
             assert (more["other"].thread_gs, more["other"].nwired, more["other"].wired0) == (0, 7, 0)
         assert [p.pid for p in other.ask_all(PS_QUERY)] == [p.pid for p in other.ask_all(PS_MORE_QUERY)]
         member = c.member
@@ -136,6 +136,28 @@ def counts_of_free_mode_are_told_as_the_member_says_them():
         (p,) = [p for p in again.ask_all(PS_MORE_QUERY) if p.flags == 4]
         assert [p.thread_gs] + [getattr(p, f"wired{i}") for i in range(7)] == [0] * 8
         again.close(), other.close()
+
+
+def a_process_is_told_with_its_pool():
+    if len(os.sched_getaffinity(0)) < 2:
+        skip("needs two CPUs")
+
+    def pinned(sock):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        c = d.client()
+        c.hello()
+        sock.sendall(b"in\n")
+        sock.recv(1)
+
+    with Daemon() as d, Actor(pinned) as a:
+        a.line()
+        c = d.client()
+        c.hello()
+        pools = {p.id: p.members for p in c.ask_all(POOL_QUERY)}
+        of = {p.pid: p.pool for p in c.ask_all(PS_MORE_QUERY)}
+        assert len(pools) == 2 and 0 not in pools and set(pools.values()) == {1}, pools
+        assert set(of) == {a.pid, os.getpid()} and set(of.values()) == set(pools), (of, pools)
+        c.close()
 
 
 def hello_again_attaches_anew():
@@ -642,6 +664,7 @@ if __name__ == "__main__":
         the_rung_of_each_process_is_told,
         the_mode_of_each_process_is_told,
         counts_of_free_mode_are_told_as_the_member_says_them,
+        a_process_is_told_with_its_pool,
         hello_again_attaches_anew,
         queries_answer_without_attaching,
         a_malformed_frame_closes_only_that_connection,
