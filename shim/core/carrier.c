@@ -42,6 +42,8 @@
 #define SPARES 2u
 #define CARRIER_IDLE_NS 5000000000u
 #define LATER_LOW 16u
+#define REST_LOOK_NS 1000000u
+#define REST_LOOKS 200u
 
 /* --- pqs --- */
 
@@ -808,6 +810,7 @@ static enum bed lie_down(struct carrier *c) {
   netpoll_open();
   light_take();
   bool polls = (nobody_polls(timers_first_of_all()) || (netpoll_signals_on() && !GLANCE(light.poller))) && !all_run();
+  if (GLANCE(light.rest)) polls = false;
   if (polls) {
     atomic_store_explicit(&light.poller, c, memory_order_relaxed);
   } else {
@@ -910,7 +913,8 @@ static bool idle_wait(struct carrier *c) {
     poll_and_come_back(c);
     return true;
   }
-  if (!sleep_until(c, sys_now() + CARRIER_IDLE_NS) && !fiber_used && one_too_many(c)) {
+  uint64_t until = GLANCE(light.rest) ? SYS_FOREVER : sys_now() + CARRIER_IDLE_NS;
+  if (!sleep_until(c, until) && !fiber_used && !GLANCE(light.rest) && one_too_many(c)) {
     retire(c);
     return false;
   }
@@ -918,6 +922,29 @@ static bool idle_wait(struct carrier *c) {
   gate_exit();
   carrier_hold(c);
   return true;
+}
+
+static bool not_light(struct g *g, void *arg) {
+  bool *none = arg;
+  if (g->id && g->kind == G_LIGHT && g->status != G_DEAD) *none = false;
+  return *none;
+}
+
+static bool all_rest(void) {
+  light_take();
+  bool rest = !light.poller && !light.nborn && all_idle() && light.nidle + light.nwired >= light.ncarriers;
+  light_drop();
+  return rest;
+}
+
+void carriers_rest(void) {
+  bool none = true;
+  light_each(not_light, &none);
+  if (!none || !__atomic_load_n(&light.started, __ATOMIC_ACQUIRE)) return; /* pairs with light_start */
+  atomic_store_explicit(&light.rest, true, memory_order_seq_cst);
+  netpoll_break(); /* who sleeps there is to sleep like the others */
+  _Atomic uint32_t never = 0;
+  for (uint32_t i = 0; i < REST_LOOKS && !all_rest(); i++) sys_futex_wait(&never, 0, sys_now() + REST_LOOK_NS, false);
 }
 
 /* What c is to run; null: it has retired. */
@@ -933,7 +960,7 @@ static struct g *find(struct carrier *c) {
       if (!idle_wait(c)) return NULL;
       continue;
     }
-    if (GLANCE(light.nidle) < SPARES && make_spare(c)) continue;
+    if (GLANCE(light.nidle) < SPARES && !GLANCE(light.rest) && make_spare(c)) continue;
     struct g *g = find_own(c);
     if (!g) g = find_elsewhere(c);
     if (!g) g = linger(c);

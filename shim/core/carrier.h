@@ -124,6 +124,7 @@ struct light {
   struct g *main_g;
   uint64_t mask;           /* of the thread that started all this: what a forked child gets instead of a carrier's */
   bool in_main;            /* ration_main runs the program */
+  _Atomic bool rest;       /* carriers_rest */
   _Atomic uint32_t births; /* threads that are made and are no Ms yet: somebody who may ready a G */
 };
 extern struct light light;
@@ -149,6 +150,11 @@ static inline struct carrier *carrier_now(void) { return *(struct carrier *volat
 #define OWN_ADD(field, n) atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + (n), memory_order_relaxed)
 #define GLANCE(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
+/*
+ * There are no Gs on carriers, and won't be: they sleep for good, each in one system call that it has begun, and the monitor with them.  If there are light Gs, nothing
+ * happens.
+ */
+void carriers_rest(void);
 void carrier_regain(struct carrier *c);
 /* Scheduler code of a carrier: no preemption, no handlers of the program. */
 static inline void carrier_hold(struct carrier *c) {

@@ -230,7 +230,7 @@ void cpuclock_lent(struct carrier *c) {
 void cpuclock_gone(struct carrier *c, struct g *g) {
   struct cpuclock *k = &c->cpu;
   write_begin(k);
-  settle(k, g, own_clock());
+  if (!sys_is_aside()) settle(k, g, own_clock()); /* else nobody will ask us */
   leave(k, g);
   PUT(k->begun, 0);
   write_end(k);

@@ -114,6 +114,7 @@ bool m_seen_by_bpf(const struct m *m) { return sched.bpf && slot_is_current(m) &
 uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf) {
   const struct m_slot *s = m->slot;
   *from_bpf = m_seen_by_bpf(m);
+  if (!*from_bpf && sys_is_aside()) return m->cpu_last; /* nobody is charged any more */
   if (!*from_bpf) return sched_hooks.cpu_ns(m);
   for (int i = 0; i < 3; i++) { /* a seqlock of BPF's: seq moves at every switch */
     uint64_t seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);

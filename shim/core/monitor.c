@@ -304,7 +304,7 @@ void monitor_lost_host(void) {
   bool lost = GLANCE(guest) && !sysmon_runs;
   if (lost) atomic_store_explicit(&guest, false, memory_order_relaxed);
   sched_unlock();
-  if (lost) start_own();
+  if (lost && !GLANCE(light.rest)) start_own();
 }
 
 void monitor_fork_child(void) {

@@ -25,6 +25,13 @@
  */
 __attribute__((weak, visibility("hidden"))) atomic_bool sys_tsc_may_fault;
 
+/*
+ * The program is in a sandbox, or about to be, and the shim has stepped aside: system calls that it would not make itself may be the end of it.
+ * Set for good.  Weak, as above.
+ */
+__attribute__((weak, visibility("hidden"))) atomic_bool sys_aside;
+static inline bool sys_is_aside(void) { return __builtin_expect(atomic_load_explicit(&sys_aside, memory_order_relaxed), false); }
+
 /* clock_gettime, by the vDSO if that may be.  0 or -errno. */
 static inline int sys_clock(clockid_t clock, struct timespec *ts) {
   *ts = (struct timespec){0, 0}; /* the analyzer does not know that the kernel writes it */

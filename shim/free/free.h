@@ -44,6 +44,10 @@ bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc);
 /* What is about to be done to t, another thread G, only a thread of the kernel's can have: t gets one, if it has not ended, and that one is nobody's after it. */
 struct thread;
 void free_wire_other(struct thread *t);
+/*
+ * All thread Gs, for good; the carriers do nothing from then on.  Before the process is in a sandbox, whose rules are for its own calls: those of carriers would be others.
+ */
+void free_wire_all(void);
 /* A thread that the caller makes inherits something that only a thread of the kernel's can have: it has done one of SCHED, or the above. */
 bool free_hands_down(void);
 

@@ -439,7 +439,7 @@ static _Noreturn void end_alone(struct thread *t) {
   setxid_answer(identity_gone(t->lent->tp));
   setxid_answer(t->id.self);
   atomic_store_explicit(&t->id.alive, 1, memory_order_relaxed);
-  raw_syscall1(SYS_set_tid_address, (long)&t->id.alive);
+  if (!sys_is_aside()) raw_syscall1(SYS_set_tid_address, (long)&t->id.alive); /* else no G will be made, and need it */
   carrier_gone(t->lent, &t->g);
   atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
   t->lent = NULL;
@@ -478,7 +478,7 @@ static void thread_main(void *arg) {
   drop_values();
   life_over();
   clear_tid(t);
-  if (t->lent && sys_gettid() != sys_getpid() && !goes_back(t)) end_alone(t);
+  if (t->lent && sys_gettid() != sys_getpid() && (sys_is_aside() || !goes_back(t))) end_alone(t);
   unwire(t);
   light_thread_end();
   exit(0); /* of a child that it has forked: the last thread of the process */

@@ -61,6 +61,25 @@ void free_wire_other(struct thread *t) {
   if (asked && !thread_is_g(t)) atomic_fetch_add_explicit(&wired[FREE_WIRE_SCHED], 1, memory_order_relaxed);
 }
 
+static bool asks(struct thread *t, void *arg) {
+  (void)arg;
+  kill_ask(thread_kill_of(t)); /* all at once, so that nobody waits for each */
+  return true;
+}
+
+static bool wires(struct thread *t, void *arg) {
+  (void)arg;
+  free_wire_other(t);
+  return true;
+}
+
+void free_wire_all(void) {
+  free_wire(FREE_WIRE_OTHER);
+  threads_each(asks, NULL);
+  threads_each(wires, NULL);
+  carriers_rest();
+}
+
 /* core/sysmon.c knows it by name: for the pool page. */
 uint32_t free_count(uint32_t counts[POOL_WIRED]);
 uint32_t free_count(uint32_t counts[POOL_WIRED]) {

@@ -12,10 +12,10 @@
 #include "core/carrier.h"
 #include "core/netpoll.h"
 
-/* The caller is a light G that may park. */
+/* The caller is a light G that may park.  Not in a sandbox: there its calls are what it says. */
 static inline bool light_running(void) {
   struct carrier *c = carrier_now();
-  return __builtin_expect(c != NULL, 0) && c->g && c->m->locks == 0 && !c->g->in_libcall;
+  return __builtin_expect(c != NULL, 0) && c->g && c->m->locks == 0 && !c->g->in_libcall && !sys_is_aside();
 }
 
 /* What is left of v after `done` bytes, in `left`; how many. */

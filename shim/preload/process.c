@@ -41,6 +41,7 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 #include "core/carrier.h"
+#include "free/free.h"
 #include "free/thread.h"
 #include "core/sched.h"
 #include "core/sys.h"
@@ -84,22 +85,21 @@ REAL_DEFINE(REAL_PROCESS)
 
 /* Whose memory this is; 0 before our constructor.  Set anew in each forked child. */
 static _Atomic pid_t self_pid;
-/* We have stepped aside: no system calls of our own any more, a filter may kill us for one. */
-static _Atomic bool aside;
 
 static bool off(void) { return gate_mode() == RATION_MODE_OFF; }
 
 bool process_in_vfork_child(void) {
   pid_t self = atomic_load_explicit(&self_pid, memory_order_relaxed);
-  if (self == 0 || atomic_load_explicit(&aside, memory_order_relaxed)) return false;
+  if (self == 0 || sys_is_aside()) return false;
   return self != (pid_t)sys_getpid();
 }
 
 static void step_aside(const char *why) {
-  if (process_in_vfork_child()) return; /* the child's own affair: it will exec */
+  if (process_in_vfork_child()) return;                          /* the child's own affair: it will exec */
+  atomic_store_explicit(&sys_aside, true, memory_order_relaxed); /* for this thread, and others when they see it */
+  if (free_mode) free_wire_all();
   /* With RATION_THREADS=off too: there is a service thread all the same. */
   gate_step_aside(why);
-  atomic_store_explicit(&aside, true, memory_order_relaxed); /* for this thread, and others when they see it */
 }
 
 /* --- fork --- */

@@ -234,7 +234,7 @@ static __attribute__((noinline)) void on_setxid(int sig, siginfo_t *si, void *ct
 
 void signal_keep_setxid(void) {
   struct sys_action now;
-  if (!free_mode || sys_sigaction(SIGNAL_SETXID, NULL, &now) < 0 || now.fn == (uintptr_t)on_setxid) return;
+  if (!free_mode || sys_is_aside() || sys_sigaction(SIGNAL_SETXID, NULL, &now) < 0 || now.fn == (uintptr_t)on_setxid) return;
   if (now.fn == (uintptr_t)SIG_DFL || now.fn == (uintptr_t)SIG_IGN) return;
   atomic_store_explicit(&setxid, (handler_fn *)now.fn, memory_order_relaxed);
   now.fn = (uintptr_t)on_setxid;

@@ -226,7 +226,7 @@ static bool has_mask(const pthread_attr_t *attr) {
 
 /* In free mode, unless it can only be a thread of the kernel's. */
 static bool as_thread_g(const pthread_attr_t *attr, struct thread_attr *a) {
-  if (!__builtin_expect(free_mode, 0) || free_hands_down()) return false;
+  if (!__builtin_expect(free_mode, 0) || free_hands_down() || sys_is_aside()) return false;
   pthread_attr_t room;
   const pthread_attr_t *at = attr_or_defaults(attr, &room);
   bool may = at && thread_attr_of(at, a);
