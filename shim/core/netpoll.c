@@ -23,6 +23,8 @@
  * a descriptor that our wrappers saw come into being (netpoll_fresh: accept, socket, pipe) is trusted to be registered still; for others
  * each wait asks the kernel (EPOLL_CTL_MOD, which also makes it report anew).
  *
+ * Our own descriptors have high numbers, for programs expect the lowest that they do not use (close(0), open); close and its kin leave them out, and dup2 moves them.
+ *
  * Entries are in chunks that are never freed.  Lock: one for each entry; that of a heap of timers may be taken under it.
  */
 #include "core/netpoll.h"
@@ -34,6 +36,7 @@
 #include <sys/eventfd.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include "core/carrier.h"
@@ -47,7 +50,9 @@
 #define SIGNALS (UINT64_MAX - 2)
 #define BOTH (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 #define ENDS (EPOLLHUP | EPOLLERR)
-#define FEW 16 /* so many waiters are on the stack of the call */
+#define FEW 16         /* so many waiters are on the stack of the call */
+#define HIGH_MOST 960u /* higher, and the kernel's table of descriptors grows for ours */
+#define HIGH_ROOM 64u
 
 enum { CALL_OPEN, CALL_PARKED, CALL_EDGE, CALL_TIME, CALL_STOPPED };
 
@@ -83,13 +88,24 @@ uint32_t netpoll_waiters(void) { return atomic_load_explicit(&nwaiters, memory_o
 bool netpoll_overdue(void) { return netpoll_waiters() && !GLANCE(light.poller) && GLANCE(light.now) - GLANCE(polled_at) >= LIGHT_SLICE_NS; }
 uint64_t netpoll_sleeps_until(void) { return atomic_load_explicit(&sleeps_until, memory_order_relaxed); }
 
+int netpoll_fd_high(int fd) {
+  struct rlimit lim = {1024, 1024};
+  if (fd < 0) return fd;
+  raw_syscall4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&lim);
+  rlim_t from = lim.rlim_cur >= HIGH_MOST + HIGH_ROOM ? HIGH_MOST : lim.rlim_cur - lim.rlim_cur / 8;
+  int high = (int)raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, (long)from);
+  if (high < 0) return fd;
+  raw_syscall1(SYS_close, fd);
+  return high;
+}
+
 int netpoll_open(void) {
   if (__atomic_load_n(&epfd, __ATOMIC_ACQUIRE) >= 0) return 0; /* pairs with the release below */
   run_lock(&open_lock);
   int r = 0;
   if (__atomic_load_n(&epfd, __ATOMIC_RELAXED) < 0) {
-    int e = (int)raw_syscall1(SYS_epoll_create1, EPOLL_CLOEXEC);
-    int v = (int)raw_syscall3(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0);
+    int e = netpoll_fd_high((int)raw_syscall1(SYS_epoll_create1, EPOLL_CLOEXEC));
+    int v = netpoll_fd_high((int)raw_syscall3(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0));
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = BREAK}; /* stays until the sleeper has read it */
     r = e < 0 ? e : v < 0 ? v : (int)raw_syscall4(SYS_epoll_ctl, e, EPOLL_CTL_ADD, v, (long)&ev);
     evfd = v;
@@ -117,7 +133,7 @@ bool netpoll_signals_on(void) { return GLANCE(signals_on); }
 static void signals_add(bool add) {
   uint64_t set = carrier_sigmask();
   struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = SIGNALS};
-  if (sigfd < 0) sigfd = (int)raw_syscall4(SYS_signalfd4, -1, (long)&set, sizeof set, SFD_NONBLOCK | SFD_CLOEXEC);
+  if (sigfd < 0) sigfd = netpoll_fd_high((int)raw_syscall4(SYS_signalfd4, -1, (long)&set, sizeof set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (sigfd < 0) return;
   long r = raw_syscall4(SYS_epoll_ctl, epfd, add ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, sigfd, (long)&ev);
   if (r >= 0) atomic_store_explicit(&signals_added, add, memory_order_relaxed);
@@ -137,6 +153,47 @@ void netpoll_signals(bool on) {
   if (!on || !(carrier_now() || m_self) || netpoll_open() < 0) return;
   signals_follow();
   if (!GLANCE(light.poller)) carrier_wakep(); /* which finds nothing, and lies down again: in netpoll */
+}
+
+/* --- the program and our numbers --- */
+
+static int *const own_fds[NETPOLL_OWN] = {&epfd, &evfd, &sigfd};
+
+bool netpoll_is_own(int fd) {
+  bool own = false;
+  for (unsigned i = 0; i < NETPOLL_OWN; i++) own |= fd >= 0 && __atomic_load_n(own_fds[i], __ATOMIC_RELAXED) == fd;
+  return own;
+}
+
+/* open_lock held.  epoll knows them by file and number. */
+static void register_again(int from, int to) {
+  struct epoll_event ev = {.events = to == evfd ? EPOLLIN : EPOLLIN | EPOLLET, .data.u64 = to == evfd ? BREAK : SIGNALS};
+  if (to == epfd || (to == sigfd && !GLANCE(signals_added))) return;
+  raw_syscall4(SYS_epoll_ctl, epfd, EPOLL_CTL_ADD, to, (long)&ev);
+  raw_syscall4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, from, (long)&ev);
+}
+
+void netpoll_leave_number(int fd) {
+  if (!netpoll_is_own(fd)) return;
+  run_lock(&open_lock);
+  for (unsigned i = 0; i < NETPOLL_OWN; i++) {
+    if (*own_fds[i] != fd) continue;
+    int to = (int)raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, fd); /* the next that is free */
+    if (to < 0) to = (int)raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0);
+    if (to < 0) break;
+    __atomic_store_n(own_fds[i], to, __ATOMIC_RELEASE); /* pairs with netpoll_open's readers */
+    register_again(fd, to);
+  }
+  run_unlock(&open_lock);
+}
+
+int netpoll_own_from(int first) {
+  int next = -1;
+  for (unsigned i = 0; i < NETPOLL_OWN; i++) {
+    int fd = __atomic_load_n(own_fds[i], __ATOMIC_RELAXED);
+    if (fd >= first && (next < 0 || fd < next)) next = fd;
+  }
+  return next;
 }
 
 /* shim/free's.  Weak: core stands without. */

@@ -36,6 +36,16 @@ struct netpoll_want {
 };
 int netpoll_wait_any(const struct netpoll_want *want, size_t n, uint64_t until, struct netpoll_call *call);
 
+/* The same file at a high number, out of the way of the program; fd itself if that is not to be had. */
+int netpoll_fd_high(int fd);
+/* Ours, which the program does not know of. */
+#define NETPOLL_OWN 3u
+bool netpoll_is_own(int fd);
+/* The first of them that is not below `first`; -1: none. */
+int netpoll_own_from(int first);
+/* The program is about to use that number: if it is one of ours, we take another. */
+void netpoll_leave_number(int fd);
+
 /* What was known of fd is no longer true: it was just made (fresh), or is about to be closed. Waiters are woken. */
 void netpoll_fresh(int fd);
 void netpoll_forget(int fd);

@@ -33,6 +33,7 @@
 #include <sys/prctl.h>
 #include "core/carrier.h"
 #include "core/gate.h"
+#include "core/netpoll.h"
 #include "core/service.h"
 
 #define NAME "ration-uring"
@@ -116,7 +117,7 @@ static int set_up(int fd) {
 /* 0 or -errno.  What a failure leaves mapped is left: it happens once. */
 static int make_ring(void) {
   struct io_uring_params p = {.flags = FLAGS};
-  int fd = (int)raw_syscall2(SYS_io_uring_setup, DEPTH, (long)&p);
+  int fd = netpoll_fd_high((int)raw_syscall2(SYS_io_uring_setup, DEPTH, (long)&p));
   if (fd < 0) return fd;
   int r = (p.features & FEATURES) == FEATURES ? map_queues(fd, &p) : -ENOSYS;
   if (r >= 0) r = set_up(fd);

@@ -13,6 +13,7 @@
 #include "preload/call.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <mqueue.h>
 #include <netinet/in.h>
@@ -222,13 +223,20 @@ EXPORT int dup(int fd) {
 /* Not before there are light Gs; and the child of a vfork has a table of its own, but our memory. */
 static bool owns_descriptors(void) { return __atomic_load_n(&light.started, __ATOMIC_RELAXED) && !process_in_vfork_child(); }
 
+/* To be the program's: ration has none of that number any more. */
+static void leave_number(int fd) {
+  if (owns_descriptors()) netpoll_leave_number(fd);
+}
+
 EXPORT int dup2(int fd, int to) {
   if (fd == to) return REAL(dup2)(fd, to);
+  leave_number(to);
   netpoll_copied(fd);
   return LOSE(int, to, REAL(dup2)(fd, to));
 }
 EXPORT int dup3(int fd, int to, int flags) {
   if (fd == to) return REAL(dup3)(fd, to, flags);
+  leave_number(to);
   netpoll_copied(fd);
   return LOSE(int, to, REAL(dup3)(fd, to, flags));
 }
@@ -253,13 +261,25 @@ EXPORT int fclose(FILE *f) {
 static void forget_range(unsigned first, unsigned last) {
   for (unsigned fd = first; fd <= last && fd < netpoll_numbers(); fd++) netpoll_forget((int)fd);
 }
+/* All but ration's own. */
+static int close_others(unsigned first, unsigned last, int flags) {
+  int own, r = 0;
+  while (r == 0 && first <= INT_MAX && (own = netpoll_own_from((int)first)) >= 0 && (unsigned)own <= last) {
+    if ((unsigned)own > first) r = REAL(close_range)(first, (unsigned)own - 1, flags);
+    first = (unsigned)own + 1;
+  }
+  return r == 0 && first <= last ? REAL(close_range)(first, last, flags) : r;
+}
 EXPORT int close_range(unsigned first, unsigned last, int flags) {
-  if (owns_descriptors() && !(flags & CLOSE_RANGE_CLOEXEC)) forget_range(first, last);
-  return REAL(close_range)(first, last, flags);
+  if (!owns_descriptors() || first > last) return REAL(close_range)(first, last, flags);
+  if (!(flags & CLOSE_RANGE_CLOEXEC)) forget_range(first, last);
+  return close_others(first, last, flags);
 }
 EXPORT void closefrom(int first) {
-  if (owns_descriptors()) forget_range(first < 0 ? 0 : (unsigned)first, ~0u);
-  REAL(closefrom)(first);
+  bool ours = owns_descriptors();
+  unsigned from = first < 0 ? 0 : (unsigned)first;
+  if (ours) forget_range(from, ~0u);
+  if (!ours || netpoll_own_from((int)from) < 0 || close_others(from, ~0u, 0) < 0) REAL(closefrom)(first);
 }
 
 EXPORT int setsockopt(int fd, int level, int what, const void *value, socklen_t len) {
@@ -417,5 +437,11 @@ EXPORT int fcntl64(int fd, int cmd, ...) {
 }
 
 /* It may block (SO_LINGER, NFS).  Never made twice: after EINTR the descriptor is gone. */
-EXPORT int close(int fd) { return LOSE(int, fd, CALL_ONCE(int, REAL(close)(fd))); }
+EXPORT int close(int fd) {
+  if (__builtin_expect(netpoll_is_own(fd), 0) && owns_descriptors()) { /* the program does not know of it */
+    errno = EBADF;
+    return -1;
+  }
+  return LOSE(int, fd, CALL_ONCE(int, REAL(close)(fd)));
+}
 int __close(int fd) CALL_ALIAS(close);

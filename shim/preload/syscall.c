@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "core/netpoll.h"
 #include "core/place.h"
 #include "core/sched.h"
 #include "free/free.h"
@@ -207,6 +208,12 @@ static long special(long nr, struct args *x) {
     return PASS(nr, &y);
   }
   long r;
+  if (nr == SYS_close && netpoll_is_own((int)x->a[0])) return close((int)x->a[0]);
+  if (nr == SYS_close_range && netpoll_own_from(0) >= 0) return close_range((unsigned)x->a[0], (unsigned)x->a[1], (int)x->a[2]);
+  if (nr == SYS_dup3) return dup3((int)x->a[0], (int)x->a[1], (int)x->a[2]);
+#ifdef SYS_dup2
+  if (nr == SYS_dup2) return dup2((int)x->a[0], (int)x->a[1]);
+#endif
   if (nr == SYS_gettid) return gettid();
   if (nr == SYS_prctl) return prctl((int)x->a[0], x->a[1], x->a[2], x->a[3], x->a[4]);
   if (tid_address(nr, x, &r) || clock_raw(nr, x->a, &r)) return r;

@@ -30,6 +30,7 @@ extern const struct check stress_checks[];
 extern const struct check tid_checks[];
 extern const struct check socket_checks[];
 extern const struct check sandbox_checks[];
+extern const struct check number_checks[];
 
 extern const char *self_path;
 
