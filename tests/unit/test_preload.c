@@ -112,6 +112,9 @@ void netpoll_forget(int fd) { (void)fd; }
 void netpoll_set_plain(int fd) { (void)fd; }
 void netpoll_copied(int fd) { (void)fd; }
 void netpoll_wake(int fd) { (void)fd, not_here(); }
+void netpoll_leave_number(int fd) { (void)fd, not_here(); }
+bool netpoll_is_own(int fd) { return (void)fd, false; }
+int netpoll_own_from(int first) { return (void)first, -1; }
 unsigned netpoll_numbers(void) { return 0; }
 void netpoll_changed(int fd) { (void)fd; }
 bool netpoll_hold_flags(int fd) { return (void)fd, false; }
