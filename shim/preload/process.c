@@ -12,11 +12,14 @@
  * copy is (gate_fork_child looks at the words of its own M only).
  * _Fork and clone without CLONE_VM run no handlers: they have wrappers.
  *
- * vfork has none and needs none.  A C function that calls vfork returns in the child
+ * vfork has none: its wrapper jumps to libc's (leap_x86_64.S), for a C function that calls vfork returns in the child
  * and destroys the frame that the parent comes back to.  And the child is the parent's
  * thread in all but the pid: the kernel stops the parent, the child runs on its stack
  * and TLS, so it borrows the parent's M and G as well, and gives all back by exec or _exit.  It is not scheduled (m_is_borrowed).  What would
  * harm the parent (giving up its P for an exec, changing its shadow mask) is asked of process_in_vfork_child() first.
+ *
+ * In free mode a thread G that forks, in whatever way, is wired before it.  To the kernel it is the thread that forked whose child this is: whom ptrace is allowed to, and whose end the
+ * child is told of (PR_SET_PDEATHSIG).  And a child of vfork that parked, or set a mask on paper, would do so in its parent.
  *
  * exec and spawn: the new program inherits mask and dispositions, so they are made what our program thinks they are.  In a light G
  * that is not the mask of the carrier but light.mask.
@@ -28,6 +31,7 @@
 #include "preload/thread.h"
 #include "preload/call.h"
 
+#include <dlfcn.h>
 #include <grp.h>
 #include <pthread.h>
 #include <string.h>
@@ -54,6 +58,8 @@ typedef void fork_hook(void);
 
 #define REAL_PROCESS(X)                                                                                                   \
   X(int, __register_atfork, (fork_hook *, fork_hook *, fork_hook *, void *))                                              \
+  X(pid_t, vfork, (void))                                                                                                 \
+  X(void *, dlopen, (const char *, int))                                                                                  \
   X(pid_t, _Fork, (void))                                                                                                 \
   X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                              \
   X(int, execve, (const char *, char *const[], char *const[]))                                                            \
@@ -108,7 +114,10 @@ static void step_aside(const char *why) {
  * A light G is not preempted in between: it would keep malloc's locks until it has its turn again, and a carrier that makes
  * another one meanwhile would wait for them with the P's queue in its hands.
  */
-void process_fork_prepare(void) { ration_lock_os_thread(); }
+void process_fork_prepare(void) {
+  if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_OTHER);
+  ration_lock_os_thread();
+}
 void process_fork_parent(void) { ration_unlock_os_thread(); }
 
 void process_fork_child(void) {
@@ -146,6 +155,13 @@ EXPORT pid_t _Fork(void) {
   return pid;
 }
 
+/* What vfork goes on to, which is libc's: see leap_x86_64.S. */
+real_fn_vfork *process_before_vfork(void);
+real_fn_vfork *process_before_vfork(void) {
+  if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_OTHER);
+  return REAL(vfork);
+}
+
 struct clone_start {
   int (*fn)(void *);
   void *arg;
@@ -165,6 +181,7 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...) {
   va_end(ap);
   if (flags & CLONE_VM) {
     /* With our TLS and beside us: two threads on one M. Nobody can tell them apart. */
+    if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_OTHER);
     if (!(flags & (CLONE_VFORK | CLONE_SETTLS))) step_aside("clone(CLONE_VM) without a TLS of its own");
     return REAL(clone)(fn, stack, flags, arg, ptid, tls, ctid);
   }
@@ -176,6 +193,22 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...) {
   return pid;
 }
 int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...) CALL_ALIAS(clone);
+
+/*
+ * --- libraries ---
+ *
+ * In free mode pthread objects are ours.  With RTLD_DEEPBIND a library finds libc's functions before ours, and would leave out of a queue, or not wake, whoever waits by the
+ * others.  Without it the library may find another's symbol of a name that it has as well.
+ */
+struct dlopen_leap {
+  real_fn_dlopen *to;
+  long flags;
+};
+struct dlopen_leap process_before_dlopen(int flags);
+struct dlopen_leap process_before_dlopen(int flags) {
+  if (__builtin_expect(free_mode, 0)) flags &= ~RTLD_DEEPBIND;
+  return (struct dlopen_leap){REAL(dlopen), flags};
+}
 
 /* --- exec --- */
 
@@ -397,5 +430,6 @@ EXPORT long ptrace(enum __ptrace_request request, ...) {
   void *addr = va_arg(ap, void *), *data = va_arg(ap, void *), *addr2 = va_arg(ap, void *);
   va_end(ap);
   process_before_ptrace((long)request);
+  ownthread_before(); /* who traces is a thread, not a process */
   return REAL(ptrace)((int)request, pid, addr, data, addr2);
 }

@@ -3,12 +3,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include "checks.h"
@@ -1009,14 +1011,6 @@ static void atfork_order(void) {
   say_wait("vfork, no handlers", p);
 }
 
-/* --- other programs --- */
-
-static void born_again(void) {
-  say_mask("born again");
-  say("thread %ld", (long)in_thread(echo, (void *)17));
-}
-static char *again[] = {"pthreads", "process:born_again", NULL};
-
 static void *count_on(void *arg) {
   while (!stop) {
     counter++;
@@ -1024,6 +1018,86 @@ static void *count_on(void *arg) {
   }
   return arg;
 }
+static void *spin(void *arg) {
+  while (!stop) counter++;
+  return arg;
+}
+
+/* The kernel kills a child with its parent, and that is a thread. */
+static void *has_mortal_child(void *arg) {
+  int status = -1;
+  pid_t p = fork();
+  if (p == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pause();
+    _exit(0);
+  }
+  compute_ms(60);
+  nap(10);
+  compute_ms(20);
+  gate_pass(&gate);
+  pid_t dead = waitpid(p, &status, WNOHANG);
+  if (!dead) kill(p, SIGTERM);
+  if (!dead) MUST(waitpid(p, &status, 0) == p);
+  (void)arg;
+  return (void *)(intptr_t)status;
+}
+static void child_lives_with_thread(void) {
+  pthread_t t[6];
+  for (int i = 0; i < 6; i++) t[i] = start(has_mortal_child, NULL);
+  gate_await(&gate, 6);
+  nap(6500); /* till nobody keeps kernel threads that do nothing */
+  gate_open(&gate);
+  for (int i = 0; i < 6; i++) say("ended by %ld", (long)join_value(t[i]));
+}
+
+static void *traces(void *arg) {
+  int status = -1;
+  pid_t p = fork();
+  if (p == 0) {
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGSTOP);
+    _exit(7);
+  }
+  MUST(waitpid(p, &status, 0) == p);
+  say("stopped %x", (unsigned)status);
+  for (int i = 0; i < 5; i++) {
+    nap(5);
+    SAY_CALL("options", ptrace(PTRACE_SETOPTIONS, p, NULL, PTRACE_O_EXITKILL));
+  }
+  SAY_CALL("goes on", ptrace(PTRACE_CONT, p, NULL, NULL));
+  MUST(waitpid(p, &status, 0) == p);
+  say("ended %x", (unsigned)status);
+  p = fork();
+  if (p == 0) {
+    pause();
+    _exit(8);
+  }
+  SAY_CALL("seize", ptrace(PTRACE_SEIZE, p, NULL, NULL));
+  for (int i = 0; i < 5; i++) nap(5);
+  SAY_CALL("interrupt", ptrace(PTRACE_INTERRUPT, p, NULL, NULL));
+  MUST(waitpid(p, &status, 0) == p);
+  SAY_CALL("kill", kill(p, SIGKILL));
+  MUST(waitpid(p, &status, 0) == p);
+  say("ended %x", (unsigned)status);
+  return arg;
+}
+static void tracer_is_thread(void) {
+  pthread_t t[5];
+  for (int i = 0; i < 5; i++) t[i] = start(i < 2 ? spin : count_on, NULL);
+  UNTIL(counter > 2);
+  in_thread(traces, NULL);
+  stop = true;
+  for (int i = 0; i < 5; i++) pthread_join(t[i], NULL);
+}
+
+/* --- other programs --- */
+
+static void born_again(void) {
+  say_mask("born again");
+  say("thread %ld", (long)in_thread(echo, (void *)17));
+}
+static char *again[] = {"pthreads", "process:born_again", NULL};
 
 static void *vfork_inside(void *arg) {
   sigset_t s = set_of(SIGUSR2, 0);
@@ -1044,6 +1118,70 @@ static void vfork_in_thread(void) {
   UNTIL(counter > n);
   stop = true;
   pthread_join(t, NULL);
+}
+
+/* What the child of a vfork does before it is another program is its own. */
+static int child_does(int what, const int *ends) {
+  const pid_t self = getpid();
+  struct timespec ts = {0, 30000000};
+  struct pollfd none = {ends[0], POLLIN, 0};
+  sigset_t s;
+  char byte = 0;
+  switch (what) {
+    case 0:
+      sigemptyset(&s);
+      sigprocmask(SIG_SETMASK, &s, NULL);
+      break;
+    case 1:
+      nanosleep(&ts, NULL);
+      break;
+    case 2:
+      poll(&none, 1, 30);
+      break;
+    case 3:
+      if (read(ends[0], &byte, 1) != 1) return 9;
+      break;
+    case 4:
+      sched_yield();
+      break;
+    case 5:
+      s = set_of(SIGUSR2, 0);
+      sigprocmask(SIG_UNBLOCK, &s, NULL);
+      break;
+    default:
+      raise(SIGKILL);
+  }
+  return getpid() == self ? what : 8;
+}
+static void *vfork_busily(void *arg) {
+  int ends[2];
+  sigset_t s = set_of(SIGUSR2, SIGURG);
+  pthread_sigmask(SIG_BLOCK, &s, NULL);
+  MUST(pipe(ends) == 0);
+  for (int what = 0; what < 7; what++) {
+    const pid_t parent = getpid();
+    pid_t writer = what == 3 ? fork() : 0;
+    if (what == 3 && writer == 0) {
+      nap(30);
+      _exit(write(ends[1], "x", 1) != 1);
+    }
+    pid_t p = vfork();
+    if (p == 0) _exit(child_does(what, ends));
+    MUST(getpid() == parent);
+    if (writer) MUST(waitpid(writer, NULL, 0) == writer);
+    say_wait("vfork", p);
+    say_mask("parent");
+  }
+  close(ends[0]);
+  close(ends[1]);
+  return arg;
+}
+static void vforks_that_wait(void) {
+  pthread_t t[2] = {start(count_on, NULL), start(count_on, NULL)};
+  UNTIL(counter > 2);
+  in_thread(vfork_busily, NULL);
+  stop = true;
+  for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
 }
 
 static void *spawn_inside(void *arg) {
@@ -1094,10 +1232,6 @@ static void *exec_inside(void *arg) {
   gate_await(&gate, 6);
   pthread_sigmask(SIG_SETMASK, &s, NULL);
   execv(self_path, again);
-  return arg;
-}
-static void *spin(void *arg) {
-  while (!stop) counter++;
   return arg;
 }
 static void exec_from_thread(void) {
@@ -1289,6 +1423,9 @@ const struct check process_checks[] = {
     CHECK(atfork_order),
     CHECK(born_again),
     CHECK(vfork_in_thread),
+    CHECK(vforks_that_wait),
+    CHECK(child_lives_with_thread),
+    CHECK(tracer_is_thread),
     CHECK(spawn_in_threads),
     CHECK(exec_from_thread),
     CHECK(exec_from_main),
