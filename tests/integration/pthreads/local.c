@@ -655,6 +655,32 @@ static void library_with_code_on_stacks(void) {
   say("new thread %ld", (long)in_thread(runs_code, NULL));
 }
 
+/* A library that finds libc's functions before the program's, and a thread outside of it. */
+static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t said_cond = PTHREAD_COND_INITIALIZER;
+static bool said;
+static void *hears(void *arg) {
+  pthread_mutex_lock(&said_lock);
+  gate_pass(arg);
+  while (!said) pthread_cond_wait(&said_cond, &said_lock);
+  pthread_mutex_unlock(&said_lock);
+  return arg;
+}
+static void library_bound_deeply(void) {
+  char path[4096];
+  void (*tell)(pthread_mutex_t *, pthread_cond_t *, bool *) = NULL;
+  snprintf(path, sizeof path, "%s_tls.so", self_path);
+  void *lib = dlopen(path, RTLD_NOW | RTLD_DEEPBIND);
+  MUST(lib);
+  *(void **)&tell = dlsym(lib, "tls_library_say");
+  MUST(tell);
+  gate.open = true;
+  pthread_t t = start(hears, &gate);
+  gate_await(&gate, 1);
+  tell(&said_lock, &said_cond, &said);
+  say("heard %d", join_value(t) == (intptr_t)&gate);
+}
+
 /* Libraries are opened and closed while threads begin. */
 static _Atomic int opened;
 static void *opens_and_closes(void *arg) {
@@ -710,6 +736,7 @@ const struct check local_checks[] = {
     CHECK(library_with_locals),
     CHECK(library_with_fixed_locals),
     CHECK(library_with_code_on_stacks),
+    CHECK(library_bound_deeply),
     CHECK(libraries_come_and_go),
     CHECKS_END,
 };
