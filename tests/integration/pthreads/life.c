@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads: how they begin and end, who waits for them, and what their attributes ask for. */
+#include <dlfcn.h>
 #include <limits.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -664,6 +665,23 @@ static void little_memory(void) {
   say("made %d", made >= 3000);
 }
 
+/* --- threads that are there before main --- */
+
+static void early_end(void) {
+  int (*end)(void) = NULL;
+  *(void **)&end = dlsym(RTLD_DEFAULT, "early_library_end");
+  say("early %d", end ? end() : -1);
+  say("later %ld", (long)in_thread(echo, (void *)3));
+}
+static void threads_of_constructor(void) {
+  char list[8192], *argv[] = {"pthreads", "life:early_end", NULL};
+  const char *first = getenv("LD_PRELOAD");
+  snprintf(list, sizeof list, "%s%s%s_early.so", first ? first : "", first ? ":" : "", self_path);
+  setenv("LD_PRELOAD", list, 1);
+  execv(self_path, argv);
+  say("not replaced");
+}
+
 const struct check life_checks[] = {
     CHECK(join_values),
     CHECK(join_many_at_once),
@@ -699,5 +717,7 @@ const struct check life_checks[] = {
     CHECK(sched_order),
     CHECK(sched_fifo_of_running),
     CHECK(sched_inherited),
+    CHECK(early_end),
+    CHECK(threads_of_constructor),
     CHECKS_END,
 };
