@@ -17,6 +17,7 @@
 
 #define OTHER_FIRST_NS 20000u
 #define OTHER_MOST_NS 1000000000u
+#define ALL_MOST_NS 2000000000u
 
 static _Atomic uint32_t wired[FREE_WIRE_REASONS]; /* a forked child goes on with its parent's */
 
@@ -50,8 +51,7 @@ bool free_hands_down(void) {
   return m_self && m_self->changed;
 }
 
-void free_wire_other(struct thread *t) {
-  uint64_t until = sys_now() + OTHER_MOST_NS;
+static void wire_until(struct thread *t, uint64_t until) {
   bool asked = false;
   thread_changes_its_own(t);
   for (uint64_t nap = OTHER_FIRST_NS; kill_ask(thread_kill_of(t)) && sys_now() < until; nap *= 2) {
@@ -61,6 +61,8 @@ void free_wire_other(struct thread *t) {
   if (asked && !thread_is_g(t)) atomic_fetch_add_explicit(&wired[FREE_WIRE_SCHED], 1, memory_order_relaxed);
 }
 
+void free_wire_other(struct thread *t) { wire_until(t, sys_now() + OTHER_MOST_NS); }
+
 static bool asks(struct thread *t, void *arg) {
   (void)arg;
   kill_ask(thread_kill_of(t)); /* all at once, so that nobody waits for each */
@@ -68,15 +70,15 @@ static bool asks(struct thread *t, void *arg) {
 }
 
 static bool wires(struct thread *t, void *arg) {
-  (void)arg;
-  free_wire_other(t);
+  wire_until(t, *(const uint64_t *)arg);
   return true;
 }
 
 void free_wire_all(void) {
+  uint64_t until = sys_now() + ALL_MOST_NS; /* those in a long call into libc can't be */
   free_wire(FREE_WIRE_OTHER);
   threads_each(asks, NULL);
-  threads_each(wires, NULL);
+  threads_each(wires, &until);
   carriers_rest();
 }
 

@@ -91,21 +91,29 @@ REAL_DEFINE(REAL_PROCESS)
 
 /* Whose memory this is; 0 before our constructor.  Set anew in each forked child. */
 static _Atomic pid_t self_pid;
+/* We have stepped aside: no threads of our own any more. */
+static _Atomic bool aside;
 
 static bool off(void) { return gate_mode() == RATION_MODE_OFF; }
 
 bool process_in_vfork_child(void) {
   pid_t self = atomic_load_explicit(&self_pid, memory_order_relaxed);
-  if (self == 0 || sys_is_aside()) return false;
+  if (self == 0 || atomic_load_explicit(&aside, memory_order_relaxed)) return false;
   return self != (pid_t)sys_getpid();
 }
 
 static void step_aside(const char *why) {
-  if (process_in_vfork_child()) return;                          /* the child's own affair: it will exec */
-  atomic_store_explicit(&sys_aside, true, memory_order_relaxed); /* for this thread, and others when they see it */
-  if (free_mode) free_wire_all();
+  if (process_in_vfork_child()) return; /* the child's own affair: it will exec */
   /* With RATION_THREADS=off too: there is a service thread all the same. */
   gate_step_aside(why);
+  atomic_store_explicit(&aside, true, memory_order_relaxed); /* for this thread, and others when they see it */
+}
+
+/* No system calls of our own from here on: a filter may kill us for one.  Once: this makes some. */
+static void before_filter(void) {
+  if (process_in_vfork_child() || atomic_exchange_explicit(&sys_aside, true, memory_order_relaxed)) return;
+  if (free_mode) free_wire_all();
+  step_aside("seccomp");
 }
 
 /* --- fork --- */
@@ -379,12 +387,12 @@ EXPORT int initgroups(const char *user, gid_t group) {
 /* After any of these our own threads or system calls could break the program, or the kernel refuses to a process with threads. */
 static void process_before_prctl(int option) {
   /* Not PR_SET_NO_NEW_PRIVS: that alone forbids nothing that we do. */
-  if (option == PR_SET_SECCOMP) step_aside("seccomp");
+  if (option == PR_SET_SECCOMP) before_filter();
   if (option == PR_SET_TSC) atomic_store_explicit(&sys_tsc_may_fault, true, memory_order_relaxed);
 }
 
 void process_before_seccomp(unsigned op) {
-  if (op == SECCOMP_SET_MODE_STRICT || op == SECCOMP_SET_MODE_FILTER) step_aside("seccomp");
+  if (op == SECCOMP_SET_MODE_STRICT || op == SECCOMP_SET_MODE_FILTER) before_filter();
 }
 
 void process_before_unshare(int flags) {
