@@ -1113,6 +1113,7 @@ static int start_all(void) {
   preempt_init();
   fiber_init();
   atomic_store_explicit(&light.now, sys_now(), memory_order_relaxed); /* the monitor may be long in coming */
+  netpoll_open(); /* now: it takes low numbers for a moment, and the program may be opening files later */
   int r = monitor_start();
   for (uint32_t i = 0; r == 0 && i < n + 1; i++) r = make_carrier();
   return r;

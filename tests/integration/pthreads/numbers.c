@@ -65,7 +65,7 @@ static void numbers_closed(void) {
 static void numbers_taken(void) {
   char path[] = "/tmp/ration-numbers-XXXXXX";
   int file = mkstemp(path), taken = 0;
-  MUST(file >= 0 && file == KEPT && unlink(path) == 0);
+  MUST(file == KEPT && unlink(path) == 0);
   wait_and_wake();
   for (int fd = KEPT + 1; fd < numbers_end() - 8; fd++)
     taken += (fd % 3 == 0 ? (int)syscall(SYS_dup3, file, fd, 0) : fd % 3 == 1 ? dup3(file, fd, O_CLOEXEC) : dup2(file, fd)) == fd;
