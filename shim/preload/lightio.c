@@ -77,9 +77,18 @@ static __attribute__((noinline)) long bracketed_wired(long nr, const long *a) {
   return r;
 }
 
-/* The call was ended only so that it be made again, now that the caller is wired. */
-static __attribute__((noinline)) bool wired_meanwhile(long r, const struct free_mark *mark) {
-  return r == -EINTR && is_wired() && !free_interrupted(mark, false);
+static uint64_t socket_deadline(int fd, enum netpoll_dir dir);
+
+/* A call that is not made again after any handler: the kernel would not go on with the timeout where it was. */
+static bool has_timeout(long nr, int fd) {
+  bool writes = nr == SYS_connect || nr == SYS_write || nr == SYS_writev || nr == SYS_sendto || nr == SYS_sendmsg;
+  bool reads = nr == SYS_accept4 || nr == SYS_read || nr == SYS_readv || nr == SYS_recvfrom || nr == SYS_recvmsg;
+  return (writes || reads) && socket_deadline(fd, writes ? NETPOLL_WRITE : NETPOLL_READ) != UINT64_MAX;
+}
+
+/* The call nr of fd was ended only so that it be made again, now that the caller is wired. */
+static __attribute__((noinline)) bool wired_meanwhile(long r, long nr, int fd, const struct free_mark *mark) {
+  return r == -EINTR && is_wired() && !free_interrupted(mark, has_timeout(nr, fd));
 }
 
 __attribute__((noinline)) long bracketed(long nr, long a0, long a1, long a2, long a3, long a4, long a5) {
@@ -89,7 +98,7 @@ __attribute__((noinline)) long bracketed(long nr, long a0, long a1, long a2, lon
   gate_enter();
   long r = raw_syscall6(nr, a0, a1, a2, a3, a4, a5);
   gate_exit();
-  return wired_meanwhile(r, &mark) ? bracketed_wired(nr, a) : or_over(r);
+  return wired_meanwhile(r, nr, (int)a0, &mark) ? bracketed_wired(nr, a) : or_over(r);
 }
 
 void libcall_begin(enum wait_reason why) {
@@ -235,6 +244,7 @@ struct op {
   enum netpoll_dir dir;
   uint32_t seen; /* edges before the last try */
   bool asked;    /* deadline is known */
+  bool partial;  /* something was read or written: after any handler that is the call's result */
   uint64_t deadline;
 };
 
@@ -264,11 +274,14 @@ static bool op_may_wait(struct op *op) {
   return true;
 }
 
+/* SA_RESTART or not. */
+static bool ends_by_handler(const struct op *op) { return op->partial || op->deadline != UINT64_MAX; }
+
 /* After -EAGAIN. 0: try again; else the call's result: -EAGAIN, or the context's error; -EPERM: call it as it is. */
 static int op_wait(struct op *op) {
   if (!op_may_wait(op)) return -EAGAIN;
   int r = lightio_park(op->fd, op->dir, op->seen, op->deadline);
-  if (r == -EINTR) return lightio_signalled(false);
+  if (r == -EINTR) return lightio_signalled(ends_by_handler(op));
   return r == -ETIMEDOUT ? -EAGAIN : r == -ECANCELED ? lightio_over() : r == 0 ? 0 : -EPERM;
 }
 
@@ -391,6 +404,7 @@ static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
       over = true;
     }
     if (r > 0) done += (size_t)r;
+    op.partial = done > 0;
     if (over) {
       msg->msg_flags = m.msg_flags;
       msg->msg_controllen = 0;
@@ -454,13 +468,25 @@ struct out {
  */
 static bool to_unix(const struct out *o) { return o->to && o->tolen >= sizeof o->to->sa_family && o->to->sa_family == AF_UNIX; }
 
+/*
+ * What poll says before an attempt.  After a part an error of a connection is left for the next call, which would not hear of it if an attempt had; but a pipe tells of
+ * it now, too.
+ */
+static long look_before(int fd, size_t done, bool *over) {
+  long ev = done ? poll_one(fd, POLLOUT) : POLLOUT;
+  *over = done && ev > 0 && (ev & (POLLERR | POLLHUP)) && is_stream(fd);
+  return ev;
+}
+
 static ssize_t write_whole(struct out *o) {
   struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
   size_t done = 0;
   for (;;) {
     int over = op_look(&op);
-    long r = over ? over : o->attempt(o, done, false);
-    bool last = false;
+    bool lost, last = false;
+    long ev = look_before(o->fd, done, &lost);
+    if (lost) return (ssize_t)done;
+    long r = over ? over : ev ? o->attempt(o, done, false) : -EAGAIN;
     if (r == -EAGAIN) {
       int w = to_unix(o) ? -EPERM : op_wait(&op);
       if (w == 0) continue;
@@ -469,6 +495,7 @@ static ssize_t write_whole(struct out *o) {
     }
     if (r < 0) return done ? (ssize_t)done : lightio_result(r);
     done += (size_t)r;
+    op.partial = done > 0;
     if (last || r == 0 || done >= o->all || (!op.asked && nonblocking(o->fd))) return (ssize_t)done;
   }
 }
@@ -596,7 +623,7 @@ static int accept_turn(struct op *op, struct accepting *me) {
     if (accept_enter(me, &w)) return 0;
     struct free_mark mark = free_mark();
     int r = lot_wait(&w, &(struct limit){op->deadline, g_self()->io_ctx}, WAIT_IO);
-    if (r == -EINTR && free_interrupted(&mark, false)) return r;
+    if (r == -EINTR && free_interrupted(&mark, ends_by_handler(op))) return r;
     if (r == 0 || r == -EINTR) continue;
     int over = lightio_over();
     return over ? over : -EAGAIN;
@@ -661,7 +688,7 @@ static __attribute__((noinline)) long begin_connect(int fd, const struct sockadd
     netpoll_give_back(fd);
   }
   gate_exit();
-  if (wired_meanwhile(r, &mark)) {
+  if (wired_meanwhile(r, SYS_connect, fd, &mark)) {
     *begun = false;
     return bracketed(SYS_connect, fd, (long)to, (long)len, 0, 0, 0);
   }

@@ -31,6 +31,7 @@ extern const struct check tid_checks[];
 extern const struct check socket_checks[];
 extern const struct check sandbox_checks[];
 extern const struct check number_checks[];
+extern const struct check part_checks[];
 
 extern const char *self_path;
 
