@@ -977,11 +977,13 @@ static struct g *find(struct carrier *c) {
 
 /* --- the thread --- */
 
+uint64_t carrier_opens;
+
 uint64_t carrier_sigmask(void) {
   /* Signals of the program go to its own threads; a G's stack is small.  Faults, SIGURG and glibc's own (32, 33) come through.
    * The kernel blocks SIGKILL and SIGSTOP in no mask, nor says so. */
   static const int open[] = {SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, 32, 33, SIGKILL, SIGSTOP};
-  uint64_t mask = ~(uint64_t)0;
+  uint64_t mask = ~carrier_opens;
   for (size_t i = 0; i < sizeof open / sizeof *open; i++) mask &= ~((uint64_t)1 << (open[i] - 1));
   return mask;
 }

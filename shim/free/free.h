@@ -41,6 +41,11 @@ struct ucontext_t;
 void free_wire_in_handler(enum free_wire why, struct ucontext_t *uc);
 /* In the program's handler of a fault.  True: the caller returns, and it comes again, on the stack that sigaltstack has set. */
 bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc);
+/*
+ * In the program's handler of another signal: one of KILL_OWN has come to a carrier.  True: it is the G's that made the call, which handles it once it has a thread of the
+ * kernel's; the caller returns.
+ */
+bool free_own_signal(int sig, siginfo_t *si, struct ucontext_t *uc);
 /* What is about to be done to t, another thread G, only a thread of the kernel's can have: t gets one, if it has not ended, and that one is nobody's after it. */
 struct thread;
 void free_wire_other(struct thread *t);

@@ -357,7 +357,10 @@ void free_notice_signals(void) {
 
 /* --- in the handler of SIGURG --- */
 
-void kill_init(void) { stop_used = true; }
+void kill_init(void) {
+  stop_used = true;
+  carrier_opens = KILL_OWN;
+}
 
 static bool may_act(const struct m *m, uintptr_t pc) {
   uint32_t state = SLOT_LOAD(m->slot->state);
@@ -395,4 +398,59 @@ void free_sigurg(struct m *m, void *uctx) {
   if (!atomic_load_explicit(&k->open, memory_order_relaxed) || !has_notice(k)) return;
   if (c->g != k->g || k->g->status != G_RUNNING || k->g->in_libcall) return;
   if (may_act(m, where_pc(uctx))) wire_here(t, c, uctx);
+}
+
+/*
+ * --- in the handler of a signal of its own ---
+ *
+ * SIGPIPE and SIGXFSZ are for who makes the call.  On a carrier the kernel can't be asked what is to be done then: it does not know which of them the G blocks.  So it always
+ * calls a handler, also where the program has the default (preload/signal.c), and what comes to a carrier is sent to its G, as by pthread_kill.
+ */
+
+struct own {
+  int sig;
+  struct thread *one;
+};
+
+static bool has_it_open(struct thread *t, void *arg) {
+  struct own *o = arg;
+  if (!kill_may_ask(thread_kill_of(t)) || (thread_blocked(t) & bit_of(o->sig))) return true;
+  o->one = t;
+  return false;
+}
+
+/* No thread of the kernel's wanted it that was sent to the process, or a light G made the call. */
+static void give_away(int sig, const siginfo_t *si) {
+  struct own o = {.sig = sig};
+  threads_each(has_it_open, &o);
+  if (o.one)
+    (void)kill_send(thread_kill_of(o.one), sig, si);
+  else
+    raw_syscall3(SYS_tgkill, sys_getpid(), sys_getpid(), sig);
+}
+
+/*
+ * It becomes pending for G, which sees to it here if that can be, or else at the end of its call (preload/lightio.c), or when it is reminded.  Not by kill_send, whose
+ * SIGURG would come in here.
+ */
+static void keep(struct kill *k, int sig, const siginfo_t *si) {
+  run_lock(&k->lock);
+  bool pends = is_g(k);
+  if (pends) (void)pend(k, sig, si);
+  if (pends) give_notice(k->g, NOTICE_SIGNAL);
+  run_unlock(&k->lock);
+  if (pends) remind(&k->reminder, sys_now() + REMIND_FIRST_NS, false);
+}
+
+bool free_own_signal(int sig, siginfo_t *si, ucontext_t *uc) {
+  if (!(bit_of(sig) & KILL_OWN) || !carrier_now() || (m_self && m_is_borrowed(m_self))) return false;
+  (void)sys_sigmask(SYS_SIGSET_MOST); /* until the caller returns to uc */
+  struct thread *t = thread_self();
+  bool mine = t && ((uint32_t)si->si_pid == sys_getpid() || !(thread_blocked(t) & bit_of(sig)));
+  if (mine)
+    keep(thread_kill_of(t), sig, si);
+  else
+    give_away(sig, si);
+  if (mine && m_self) free_sigurg(m_self, uc);
+  return true;
 }

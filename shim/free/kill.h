@@ -9,6 +9,9 @@
 #include "core/lock.h"
 #include "free/remind.h"
 
+/* Those that the kernel sends to the thread that makes a call: carriers leave them open. */
+#define KILL_OWN ((uint64_t)1 << (SIGPIPE - 1) | (uint64_t)1 << (SIGXFSZ - 1))
+
 struct g;
 struct m;
 struct thread;

@@ -97,7 +97,7 @@ void shared_opens(void) {
 void shared_sends(int sig) {
   struct thread *self = thread_self();
   if (!self || !thread_is_g(self) || sig < 1 || sig > 64 || !GLANCE(watch)) return;
-  if (bit_of(sig) & blocked_by_carriers() & ~thread_blocked(self)) free_wire(FREE_WIRE_SIGNALS);
+  if (bit_of(sig) & (blocked_by_carriers() | KILL_OWN) & ~thread_blocked(self)) free_wire(FREE_WIRE_SIGNALS);
 }
 
 void shared_fork_child(void) {

@@ -373,7 +373,11 @@ void signal_shadow(bool blocked) __attribute__((weak));
 #define URG_BIT ((uint64_t)1 << (SIGURG - 1))
 
 bool thread_wire(struct thread *t, ucontext_t *uc) {
-  if (t->lent || !(t->lent = carrier_lend())) return false;
+  uint64_t had = sys_sigmask(SYS_SIGSET_MOST); /* what comes now is not to be handled before the mask is the program's */
+  if (t->lent || !(t->lent = carrier_lend())) {
+    sys_sigmask(had);
+    return false;
+  }
   atomic_fetch_add_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, true);
   t->carriers_robust = robust_list();
@@ -397,7 +401,7 @@ bool thread_wire(struct thread *t, ucontext_t *uc) {
 
 /* All signals blocked, from here on nobody sends it any. */
 static void unwire(struct thread *t) {
-  if (t->lent) sys_sigmask(carrier_sigmask());
+  if (t->lent) sys_sigmask(carrier_sigmask() | carrier_opens);
   kill_over(&t->kill);
   if (!t->lent) return;
   kill_drop_private();

@@ -34,6 +34,7 @@ __attribute__((constructor)) static void ration_init(void) {
   if (client_env_now.mode == RATION_MODE_FREE) {
     free_mode = !has_threads() && thread_init_free();
     if (!free_mode) client_env_now.mode = RATION_MODE_LOCKED;
+    if (free_mode) signal_keep_defaults();
   }
   client_attach();
   if (client_env_now.mode != RATION_MODE_OFF) thread_adopt_main();

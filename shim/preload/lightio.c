@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include "core/gate.h"
 #include "core/netpoll.h"
@@ -41,8 +42,14 @@
 #define RWF_NOWAIT 0x8
 #endif
 
+/* With these the kernel may have sent the caller a signal, which is handled before the call returns. */
+static __attribute__((noinline)) void signals_of(long r) {
+  if ((r == -EPIPE || r == -EFBIG) && free_mode) free_notice_signals();
+}
+
 ssize_t lightio_result(long r) {
   if (r >= 0) return r;
+  signals_of(r);
   call_set_errno((int)-r);
   return -1;
 }
@@ -468,13 +475,21 @@ struct out {
  */
 static bool to_unix(const struct out *o) { return o->to && o->tolen >= sizeof o->to->sa_family && o->to->sa_family == AF_UNIX; }
 
+/* A file that may not become longer: an attempt would bring SIGXFSZ. */
+static bool at_limit(int fd) {
+  struct rlimit64 lim = {0, RLIM64_INFINITY};
+  if (raw_syscall4(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)&lim) < 0 || lim.rlim_cur == RLIM64_INFINITY) return false;
+  long at = raw_syscall3(SYS_lseek, fd, 0, SEEK_CUR);
+  return at >= 0 && (uint64_t)at >= lim.rlim_cur;
+}
+
 /*
  * What poll says before an attempt.  After a part an error of a connection is left for the next call, which would not hear of it if an attempt had; but a pipe tells of
  * it now, too.
  */
 static long look_before(int fd, size_t done, bool *over) {
   long ev = done ? poll_one(fd, POLLOUT) : POLLOUT;
-  *over = done && ev > 0 && (ev & (POLLERR | POLLHUP)) && is_stream(fd);
+  *over = done && ((ev > 0 && (ev & (POLLERR | POLLHUP)) && is_stream(fd)) || at_limit(fd));
   return ev;
 }
 
@@ -493,18 +508,26 @@ static ssize_t write_whole(struct out *o) {
       last = true;
       r = w == -EPERM ? o->attempt(o, done, true) : w;
     }
-    if (r < 0) return done ? (ssize_t)done : lightio_result(r);
+    if (r < 0 && !done) return lightio_result(r);
+    if (r < 0) {
+      signals_of(r);
+      return (ssize_t)done;
+    }
     done += (size_t)r;
     op.partial = done > 0;
     if (last || r == 0 || done >= o->all || (!op.asked && nonblocking(o->fd))) return (ssize_t)done;
   }
 }
 
+/* After a part there is no SIGPIPE. */
+static int flags_of(const struct out *o, size_t done) { return o->flags | (done ? MSG_NOSIGNAL : 0); }
+
 static long attempt_buf(struct out *o, size_t done, bool block) {
   struct iovec v = {(char *)(uintptr_t)o->buf + done, o->all - done};
-  if (o->socket && block) return BRACKET(SYS_sendto, o->fd, v.iov_base, v.iov_len, o->flags, o->to, o->tolen);
+  int flags = flags_of(o, done);
+  if (o->socket && block) return BRACKET(SYS_sendto, o->fd, v.iov_base, v.iov_len, flags, o->to, o->tolen);
   if (o->socket) {
-    long r = raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, o->flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
+    long r = raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
     if (r != -ENOTSOCK || o->flags) return r;
     o->socket = false;
   }
@@ -545,8 +568,8 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
     m.msg_control = NULL; /* went with the first bytes */
     m.msg_controllen = 0;
   }
-  if (block) return BRACKET(SYS_sendmsg, o->fd, &m, o->flags);
-  return raw_syscall3(SYS_sendmsg, o->fd, (long)&m, o->flags | MSG_DONTWAIT);
+  if (block) return BRACKET(SYS_sendmsg, o->fd, &m, flags_of(o, done));
+  return raw_syscall3(SYS_sendmsg, o->fd, (long)&m, flags_of(o, done) | MSG_DONTWAIT);
 }
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {

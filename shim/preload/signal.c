@@ -9,7 +9,8 @@
  *    kernel's flags and mask are the program's own, only the function is ours, so all flags
  *    (SA_RESETHAND, SA_NODEFER, SA_ONSTACK, SA_RESTART) work by themselves.
  *    SIG_DFL and SIG_IGN go to the kernel untouched and leave the table alone: a
- *    child of vfork that resets its signals must not reset ours.
+ *    child of vfork that resets its signals must not reset ours.  In free mode the default of SIGPIPE and SIGXFSZ
+ *    is a handler as well, which does what the kernel would have done (free/kill.c).
  *
  *    EINTR repair: a wrapped call that fails with EINTR, while the count of
  *    silent SIGURGs moved and that of the program's handlers did not, is made again.
@@ -59,6 +60,7 @@
 #include "core/sys.h"
 #include "core/tp.h"
 #include "free/free.h"
+#include "free/kill.h"
 #include "free/setxid.h"
 #include "free/shared.h"
 #include "free/thread.h"
@@ -79,6 +81,8 @@ REAL_DEFINE(REAL_SIGNAL)
 #define NSIGNALS 65
 #define SIGNAL_SETXID SYS_SIGNAL_SETXID /* glibc's own: setuid in another thread; must not wait for us */
 #define SIGNAL_SIGINFO ((uintptr_t)1 << 63)
+#define SIGNAL_DEFAULT ((uintptr_t)1 << 62) /* no handler: the kernel has ours, the program thinks SIG_DFL */
+#define SIGNAL_UNSET ((uintptr_t)1 << 61)   /* and has not set that itself */
 #define URG_BIT ((uint64_t)1 << (SIGURG - 1))
 
 typedef void handler_fn(int, siginfo_t *, void *);
@@ -294,11 +298,24 @@ static bool restarts(int sig) {
   return sys_sigaction(sig, NULL, &a) < 0 || (a.flags & SA_RESTART);
 }
 
+/* The process ends, as it would have at once. */
+static void act_by_default(int sig) {
+  struct sys_action dfl = {.fn = (uintptr_t)SIG_DFL};
+  uint64_t set = (uint64_t)1 << (sig - 1);
+  (void)sys_sigaction(sig, &dfl, NULL);
+  raw_syscall3(SYS_tgkill, sys_getpid(), sys_gettid(), sig);
+  raw_syscall4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&set, 0, sizeof set);
+}
+
 static void on_signal(int sig, siginfo_t *si, void *ctx) {
   uintptr_t h = atomic_load_explicit(&handlers[sig], memory_order_acquire); /* pairs with the exchange in set_action */
   if (h == 0) return;
   if (!is_fault(sig) && gate_defer(sig, si, ctx)) return;
-  if (is_fault(sig) && __builtin_expect(free_mode, 0) && free_fault(sig, si, ctx)) return;
+  if (__builtin_expect(free_mode, 0) && (is_fault(sig) ? free_fault(sig, si, ctx) : free_own_signal(sig, si, ctx))) return;
+  if (__builtin_expect(h & SIGNAL_DEFAULT, 0)) {
+    act_by_default(sig);
+    return;
+  }
   count(&signal_tls.handled); /* before, for it may not return */
   if (__builtin_expect(signal_tls.inside, 0) && !restarts(sig)) count(&signal_tls.breaks);
   run_handler((handler_fn *)(h & ~SIGNAL_SIGINFO), sig, si, ctx);
@@ -312,8 +329,9 @@ static bool is_function(const struct sigaction *a) {
 static void unwrap(struct sigaction *a, uintptr_t h) {
   bool reset = a->sa_handler == SIG_DFL && (a->sa_flags & (int)SA_RESETHAND) && h;
   if (!reset && a->sa_sigaction != on_signal) return;
-  if (!reset) a->sa_sigaction = (handler_fn *)(h & ~SIGNAL_SIGINFO);
+  if (!reset) a->sa_sigaction = (handler_fn *)(h & ~(SIGNAL_SIGINFO | SIGNAL_DEFAULT | SIGNAL_UNSET));
   if (!(h & SIGNAL_SIGINFO)) a->sa_flags &= ~SA_SIGINFO;
+  if (h & SIGNAL_UNSET) a->sa_flags = 0; /* also what glibc adds when it sets one */
 }
 
 /* --- SIGURG --- */
@@ -418,17 +436,25 @@ static int set_urg_action(const struct sigaction *act, struct sigaction *old) {
 
 /* --- sigaction and its elders --- */
 
+/* What on_signal is to do; 0: the kernel gets what the program sets. */
+static uintptr_t handler_of(int sig, const struct sigaction *act) {
+  uintptr_t info = act->sa_flags & SA_SIGINFO ? SIGNAL_SIGINFO : 0;
+  if (is_function(act)) return (uintptr_t)act->sa_sigaction | info;
+  bool keep = free_mode && act->sa_handler == SIG_DFL && ((uint64_t)1 << (sig - 1) & KILL_OWN) && !process_in_vfork_child();
+  return keep ? SIGNAL_DEFAULT | info : 0;
+}
+
 static int set_action(int sig, const struct sigaction *act, struct sigaction *old) {
   if (sig < 1 || sig >= NSIGNALS || gate_mode() == RATION_MODE_OFF) return REAL(sigaction)(sig, act, old);
   if (sig == SIGURG && installed() && !process_in_vfork_child()) return set_urg_action(act, old);
   uintptr_t before = atomic_load_explicit(&handlers[sig], memory_order_acquire);
   struct sigaction mine;
-  bool ours = act && is_function(act);
+  uintptr_t h = act ? handler_of(sig, act) : 0;
+  bool ours = h != 0;
   if (ours) {
     mine = *act;
     mine.sa_sigaction = on_signal;
     mine.sa_flags |= SA_SIGINFO;
-    uintptr_t h = (uintptr_t)act->sa_sigaction | (act->sa_flags & SA_SIGINFO ? SIGNAL_SIGINFO : 0);
     /* The table first: between the two the old flags go with the new function, never a signal with none. */
     before = atomic_exchange_explicit(&handlers[sig], h, memory_order_acq_rel); /* pairs with the load in on_signal */
   }
@@ -436,6 +462,15 @@ static int set_action(int sig, const struct sigaction *act, struct sigaction *ol
   if (r < 0 && ours) atomic_store_explicit(&handlers[sig], before, memory_order_release);
   if (r == 0 && old) unwrap(old, before);
   return r;
+}
+
+void signal_keep_defaults(void) {
+  for (int sig = 1; sig <= 64; sig++) {
+    struct sigaction now;
+    if (!((uint64_t)1 << (sig - 1) & KILL_OWN)) continue;
+    if (set_action(sig, NULL, &now) < 0 || now.sa_handler != SIG_DFL || set_action(sig, &now, NULL) < 0) continue;
+    atomic_fetch_or_explicit(&handlers[sig], SIGNAL_UNSET, memory_order_relaxed);
+  }
 }
 
 EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct sigaction *restrict old) { return set_action(sig, act, old); }

@@ -48,6 +48,9 @@ static inline bool signal_again(struct signal_mark *m) { return errno == EINTR &
 /* Installs the handler of SIGURG; what was there becomes the program's. On the calling thread SIGURG is opened. 0 or -errno. */
 int signal_install_urg(void);
 
+/* In free mode: the signals that the kernel sends to whoever makes a call (free/kill.h) come here also where the program has the default. */
+void signal_keep_defaults(void);
+
 /* The program waits for SIGURG in ways that a handler can't serve (signalfd, sigwait, a pending signal):
  * from now on its masks are real, and none of our own may be sent.  Never goes back to false. */
 extern _Atomic bool signal_urg_owned;

@@ -139,6 +139,10 @@ bool free_fault(int sig, siginfo_t *si, struct ucontext_t *uc) {
   (void)sig, (void)si, (void)uc, not_here();
   return false;
 }
+bool free_own_signal(int sig, siginfo_t *si, struct ucontext_t *uc) {
+  (void)sig, (void)si, (void)uc, not_here();
+  return false;
+}
 void shared_blocks(uint64_t set) { (void)set, not_here(); }
 struct thread *thread_self(void) {
   return NULL;

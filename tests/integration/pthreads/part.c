@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls on descriptors that end with a part, or with none though the handler has SA_RESTART; and what the next call is told. */
+/*
+ * Calls on descriptors that end with a part, or with none though the handler has SA_RESTART; what the next call is told; and the signals that the kernel sends to who makes
+ * such a call.
+ */
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stddef.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include "checks.h"
@@ -156,4 +164,215 @@ static void error_after_a_part(void) {
   pthread_join(t, NULL);
 }
 
-const struct check part_checks[] = {CHECK(ended_by_handlers), CHECK(error_after_a_part), CHECKS_END};
+/* --- SIGPIPE and SIGXFSZ --- */
+
+static __thread int mine;
+static _Atomic int others;
+static pthread_t waits_for;
+
+static void on_own(int sig) {
+  mine = sig;
+  if (!pthread_equal(pthread_self(), waits_for)) others++;
+}
+
+static int broken(bool is_socket) {
+  int end[2];
+  MUST((is_socket ? socketpair(AF_UNIX, SOCK_STREAM, 0, end) : pipe(end)) == 0);
+  close(end[0]);
+  return end[1];
+}
+
+static int limited(void) {
+  char name[] = "/tmp/ration-part-XXXXXX";
+  struct rlimit lim = {1000, RLIM_INFINITY};
+  int fd = mkstemp(name);
+  MUST(fd >= 0 && unlink(name) == 0 && setrlimit(RLIMIT_FSIZE, &lim) == 0);
+  return fd;
+}
+
+enum own { O_WRITE, O_WRITEV, O_SOCKET, O_SEND, O_SENDMSG, O_QUIET, O_RAW, O_STDIO, O_SENDFILE, O_FILE, O_FILE_PART, O_PWRITE, OWNS };
+static const char *const own_names[OWNS] = {"write", "writev", "write to a socket", "send", "sendmsg",      "MSG_NOSIGNAL",
+                                            "raw",   "fflush", "sendfile",          "file", "a part of it", "pwrite"};
+
+static ssize_t try_own(enum own own) {
+  struct iovec v = {big, 10};
+  FILE *f;
+  int fd;
+  switch (own) {
+    case O_WRITE:
+      return write(broken(false), big, 10);
+    case O_WRITEV:
+      return writev(broken(false), &v, 1);
+    case O_SOCKET:
+      return write(broken(true), big, 10);
+    case O_SEND:
+      return send(broken(true), big, 10, 0);
+    case O_SENDMSG:
+      return sendmsg(broken(true), &(struct msghdr){.msg_iov = &v, .msg_iovlen = 1}, 0);
+    case O_QUIET:
+      return send(broken(true), big, 10, MSG_NOSIGNAL);
+    case O_RAW:
+      return syscall(SYS_write, broken(false), big, 10);
+    case O_STDIO:
+      MUST((f = fdopen(broken(false), "w")) && fputs("x", f) >= 0);
+      return fflush(f);
+    case O_SENDFILE:
+      MUST((fd = open(self_path, O_RDONLY)) >= 0);
+      return sendfile(broken(false), fd, NULL, 10);
+    case O_PWRITE:
+      return pwrite(limited(), big, 10, 1000);
+    default:
+      fd = limited();
+      MUST(own == O_FILE_PART || write(fd, big, 1000) == 1000);
+      return write(fd, big, 3000);
+  }
+}
+
+static ssize_t own_call(enum own own) {
+  const struct rlimit no = {RLIM_INFINITY, RLIM_INFINITY};
+  errno = 0;
+  ssize_t r = try_own(own);
+  int e = errno;
+  MUST(setrlimit(RLIMIT_FSIZE, &no) == 0);
+  errno = e;
+  return r;
+}
+
+static void *makes_own_call(void *arg) {
+  enum own own = (enum own)(intptr_t)arg;
+  waits_for = pthread_self();
+  ssize_t r = own_call(own);
+  int e = r < 0 ? errno : 0;
+  say(" %s: %zd %s, mine %d, others' %d", own_names[own], r, err(e), mine, others);
+  return arg;
+}
+
+static void each_own_call(const char *what) {
+  say("%s", what);
+  for (intptr_t own = 0; own < OWNS; own++) in_thread(makes_own_call, (void *)own);
+}
+
+static void set_own(void (*fn)(int)) {
+  struct sigaction a = {.sa_handler = fn};
+  MUST(sigaction(SIGPIPE, &a, NULL) == 0 && sigaction(SIGXFSZ, &a, NULL) == 0);
+}
+
+static void own_handled(void) {
+  set_own(on_own);
+  each_own_call("handled");
+  struct sigaction a = {.sa_handler = on_own, .sa_flags = SA_NODEFER | SA_RESTART};
+  MUST(sigaction(SIGPIPE, &a, NULL) == 0);
+  each_own_call("not deferred");
+  set_own(SIG_IGN);
+  each_own_call("ignored");
+}
+
+/* The child of a vfork borrows its parent's thread. */
+static void *vforks(void *arg) {
+  int fd = broken(false);
+  pid_t child = vfork();
+  if (child == 0) {
+    (void)!write(fd, "x", 1);
+    _exit(3);
+  }
+  say_wait("child of vfork", child);
+  say("system: %#x", (unsigned)system("kill -PIPE $$"));
+  return arg;
+}
+
+/* In a child each. */
+static void own_default(void) {
+  struct sigaction was;
+  const struct rlimit none = {0, 0};
+  for (int again = 0; again < 2; again++) {
+    MUST(sigaction(SIGPIPE, NULL, &was) == 0 && was.sa_handler == SIG_DFL);
+    say("default, flags %#x", (unsigned)was.sa_flags);
+    for (intptr_t own = 0; own < OWNS; own++) {
+      pid_t child = fork();
+      if (child == 0) {
+        MUST(setrlimit(RLIMIT_CORE, &none) == 0);
+        in_thread(makes_own_call, (void *)own);
+        _exit(3);
+      }
+      say_wait(own_names[own], child);
+    }
+    in_thread(vforks, NULL);
+    set_own(on_own);
+    MUST(sigaction(SIGPIPE, NULL, &was) == 0 && was.sa_handler == on_own);
+    set_own(SIG_DFL);
+  }
+}
+
+/* What one blocks stays pending, for itself. */
+static void *blocks_own(void *arg) {
+  sigset_t set = set_of(SIGPIPE, SIGXFSZ), old, now;
+  const struct timespec none = {0, 0};
+  enum own own = (enum own)(intptr_t)arg;
+  waits_for = pthread_self();
+  pthread_sigmask(SIG_BLOCK, &set, &old);
+  ssize_t r = own_call(own);
+  sigpending(&now);
+  say(" %s: %zd, pending %d %d", own_names[own], r, sigismember(&now, SIGPIPE), sigismember(&now, SIGXFSZ));
+  if (own % 2) say("  taken: %d", sigtimedwait(&set, NULL, &none));
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  say("  opened: mine %d, others' %d", mine, others);
+  return arg;
+}
+static void *has_pending(void *arg) {
+  sigset_t now;
+  sigpending(&now);
+  say("another: pending %d %d, mine %d", sigismember(&now, SIGPIPE), sigismember(&now, SIGXFSZ), mine);
+  return arg;
+}
+static void own_blocked(void) {
+  set_own(on_own);
+  for (intptr_t own = 0; own < OWNS; own++) in_thread(blocks_own, (void *)own);
+  set_own(SIG_DFL);
+  for (intptr_t own = 1; own < OWNS; own += 2) in_thread(blocks_own, (void *)own);
+  for (int i = 0; i < 3; i++) in_thread(has_pending, NULL);
+}
+
+/* The end of one that has it pending, and of what it makes. */
+static void *leaves_own(void *arg) {
+  sigset_t set = set_of(SIGPIPE, 0);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  MUST(own_call(O_WRITE) < 0);
+  if (arg) say("system: %#x", (unsigned)system("kill -PIPE $$"));
+  return NULL;
+}
+static void own_left_behind(void) {
+  for (int i = 0; i < 5; i++) in_thread(leaves_own, NULL);
+  in_thread(has_pending, NULL);
+  set_own(on_own);
+  in_thread(leaves_own, big);
+  in_thread(has_pending, NULL);
+  say("mine %d, others' %d", mine, others);
+}
+
+/* Many at a time, with others that compute. */
+static void *breaks_often(void *arg) {
+  intptr_t n = 0;
+  for (int i = 0; i < 20; i++) {
+    mine = 0;
+    int fd = broken(i % 2);
+    n += write(fd, "x", 1) < 0 && errno == EPIPE && mine == SIGPIPE;
+    close(fd);
+    sched_yield();
+  }
+  (void)arg;
+  return (void *)n;
+}
+static void own_of_many(void) {
+  enum { MANY = 12 };
+  pthread_t t[MANY];
+  intptr_t sum = 0;
+  set_own(on_own);
+  for (int i = 0; i < MANY; i++) t[i] = start(breaks_often, NULL);
+  for (int i = 0; i < MANY; i++) sum += join_value(t[i]);
+  say("%ld", (long)sum);
+}
+
+const struct check part_checks[] = {
+    CHECK(ended_by_handlers), CHECK(error_after_a_part), CHECK(own_handled), CHECK(own_default),
+    CHECK(own_blocked),       CHECK(own_left_behind),    CHECK(own_of_many), CHECKS_END,
+};
