@@ -26,6 +26,8 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
@@ -321,14 +323,30 @@ int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_C
   return k;
 }
 
+/* --- terminals --- */
+
+/*
+ * Of a process in the background the kernel asks whether the thread blocks SIGTTIN (or SIGTTOU, where the terminal wants it so), as carriers do: the caller gets a thread of
+ * its own, with its mask.  True: the call is to be made as it is.
+ */
+static __attribute__((noinline)) bool in_background(int fd, bool writes) {
+  pid_t group = 0;
+  struct termios tio = {.c_lflag = 0};
+  if (!free_mode || raw_syscall3(SYS_ioctl, fd, TIOCGPGRP, (long)&group) < 0 || group == getpgrp()) return false;
+  if (writes && (raw_syscall3(SYS_ioctl, fd, TCGETS, (long)&tio) < 0 || !(tio.c_lflag & TOSTOP))) return false;
+  free_wire(FREE_WIRE_SIGNALS);
+  return true;
+}
+
 /* --- reading --- */
 
 /* A try does not block, and says -EAGAIN where it would have to.  A descriptor that can't be tried is polled first. */
 static long try_readv(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r == -EAGAIN || (r > 0 && (size_t)r < iov_bytes(v, n))) return lightdisk_read_on(fd, v, n, r);
-  if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
-  if (poll_one(fd, POLLIN) == 0) return -EAGAIN;
+  if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL && r != -EIO) return r;
+  if (!in_background(fd, false) && r == -EIO) return r;
+  if (carrier_now() && poll_one(fd, POLLIN) == 0) return -EAGAIN;
   return BRACKET(SYS_readv, fd, v, n);
 }
 
@@ -451,7 +469,7 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
 static long try_writev(int fd, const struct iovec *v, int n) {
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
-  if (poll_one(fd, POLLOUT) == 0) return -EAGAIN;
+  if (!in_background(fd, true) && poll_one(fd, POLLOUT) == 0) return -EAGAIN;
   return BRACKET(SYS_writev, fd, v, n);
 }
 

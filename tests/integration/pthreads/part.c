@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <termios.h>
 #include "checks.h"
 
 #define BIG ((size_t)8 << 20)
@@ -372,7 +373,71 @@ static void own_of_many(void) {
   say("%ld", (long)sum);
 }
 
+/* --- SIGTTIN and SIGTTOU --- */
+
+static int tty;
+
+static void *reads_tty(void *arg) {
+  char c[8] = "";
+  SAY_CALL(" read", read(tty, c, sizeof c));
+  return arg;
+}
+static void *writes_tty(void *arg) {
+  SAY_CALL(" write", write(tty, "abc", 3));
+  return arg;
+}
+
+enum background { STOPS, IGNORES, BLOCKS, BACKGROUNDS };
+
+static void in_background(void *(*fn)(void *), enum background how) {
+  sigset_t set = set_of(SIGTTIN, SIGTTOU);
+  signal(SIGTTIN, how == IGNORES ? SIG_IGN : SIG_DFL);
+  signal(SIGTTOU, how == IGNORES ? SIG_IGN : SIG_DFL);
+  if (how == BLOCKS) pthread_sigmask(SIG_BLOCK, &set, NULL);
+  in_thread(fn, NULL);
+  _exit(0);
+}
+
+static void job(void *(*fn)(void *), enum background how, int master) {
+  pid_t child = fork();
+  int status = 0;
+  if (child == 0) {
+    MUST(setpgid(0, 0) == 0);
+    in_background(fn, how);
+  }
+  (void)setpgid(child, child);
+  MUST(waitpid(child, &status, WUNTRACED) == child);
+  say("%s", WIFSTOPPED(status) ? strsignal(WSTOPSIG(status)) : "not stopped");
+  if (!WIFSTOPPED(status)) return;
+  MUST(tcsetpgrp(tty, child) == 0);
+  if (fn == reads_tty) MUST(write(master, "x\n", 2) == 2);
+  MUST(kill(-child, SIGCONT) == 0 && waitpid(child, &status, 0) == child && tcsetpgrp(tty, getpid()) == 0);
+  say("then %#x", (unsigned)status);
+}
+
+static void leads_session(void) {
+  struct termios tio;
+  int master = posix_openpt(O_RDWR | O_NOCTTY);
+  alarm(25); /* a job that is left behind by its leader is ended by the kernel */
+  MUST(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0 && setsid() > 0);
+  MUST((tty = open(ptsname(master), O_RDWR)) >= 0 && tcgetattr(tty, &tio) == 0);
+  tio.c_lflag |= TOSTOP;
+  signal(SIGTTOU, SIG_IGN); /* it is in the background itself while a job is not */
+  MUST(tcsetattr(tty, TCSANOW, &tio) == 0 && tcsetpgrp(tty, getpid()) == 0);
+  for (int how = 0; how < BACKGROUNDS; how++) {
+    job(reads_tty, (enum background)how, master);
+    job(writes_tty, (enum background)how, master);
+  }
+  _exit(0);
+}
+
+static void background(void) {
+  pid_t child = fork();
+  if (child == 0) leads_session();
+  say_wait("session", child);
+}
+
 const struct check part_checks[] = {
-    CHECK(ended_by_handlers), CHECK(error_after_a_part), CHECK(own_handled), CHECK(own_default),
-    CHECK(own_blocked),       CHECK(own_left_behind),    CHECK(own_of_many), CHECKS_END,
+    CHECK(ended_by_handlers), CHECK(error_after_a_part), CHECK(own_handled), CHECK(own_default), CHECK(own_blocked),
+    CHECK(own_left_behind),   CHECK(own_of_many),        CHECK(background),  CHECKS_END,
 };
