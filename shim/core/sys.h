@@ -102,6 +102,33 @@ static inline int sys_sigaction(int sig, const struct sys_action *set, struct sy
   return (int)raw_syscall4(SYS_rt_sigaction, sig, (long)set, (long)old, sizeof set->mask);
 }
 
+/*
+ * What a program gives to a call, and we read before the kernel does, may not be there; then the call is passed on, and says EFAULT.  rt_sigprocmask copies a
+ * set before it finds that `how` is none, changes nothing, and no sandbox forbids it.  Where `how` is looked at first (emulators), all seems to be there.
+ * The page that the caller has its frame in is there.
+ */
+static inline bool sys_is_near(const void *p, size_t n) {
+  uintptr_t at = (uintptr_t)p, here = (uintptr_t)__builtin_frame_address(0);
+  return ((at ^ here) | ((at + n - 1) ^ here)) < 4096;
+}
+
+static inline bool sys_can_read(const void *p, size_t n) {
+  uintptr_t at = (uintptr_t)p & ~(uintptr_t)7, end = (uintptr_t)p + n;
+  if (sys_is_near(p, n)) return true;
+  if (at == 0) return false; /* the kernel takes it for no set at all */
+  for (; at < end; at = (at | 4095) + 1)
+    if (raw_syscall4(SYS_rt_sigprocmask, -1, (long)at, 0, 8) == -EFAULT) return false;
+  return true;
+}
+
+/* The same of n bytes, a multiple of 8, to be written: what was there is lost. */
+static inline bool sys_can_write(void *p, size_t n) {
+  if (sys_is_near(p, n)) return true;
+  for (size_t i = 0; i < n; i += 8)
+    if (!p || raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)p + (long)i, 8) == -EFAULT) return false;
+  return true;
+}
+
 #define SYS_SS_AUTODISARM (1u << 31) /* of stack_t: no stack for handlers while one runs (Linux >= 4.7) */
 
 /* The CPU time of a thread of this process, ns; 0 if it is gone. */

@@ -367,6 +367,7 @@ EXPORT int accept4(int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int fla
 
 /* Its timeout is relative, and it never restarts by itself. */
 EXPORT int semtimedop(int id, struct sembuf *ops, size_t n, const struct timespec *timeout) {
+  if (timeout && !sys_can_read(timeout, sizeof *timeout)) return REAL(semtimedop)(id, ops, n, timeout);
   struct signal_mark mark = signal_mark();
   bool bounded = timeout && call_valid(timeout);
   uint64_t deadline = bounded ? call_deadline((uint64_t)timeout->tv_sec, (uint64_t)timeout->tv_nsec) : 0;

@@ -221,6 +221,11 @@ EXPORT int pselect(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restri
 
 /* --- epoll --- */
 
+/* What is not there the kernel is to say by itself; libc's ppoll and pselect read their times as we do. */
+static bool is_there(const struct timespec *timeout, const sigset_t *mask) {
+  return (!timeout || sys_can_read(timeout, sizeof *timeout)) && (!mask || sys_can_read(mask, sizeof(uint64_t)));
+}
+
 /* Kernels before 5.11 only know ms: then rather a little early than late.  left null: for ever. */
 static int epoll_left(int ep, struct epoll_event *ev, int n, const struct timespec *left, const sigset_t *mask) {
   int r = REAL(epoll_pwait2)(ep, ev, n, left, mask);
@@ -251,6 +256,7 @@ EXPORT int epoll_wait(int ep, struct epoll_event *ev, int n, int timeout) {
 }
 
 EXPORT int epoll_pwait(int ep, struct epoll_event *ev, int n, int timeout, const sigset_t *mask) {
+  if (!is_there(NULL, mask)) return REAL(epoll_pwait)(ep, ev, n, timeout, mask);
   if (timeout != 0 && parks(mask, NULL)) return lightio_epoll_wait(ep, ev, n, deadline_ms(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = timeout == 0 ? 0 : deadline_ms(timeout);
@@ -266,6 +272,7 @@ EXPORT int epoll_pwait(int ep, struct epoll_event *ev, int n, int timeout, const
 }
 
 EXPORT int epoll_pwait2(int ep, struct epoll_event *ev, int n, const struct timespec *timeout, const sigset_t *mask) {
+  if (!is_there(timeout, mask)) return REAL(epoll_pwait2)(ep, ev, n, timeout, mask);
   if (parks(mask, timeout)) return lightio_epoll_wait(ep, ev, n, deadline_ts(timeout));
   struct signal_mark mark = signal_mark();
   uint64_t deadline = is_none(timeout) ? 0 : deadline_ts(timeout);

@@ -746,7 +746,11 @@ static void wire_to_wait(void) {
   if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_SIGNALS);
 }
 
+/* Else the kernel is to say that it is not. */
+static bool is_there(const sigset_t *set) { return sys_can_read(set, sizeof(uint64_t)); }
+
 EXPORT int sigsuspend(const sigset_t *mask) {
+  if (!is_there(mask)) return REAL(sigsuspend)(mask);
   wire_to_wait();
   struct signal_mark mark = signal_mark();
   bool again;
@@ -798,6 +802,7 @@ static CALL_APART int wait_once(const sigset_t *set, siginfo_t *si, const struct
 
 /* sigtimedwait; no timeout: for ever. */
 static int wait_for(const sigset_t *set, siginfo_t *si, const struct timespec *timeout) {
+  if (!is_there(set) || (timeout && !sys_can_read(timeout, sizeof *timeout))) return REAL(sigtimedwait)(set, si, timeout);
   wire_to_wait();
   struct signal_mark mark = signal_mark();
   bool at_once = timeout && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
@@ -845,7 +850,7 @@ EXPORT int sigpending(sigset_t *set) {
 }
 
 EXPORT int signalfd(int fd, const sigset_t *mask, int flags) {
-  if (installed() && has_urg(mask)) {
+  if (installed() && is_there(mask) && has_urg(mask)) {
     own_urg();
     settle_owned();
   }

@@ -79,6 +79,7 @@ static int sleep_rest(clockid_t clock, const struct timespec *end, bool absolute
 /* clock_nanosleep: an error number. The real one saves errno, and so do we. */
 static int sleep_on(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem) {
   CALL_UNWINDS;
+  if (req && !sys_can_read(req, sizeof *req)) return CALL_ONCE(int, REAL(clock_nanosleep)(clock, flags, req, rem));
   if (__builtin_expect(clock < 0, 0) && req && clock_of_g(clock)) return clock_sleep(clock, flags, req, rem);
   if (!req || !call_valid(req) || is_zero(req)) return CALL_ONCE(int, REAL(clock_nanosleep)(clock, flags, req, rem));
   struct signal_mark mark = signal_mark();

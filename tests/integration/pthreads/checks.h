@@ -29,6 +29,7 @@ extern const struct check c11_checks[];
 extern const struct check stress_checks[];
 extern const struct check tid_checks[];
 extern const struct check socket_checks[];
+extern const struct check argument_checks[];
 extern const struct check sandbox_checks[];
 extern const struct check number_checks[];
 extern const struct check part_checks[];
