@@ -6,8 +6,9 @@
  *                      the whole call by the ring.  O_DIRECT: at once
  *   pwrite, pwritev    of O_DIRECT, O_SYNC, O_DSYNC: by the ring.  Others end in the page cache: as they are, in the bracket
  *   fsync, fdatasync, sync_file_range      by the ring
- *   read, readv        the ring only brings the pages into the cache; the call itself is made as it is, in the bracket.  The kernel holds the
- *                      file position's lock across a read, and io_uring does not: two readers of one position would get the same bytes
+ *   read, readv        a look without blocking says whether the pages are in the cache, and the ring only brings them there; the call itself is made
+ *                      once, as it is, in the bracket.  The kernel holds the file position's lock across a read, and io_uring does not: two readers of one
+ *                      position would get the same bytes.  Nor would what two calls get be in one piece
  *   write, writev      at the position as well: as they are, in the bracket
  *
  * What fails in the ring is made again as it is, so that its errno is the call's own; but fsync and its like, which tell of an error
@@ -15,6 +16,7 @@
  */
 #include "preload/lightdisk.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/io_uring.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -115,38 +117,33 @@ bool lightdisk_sync_range(int fd, off64_t at, off64_t n, unsigned flags, ssize_t
 
 /* --- at the position --- */
 
-/* The pages of n bytes at `at`, 1 MiB at most, come into the cache; nobody looks at what is read. */
-static void warm(int fd, off64_t at, size_t n) {
-  static char waste[WASTE];
-  struct iovec v[WARM_IOVS];
+/* Where the pages of n bytes at `at`, 1 MiB at most, are read to: nobody looks at them. */
+static int waste(struct iovec v[WARM_IOVS], size_t n) {
+  static char bytes[WASTE];
   int k = 0;
   for (; k < WARM_IOVS && n; k++) {
-    v[k] = (struct iovec){waste, n < WASTE ? n : WASTE};
+    v[k] = (struct iovec){bytes, n < WASTE ? n : WASTE};
     n -= v[k].iov_len;
   }
-  if (uring_usable() && !has_flag(fd, O_DIRECT)) ring_vec(IORING_OP_READV, fd, v, k, at);
+  return k;
 }
 
-/* Before a read of n bytes at the position.  False: it is at the end of the file. */
-static bool prepare(int fd, size_t n) {
-  long at = BRACKET(SYS_lseek, fd, 0, SEEK_CUR); /* it waits for the position's lock */
-  if (at < 0) return true;
-  if (ends_there(fd, at)) return false;
-  warm(fd, at, n);
-  return true;
+/* They come into the cache, if they are not there. */
+static void warm(int fd, off64_t at, size_t n) {
+  struct iovec v[WARM_IOVS];
+  int k = waste(v, n);
+  long there = raw_syscall6(SYS_preadv2, fd, (long)v, k, at, 0, RWF_NOWAIT);
+  if (there < 0 ? there == -EAGAIN : (size_t)there < bytes_of(v, k)) ring_vec(IORING_OP_READV, fd, v, k, at);
 }
 
-long lightdisk_read_on(int fd, const struct iovec *v, int n, long tried) {
-  struct iovec left[IOV_COPY];
-  struct stat st;
-  if (!sys_is_file(fd, &st)) return tried;
-  size_t want = bytes_of(v, n), have = tried > 0 ? (size_t)tried : 0;
-  long r = tried == -EAGAIN ? 0 : tried;
-  while (have < want && prepare(fd, want - have)) {
-    int k = iov_after(v, n, have, left);
-    r = BRACKET(SYS_readv, fd, left, k);
-    if (r <= 0) break;
-    have += (size_t)r;
+/* Not a part by a try and the rest after it: each read at a position that others share gets what is in one piece. */
+long lightdisk_readv(int fd, const struct iovec *v, int n, const struct stat *st) {
+  if (n > 0 && n <= IOV_MAX && uring_usable() && !has_flag(fd, O_DIRECT) && sys_can_read(v, (size_t)n * sizeof *v)) {
+    long at = BRACKET(SYS_lseek, fd, 0, SEEK_CUR); /* it waits for the position's lock */
+    size_t want = bytes_of(v, n);
+    if (S_ISREG(st->st_mode) && at >= 0)
+      want = at >= st->st_size ? 0 : (size_t)(st->st_size - at) < want ? (size_t)(st->st_size - at) : want;
+    if (at >= 0 && want) warm(fd, at, want);
   }
-  return have ? (long)have : r;
+  return BRACKET(SYS_readv, fd, v, n);
 }

@@ -3,6 +3,7 @@
 #define RATION_PRELOAD_LIGHTDISK_H
 /* Files of a light G: calls that wait for the disk. lightdisk.c says how. */
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -14,7 +15,7 @@ bool lightdisk_pwrite(int fd, const void *buf, size_t n, off64_t at, ssize_t *ou
 bool lightdisk_fsync(int fd, bool data_only, ssize_t *out);
 bool lightdisk_sync_range(int fd, off64_t at, off64_t n, unsigned flags, ssize_t *out);
 
-/* A readv that was tried without blocking, with this result: -EAGAIN, or less than asked for.  If fd is a file, the rest is read.  Result or -errno. */
-long lightdisk_read_on(int fd, const struct iovec *v, int n, long tried);
+/* readv of a file (sys_is_file, which has filled in *st), or read.  Result or -errno. */
+long lightdisk_readv(int fd, const struct iovec *v, int n, const struct stat *st);
 
 #endif

@@ -6,7 +6,7 @@
  *   2. EAGAIN, and the program had set O_NONBLOCK: that is its answer
  *   3. park until the netpoller says that it is worth another try
  *   4. files: lightdisk.c
- *   5. what cannot be waited for, or not tried without blocking (ttys: poll first), is called as it is, in the
+ *   5. what cannot be waited for, or not tried without blocking (poll first; ttys at once), is called as it is, in the
  *      bracket: if it blocks, the P's queue goes to another M
  *
  * So the descriptor's own flags stay what they are, and a process that shares it sees nothing.  A write of n bytes to a blocking
@@ -340,13 +340,24 @@ static __attribute__((noinline)) bool in_background(int fd, bool writes) {
 
 /* --- reading --- */
 
-/* A try does not block, and says -EAGAIN where it would have to.  A descriptor that can't be tried is polled first. */
+/* Whatever poll says, it is not for us to wait: a tty has rules of its own (VMIN, VTIME, who is in the background), and an eventfd or the like refuses less than a number. */
+static bool has_own_rules(int fd, const struct stat *st, size_t bytes) {
+  char termios[256]; /* the kernel's own struct is smaller */
+  if (S_ISCHR(st->st_mode)) return raw_syscall3(SYS_ioctl, fd, TCGETS, (long)termios) == 0;
+  return (st->st_mode & S_IFMT) == 0 && bytes < sizeof(uint64_t);
+}
+
+/*
+ * A try does not block, and says -EAGAIN where it would have to.  A descriptor that can't be tried is polled first.  Files are not tried: where that gets a part,
+ * another reader of the same position comes before the rest.
+ */
 static long try_readv(int fd, const struct iovec *v, int n) {
+  struct stat st = {.st_mode = S_IFSOCK};
+  if (sys_is_file(fd, &st)) return lightdisk_readv(fd, v, n, &st);
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
-  if (r == -EAGAIN || (r > 0 && (size_t)r < iov_bytes(v, n))) return lightdisk_read_on(fd, v, n, r);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL && r != -EIO) return r;
   if (!in_background(fd, false) && r == -EIO) return r;
-  if (carrier_now() && poll_one(fd, POLLIN) == 0) return -EAGAIN;
+  if (carrier_now() && r != -EINVAL && poll_one(fd, POLLIN) == 0 && !has_own_rules(fd, &st, iov_bytes(v, n))) return -EAGAIN;
   return BRACKET(SYS_readv, fd, v, n);
 }
 
@@ -368,25 +379,28 @@ static bool is_below(int fd, int low, size_t n) {
     __builtin_expect(low_ > 1, 0) && is_below(fd, low_, n); \
   })
 
-static long try_read(int fd, void *buf, size_t n) {
+/* any: not only of a socket. */
+static long try_read(int fd, void *buf, size_t n, bool any) {
   if (BELOW_LOWAT(fd, n)) return -EAGAIN;
   long r = raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, MSG_DONTWAIT, 0, 0);
-  if (r != -ENOTSOCK) return r;
+  if (r != -ENOTSOCK || !any) return r;
   struct iovec v = {buf, n};
   return try_readv(fd, &v, 1);
 }
 
 /* As try_read, but what is known to be empty is not tried: step 1 is left out. */
-static long try_first(struct op *op, void *buf, size_t n) {
+static long try_first(struct op *op, void *buf, size_t n, bool any) {
   if (n && netpoll_drained(op->fd, op->seen)) return -EAGAIN;
-  long r = try_read(op->fd, buf, n);
+  long r = try_read(op->fd, buf, n, any);
   if (r > 0 && (size_t)r < n) netpoll_set_drained(op->fd, op->seen);
   return r;
 }
 
 ssize_t lightio_read(int fd, void *buf, size_t n) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
-  POLL_LOOP(op, try_first(&op, buf, n), BRACKET(SYS_read, fd, buf, n));
+  if (__builtin_expect(n == 0, 0)) lightio_point();
+  if (__builtin_expect(n == 0, 0)) return lightio_result(BRACKET(SYS_read, fd, buf, n)); /* of a socket it waits as little as of others */
+  POLL_LOOP(op, try_first(&op, buf, n, true), BRACKET(SYS_read, fd, buf, n));
 }
 
 ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
@@ -447,7 +461,7 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
     return lightio_result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
   if ((flags & MSG_WAITALL) && !from) return recv_all(fd, &(struct msghdr){.msg_iov = &(struct iovec){buf, n}, .msg_iovlen = 1}, flags);
   if (flags & MSG_WAITALL) return lightio_result(BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
-  if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n), BRACKET(SYS_read, fd, buf, n));
+  if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n, false), BRACKET(SYS_recvfrom, fd, buf, n, flags));
   POLL_LOOP(op,
             BELOW_LOWAT(fd, n) ? -EAGAIN : raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
             BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
@@ -466,10 +480,14 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
 
 /* --- writing: all of it --- */
 
+/* As try_readv. */
 static long try_writev(int fd, const struct iovec *v, int n) {
+  struct stat st = {.st_mode = S_IFSOCK};
+  if (sys_is_file(fd, &st)) return BRACKET(SYS_writev, fd, v, n);
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
-  if (!in_background(fd, true) && poll_one(fd, POLLOUT) == 0) return -EAGAIN;
+  bool whole = (st.st_mode & S_IFMT) != 0 || iov_bytes(v, n) >= sizeof(uint64_t); /* an eventfd refuses less */
+  if (r != -EINVAL && whole && !in_background(fd, true) && poll_one(fd, POLLOUT) == 0) return -EAGAIN;
   return BRACKET(SYS_writev, fd, v, n);
 }
 
@@ -479,6 +497,7 @@ struct out {
   size_t all;
   long (*attempt)(struct out *o, size_t done, bool block);
   bool socket; /* as far as we know */
+  bool any;    /* or something else */
   const void *buf;
   const struct sockaddr *to; /* an address that goes with it */
   socklen_t tolen;
@@ -546,14 +565,14 @@ static long attempt_buf(struct out *o, size_t done, bool block) {
   if (o->socket && block) return BRACKET(SYS_sendto, o->fd, v.iov_base, v.iov_len, flags, o->to, o->tolen);
   if (o->socket) {
     long r = raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
-    if (r != -ENOTSOCK || o->flags) return r;
+    if (r != -ENOTSOCK || !o->any) return r;
     o->socket = false;
   }
-  return block ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(o->fd, &v, 1);
+  return block || o->all == 0 ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(o->fd, &v, 1);
 }
 
 ssize_t lightio_write(int fd, const void *buf, size_t n) {
-  struct out o = {.fd = fd, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true};
+  struct out o = {.fd = fd, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .any = true};
   return write_whole(&o);
 }
 
@@ -682,6 +701,14 @@ void lightio_accepted(int listener, int fd, int flags) {
     netpoll_set_plain(fd);
 }
 
+/* The call refuses at once, whatever poll says. */
+static bool accepts_nothing(int fd, int flags) {
+  int listens = 0;
+  socklen_t len = sizeof listens;
+  if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) return true;
+  return raw_syscall5(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, (long)&listens, (long)&len) < 0 || !listens;
+}
+
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   for (;;) {
@@ -689,7 +716,7 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
     int over = op_look(&op);
     if (!over) over = accept_turn(&op, &me);
     if (over) return (int)lightio_result(over);
-    bool ready = poll_one(fd, POLLIN) != 0;
+    bool ready = poll_one(fd, POLLIN) != 0 || accepts_nothing(fd, flags);
     long r = ready ? BRACKET(SYS_accept4, fd, from, len, flags) : 0;
     accept_leave(&me);
     if (!ready) {

@@ -12,9 +12,11 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <termios.h>
 #include "checks.h"
 
 static void *volatile nowhere = (void *)8;
+static volatile int minus_one = -1;
 static char far[256]; /* not on the stack */
 
 static void run_there(void *(*fn)(void *)) { in_thread(fn, NULL); }
@@ -68,10 +70,131 @@ static void *bad_signal_sets(void *arg) {
   return arg;
 }
 
+/* --- what is no socket, or none that listens --- */
+
+static void *not_sockets(void *arg) {
+  char buf[16] = "";
+  int p[2], ev = eventfd(0, 0), file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  MUST(pipe(p) == 0 && ev >= 0 && file >= 0);
+  SAY_CALL("recv, empty", recv(p[0], buf, sizeof buf, 0));
+  SAY_CALL("send", send(p[1], "abc", 3, 0));
+  SAY_CALL("sendto", sendto(p[1], "abc", 3, 0, (struct sockaddr *)far, 16));
+  MUST(write(p[1], "abc", 3) == 3);
+  SAY_CALL("recv", recv(p[0], buf, sizeof buf, 0));
+  SAY_CALL("read", read(p[0], buf, sizeof buf));
+  SAY_CALL("recv of a file", recv(file, buf, sizeof buf, 0));
+  SAY_CALL("accept of a pipe", accept(p[0], NULL, NULL));
+  SAY_CALL("accept of an eventfd", accept(ev, NULL, NULL));
+  close(p[0]), close(p[1]), close(ev), close(file);
+  return arg;
+}
+
+static void *not_listening(void *arg) {
+  struct sockaddr_in at;
+  int pair[2], listener = tcp_listen(&at), udp = socket(AF_INET, SOCK_DGRAM, 0), tcp = socket(AF_INET, SOCK_STREAM, 0);
+  MUST(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
+  SAY_CALL("udp", accept(udp, NULL, NULL));
+  SAY_CALL("unix", accept(pair[0], NULL, NULL));
+  SAY_CALL("new", accept(tcp, NULL, NULL));
+  MUST(connect(tcp, (struct sockaddr *)&at, sizeof at) == 0);
+  SAY_CALL("connected", accept(tcp, NULL, NULL));
+  SAY_CALL("flags", accept4(listener, NULL, NULL, 0x77777));
+  close(pair[0]), close(pair[1]), close(listener), close(udp), close(tcp);
+  return arg;
+}
+
+/* --- reads that don't wait --- */
+
+static void *reads_of_nothing(void *arg) {
+  char buf[16] = "";
+  int stream[2], dgram[2], p[2], ev = eventfd(0, 0);
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, stream) == 0 && socketpair(AF_UNIX, SOCK_DGRAM, 0, dgram) == 0 && pipe(p) == 0);
+  SAY_CALL("stream", read(stream[0], buf, 0));
+  SAY_CALL("pipe", read(p[0], buf, 0));
+  SAY_CALL("eventfd", read(ev, buf, 0));
+  SAY_CALL("write to eventfd", write(ev, buf, 0));
+  SAY_CALL("datagram, none", read(dgram[0], buf, 0));
+  MUST(write(dgram[1], "hello", 5) == 5);
+  SAY_CALL("datagram", read(dgram[0], buf, 0));
+  SAY_CALL("still there", read(dgram[0], buf, sizeof buf));
+  close(stream[0]), close(stream[1]), close(dgram[0]), close(dgram[1]), close(p[0]), close(p[1]), close(ev);
+  return arg;
+}
+
+static void *short_reads(void *arg) {
+  char buf[16] = "";
+  sigset_t set;
+  int ev = eventfd(0, 0), sig;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  MUST((sig = signalfd(-1, &set, SFD_CLOEXEC)) >= 0);
+  SAY_CALL("eventfd", read(ev, buf, 4));
+  SAY_CALL("write to eventfd", write(ev, buf, 4));
+  SAY_CALL("signalfd", read(sig, buf, 4));
+  close(ev), close(sig);
+  return arg;
+}
+
+static void *vectors(void *arg) {
+  int p[2];
+  struct iovec *many = calloc(2000, sizeof *many);
+  MUST(many && pipe(p) == 0);
+  SAY_CALL("readv, -1", readv(p[0], many, minus_one));
+  SAY_CALL("readv, 2000", readv(p[0], many, 2000));
+  SAY_CALL("writev, -1", writev(p[1], many, minus_one));
+  SAY_CALL("writev, 2000", writev(p[1], many, 2000));
+  SAY_CALL("readv, bad", readv(p[0], nowhere, 2));
+  free(many);
+  close(p[0]), close(p[1]);
+  return arg;
+}
+
+/* A tty with these; the number of its other side in *master. */
+static int raw_tty(int *master, int min, int deciseconds) {
+  struct termios t;
+  int tty;
+  MUST((*master = posix_openpt(O_RDWR | O_NOCTTY)) >= 0 && grantpt(*master) == 0 && unlockpt(*master) == 0);
+  MUST((tty = open(ptsname(*master), O_RDWR | O_NOCTTY)) >= 0 && tcgetattr(tty, &t) == 0);
+  cfmakeraw(&t);
+  t.c_cc[VMIN] = (cc_t)min;
+  t.c_cc[VTIME] = (cc_t)deciseconds;
+  MUST(tcsetattr(tty, TCSANOW, &t) == 0);
+  return tty;
+}
+
+static void *tty_reads(void *arg) {
+  static const int how[][2] = {{0, 0}, {0, 1}, {5, 0}, {1, 0}};
+  char buf[16] = "";
+  for (int i = 0; i < 4; i++) {
+    int master, tty = raw_tty(&master, how[i][0], how[i][1]);
+    say("%d %d", how[i][0], how[i][1]);
+    if (how[i][0] == 0) SAY_CALL(" nothing", read(tty, buf, sizeof buf));
+    MUST(write(master, "abc", 3) == 3);
+    SAY_CALL(" less than VMIN", read(tty, buf, 2));
+    close(tty), close(master);
+  }
+  return arg;
+}
+
+static void argument_not_sockets(void) { run_there(not_sockets); }
+static void argument_not_listening(void) { run_there(not_listening); }
+static void argument_reads_of_nothing(void) { run_there(reads_of_nothing); }
+static void argument_short_reads(void) { run_there(short_reads); }
+static void argument_vectors(void) { run_there(vectors); }
+static void argument_tty(void) { run_there(tty_reads); }
 static void argument_clone3(void) { run_there(probe_clone3); }
 static void argument_times(void) { run_there(bad_times); }
 static void argument_semtimedop(void) { run_there(bad_semtimedop); }
 static void argument_signal_sets(void) { run_there(bad_signal_sets); }
 
-const struct check argument_checks[] = {CHECK(argument_clone3), CHECK(argument_times), CHECK(argument_semtimedop),
-                                        CHECK(argument_signal_sets), CHECKS_END};
+const struct check argument_checks[] = {CHECK(argument_clone3),
+                                        CHECK(argument_times),
+                                        CHECK(argument_semtimedop),
+                                        CHECK(argument_signal_sets),
+                                        CHECK(argument_not_sockets),
+                                        CHECK(argument_not_listening),
+                                        CHECK(argument_reads_of_nothing),
+                                        CHECK(argument_short_reads),
+                                        CHECK(argument_vectors),
+                                        CHECK(argument_tty),
+                                        CHECKS_END};

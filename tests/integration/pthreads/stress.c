@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Libraries that threads share, and much of everything at once: stdio, malloc, and random lives with a fixed seed. */
+#include <fcntl.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -342,14 +343,57 @@ static void random_lives_1(void) { random_lives(1); }
 static void random_lives_2(void) { random_lives(20261126); }
 static void random_lives_3(void) { random_lives(777); }
 
+/* --- a file that several read at one position --- */
+
+enum { RECORD = 1 << 20, RECORDS = 24, READERS = 6 };
+static int shared_fd;
+
+static void *read_records(void *arg) {
+  uint32_t *r = malloc(RECORD);
+  intptr_t torn = 0;
+  (void)arg;
+  MUST(r);
+  for (ssize_t n; (n = read(shared_fd, r, RECORD)) > 0;)
+    for (uint32_t i = 1; i < (uint32_t)n / 4; i++)
+      if (r[i] != r[0] + i) {
+        torn++;
+        break;
+      }
+  free(r);
+  return (void *)torn;
+}
+
+/* The first half of each record is in the page cache, the other half is not. */
+static void half_cached(void *buf) {
+  MUST(fsync(shared_fd) == 0);
+  posix_fadvise(shared_fd, 0, 0, POSIX_FADV_DONTNEED);
+  posix_fadvise(shared_fd, 0, 0, POSIX_FADV_RANDOM);
+  for (off_t i = 0; i < RECORDS; i++) MUST(pread(shared_fd, buf, RECORD / 2, i * RECORD) == RECORD / 2);
+  posix_fadvise(shared_fd, 0, 0, POSIX_FADV_NORMAL);
+  MUST(lseek(shared_fd, 0, SEEK_SET) == 0);
+}
+
+static void shared_position(void) {
+  FILE *f = tmpfile();
+  uint32_t *buf = malloc(RECORD);
+  intptr_t torn = 0;
+  MUST(f && buf && (shared_fd = fileno(f)) >= 0);
+  for (uint32_t k = 0; k < RECORDS; k++) {
+    for (uint32_t i = 0; i < RECORD / 4; i++) buf[i] = k * (RECORD / 4) + i;
+    MUST(write(shared_fd, buf, RECORD) == RECORD);
+  }
+  for (int round = 0; round < 4; round++) {
+    pthread_t t[READERS];
+    half_cached(buf);
+    for (int i = 0; i < READERS; i++) t[i] = start(read_records, NULL);
+    for (int i = 0; i < READERS; i++) torn += join_value(t[i]);
+  }
+  say("torn %ld", (long)torn);
+  free(buf);
+  fclose(f);
+}
+
 const struct check stress_checks[] = {
-    CHECK(file_locks),
-    CHECK(whole_lines),
-    CHECK(shared_reading),
-    CHECK(malloc_across_threads),
-    CHECK(freed_by_another),
-    CHECK(random_lives_1),
-    CHECK(random_lives_2),
-    CHECK(random_lives_3),
-    CHECKS_END,
+    CHECK(shared_position),  CHECK(file_locks),     CHECK(whole_lines),    CHECK(shared_reading), CHECK(malloc_across_threads),
+    CHECK(freed_by_another), CHECK(random_lives_1), CHECK(random_lives_2), CHECK(random_lives_3), CHECKS_END,
 };
