@@ -549,6 +549,11 @@ void netpoll_fresh(int fd) {
   if (e) reset(e, true);
 }
 
+bool netpoll_is_fresh(int fd) {
+  struct entry *e = entry_of(fd, false);
+  return e && __atomic_load_n(&e->trusted, __ATOMIC_RELAXED); /* a hint, as `plain` */
+}
+
 void netpoll_set_plain(int fd) {
   struct entry *e = entry_of(fd, false);
   if (e && e->trusted) atomic_store_explicit(&e->plain, true, memory_order_relaxed);
@@ -577,6 +582,14 @@ void netpoll_copied(int fd) {
   e->copied = true;
   atomic_store_explicit(&e->plain, false, memory_order_relaxed);
   run_unlock(&e->lock);
+}
+
+void netpoll_shared(void) {
+  for (unsigned i = 0; i < CHUNKS; i++) {
+    struct entry *c = atomic_load_explicit(&chunks[i], memory_order_acquire); /* pairs with entry_of */
+    for (unsigned k = 0; c && k < CHUNK; k++)
+      if (atomic_load_explicit(&c[k].plain, memory_order_relaxed)) atomic_store_explicit(&c[k].plain, false, memory_order_relaxed);
+  }
 }
 
 /* Entry locked. */

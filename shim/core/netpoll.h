@@ -48,6 +48,8 @@ void netpoll_leave_number(int fd);
 
 /* What was known of fd is no longer true: it was just made (fresh), or is about to be closed. Waiters are woken. */
 void netpoll_fresh(int fd);
+/* It is a socket or a pipe: a wrapper has seen it made. */
+bool netpoll_is_fresh(int fd);
 void netpoll_forget(int fd);
 /* It is closed by now: who came for it between netpoll_forget and that would wait for ever. */
 void netpoll_wake(int fd);
@@ -55,6 +57,8 @@ void netpoll_wake(int fd);
 unsigned netpoll_numbers(void);
 /* There is another number for the same file. */
 void netpoll_copied(int fd);
+/* Another process has all of them as well: what it sets is set here. */
+void netpoll_shared(void);
 
 /* A descriptor that our wrappers saw come into being, blocking, without timeouts and low-water mark, is `plain` until a wrapper sees that changed: no need to ask. */
 void netpoll_set_plain(int fd);

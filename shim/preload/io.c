@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -174,7 +175,23 @@ EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags) {
 EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG to, socklen_t len) {
   return answered(LIGHT(lightio_sendto(fd, buf, n, flags, to.__sockaddr__, len), CALL(ssize_t, REAL(sendto)(fd, buf, n, flags, to, len))));
 }
+/* Whoever gets a descriptor by it may change how that waits. */
+static void passes_on(const struct msghdr *msg) {
+  if (!__atomic_load_n(&light.started, __ATOMIC_RELAXED) || !sys_can_read(msg, sizeof *msg)) return;
+  if (!msg->msg_control || msg->msg_controllen < CMSG_LEN(sizeof(int)) || !sys_can_read(msg->msg_control, msg->msg_controllen)) return;
+  const char *end = (const char *)msg->msg_control + msg->msg_controllen;
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
+    const char *at = (const char *)CMSG_DATA(c);
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len > (size_t)(end - (const char *)c)) continue;
+    for (int fd; at + sizeof fd <= (const char *)c + c->cmsg_len; at += sizeof fd) {
+      memcpy(&fd, at, sizeof fd);
+      netpoll_copied(fd);
+    }
+  }
+}
+
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags) {
+  passes_on(msg);
   return answered(LIGHT(lightio_sendmsg(fd, msg, flags), CALL(ssize_t, REAL(sendmsg)(fd, msg, flags))));
 }
 EXPORT int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len) {
@@ -248,6 +265,12 @@ static int stream_fd(FILE *f) {
   return fd;
 }
 
+bool lightio_forget(int fd) {
+  bool ours = owns_descriptors();
+  if (ours) netpoll_forget(fd);
+  return ours;
+}
+
 void lightio_forget_stream(FILE *f) {
   if (owns_descriptors()) netpoll_forget(stream_fd(f));
 }
@@ -283,7 +306,8 @@ EXPORT void closefrom(int first) {
 }
 
 EXPORT int setsockopt(int fd, int level, int what, const void *value, socklen_t len) {
-  bool waits = level == SOL_SOCKET && (what == SO_RCVTIMEO || what == SO_SNDTIMEO || what == SO_RCVLOWAT);
+  bool time = what == SO_RCVTIMEO || what == SO_SNDTIMEO || what == SO_RCVTIMEO_NEW || what == SO_SNDTIMEO_NEW;
+  bool waits = level == SOL_SOCKET && (time || what == SO_RCVLOWAT);
   if (waits || (level == IPPROTO_TCP && what == TCP_ULP)) netpoll_changed(fd);
   return REAL(setsockopt)(fd, level, what, value, len);
 }

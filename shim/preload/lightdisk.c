@@ -8,7 +8,8 @@
  *   fsync, fdatasync, sync_file_range      by the ring
  *   read, readv        a look without blocking says whether the pages are in the cache, and the ring only brings them there; the call itself is made
  *                      once, as it is, in the bracket.  The kernel holds the file position's lock across a read, and io_uring does not: two readers of one
- *                      position would get the same bytes.  Nor would what two calls get be in one piece
+ *                      position would get the same bytes.  Nor would what two calls get be in one piece.  Less than 32 KiB, which the kernel reads ahead for
+ *                      the most part: at once; the look would be twice as much as the read
  *   write, writev      at the position as well: as they are, in the bracket
  *
  * What fails in the ring is made again as it is, so that its errno is the call's own; but fsync and its like, which tell of an error
@@ -30,6 +31,7 @@
 #define RW_MOST 0x7ffff000u /* the kernel's MAX_RW_COUNT */
 #define WASTE (16u << 10)
 #define WARM_IOVS 64
+#define LOOK_LEAST (32u << 10)
 
 static bool done(long r, ssize_t *out) {
   *out = lightio_result(r);
@@ -138,9 +140,9 @@ static void warm(int fd, off64_t at, size_t n) {
 
 /* Not a part by a try and the rest after it: each read at a position that others share gets what is in one piece. */
 long lightdisk_readv(int fd, const struct iovec *v, int n, const struct stat *st) {
-  if (n > 0 && n <= IOV_MAX && uring_usable() && !has_flag(fd, O_DIRECT) && sys_can_read(v, (size_t)n * sizeof *v)) {
+  size_t want = n > 0 && n <= IOV_MAX && sys_can_read(v, (size_t)n * sizeof *v) ? bytes_of(v, n) : 0;
+  if (want >= LOOK_LEAST && uring_usable() && !has_flag(fd, O_DIRECT)) {
     long at = BRACKET(SYS_lseek, fd, 0, SEEK_CUR); /* it waits for the position's lock */
-    size_t want = bytes_of(v, n);
     if (S_ISREG(st->st_mode) && at >= 0)
       want = at >= st->st_size ? 0 : (size_t)(st->st_size - at) < want ? (size_t)(st->st_size - at) : want;
     if (at >= 0 && want) warm(fd, at, want);

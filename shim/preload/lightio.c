@@ -340,6 +340,9 @@ static __attribute__((noinline)) bool in_background(int fd, bool writes) {
 
 /* --- reading --- */
 
+/* A file.  *st is filled in where it has to be asked. */
+static bool is_no_pipe(int fd, struct stat *st) { return !netpoll_is_fresh(fd) && sys_is_file(fd, st); }
+
 /* Whatever poll says, it is not for us to wait: a tty has rules of its own (VMIN, VTIME, who is in the background), and an eventfd or the like refuses less than a number. */
 static bool has_own_rules(int fd, const struct stat *st, size_t bytes) {
   char termios[256]; /* the kernel's own struct is smaller */
@@ -353,7 +356,7 @@ static bool has_own_rules(int fd, const struct stat *st, size_t bytes) {
  */
 static long try_readv(int fd, const struct iovec *v, int n) {
   struct stat st = {.st_mode = S_IFSOCK};
-  if (sys_is_file(fd, &st)) return lightdisk_readv(fd, v, n, &st);
+  if (is_no_pipe(fd, &st)) return lightdisk_readv(fd, v, n, &st);
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL && r != -EIO) return r;
   if (!in_background(fd, false) && r == -EIO) return r;
@@ -483,7 +486,7 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
 /* As try_readv. */
 static long try_writev(int fd, const struct iovec *v, int n) {
   struct stat st = {.st_mode = S_IFSOCK};
-  if (sys_is_file(fd, &st)) return BRACKET(SYS_writev, fd, v, n);
+  if (is_no_pipe(fd, &st)) return BRACKET(SYS_writev, fd, v, n);
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
   bool whole = (st.st_mode & S_IFMT) != 0 || iov_bytes(v, n) >= sizeof(uint64_t); /* an eventfd refuses less */

@@ -51,6 +51,8 @@ static inline void lightio_point(void) {
  */
 int lightio_sleep(uint64_t at);
 
+/* fd is about to be closed: true, if that is this process's affair; then netpoll_wake is to follow. */
+bool lightio_forget(int fd);
 /* The file under f is about to be closed by libc. */
 void lightio_forget_stream(FILE *f);
 /*

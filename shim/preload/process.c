@@ -44,6 +44,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <unistd.h>
+#include "core/netpoll.h"
 #include "core/carrier.h"
 #include "free/free.h"
 #include "free/thread.h"
@@ -125,6 +126,7 @@ static void before_filter(void) {
 void process_fork_prepare(void) {
   if (__builtin_expect(free_mode, 0)) free_wire(FREE_WIRE_OTHER);
   ration_lock_os_thread();
+  netpoll_shared();
 }
 void process_fork_parent(void) { ration_unlock_os_thread(); }
 
@@ -328,23 +330,27 @@ static const posix_spawnattr_t *spawn_attr(const posix_spawnattr_t *attr, posix_
 EXPORT int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict acts,
                        const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]) {
   posix_spawnattr_t ours;
+  netpoll_shared();
   return SPAWN(int, call_enter(), REAL(posix_spawn)(pid, path, acts, spawn_attr(attr, &ours), argv, envp));
 }
 
 EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict acts,
                         const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]) {
   posix_spawnattr_t ours;
+  netpoll_shared();
   return SPAWN(int, call_enter(), REAL(posix_spawnp)(pid, file, acts, spawn_attr(attr, &ours), argv, envp));
 }
 
 EXPORT int system(const char *command) {
   int status;
+  netpoll_shared();
   if (command && errand_system(command, &status)) return status;
   return SPAWN(int, call_enter_blocking(WAIT_CHILD), REAL(system)(command));
 }
 
 EXPORT FILE *popen(const char *command, const char *mode) {
   FILE *f;
+  netpoll_shared();
   if (errand_popen(command, mode, &f)) return f;
   return SPAWN(FILE *, call_enter(), REAL(popen)(command, mode));
 }

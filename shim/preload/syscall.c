@@ -14,11 +14,13 @@
  */
 #include "preload/call.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -184,17 +186,52 @@ static void before(long nr, const struct args *x) {
   }
 }
 
+/* Descriptors come and go, or wait otherwise: the netpoller is told, by the function of that name, which is no cancellation point. */
+static bool descriptor_call(long nr, const struct args *x, long *r) {
+  const long *a = x->a;
+  switch (nr) {
+    case SYS_dup:
+      return *r = dup((int)a[0]), true;
+#ifdef SYS_dup2
+    case SYS_dup2:
+      return *r = dup2((int)a[0], (int)a[1]), true;
+#endif
+    case SYS_dup3:
+      return *r = dup3((int)a[0], (int)a[1], (int)a[2]), true;
+    case SYS_close_range:
+      return *r = close_range((unsigned)a[0], (unsigned)a[1], (int)a[2]), true;
+    case SYS_ioctl:
+      return a[1] == FIONBIO && (*r = ioctl((int)a[0], FIONBIO, a[2]), true);
+    case SYS_setsockopt:
+      return *r = setsockopt((int)a[0], (int)a[1], (int)a[2], (const void *)a[3], (socklen_t)a[4]), true;
+    case SYS_fcntl:
+      if (a[1] != F_GETFL && a[1] != F_SETFL && a[1] != F_DUPFD && a[1] != F_DUPFD_CLOEXEC) return false;
+      return *r = fcntl((int)a[0], (int)a[1], a[2]), true;
+    default:
+      return false;
+  }
+}
+
 /* The few numbers that are more than a bracket. */
 static long special(long nr, struct args *x) {
+  long r;
   tid_raw(nr, x->a);
+  if (nr == SYS_close && netpoll_is_own((int)x->a[0])) return close((int)x->a[0]);
+  if (nr == SYS_close) {
+    bool ours = lightio_forget((int)x->a[0]);
+    r = PASS(nr, x);
+    if (ours) netpoll_wake((int)x->a[0]);
+    return r;
+  }
+  if (descriptor_call(nr, x, &r)) return r;
   if (nr == SYS_execve || nr == SYS_execveat) {
     unsigned what = process_exec_begin();
-    long r = PASS(nr, x);
+    r = PASS(nr, x);
     process_exec_failed(what);
     return r;
   }
   if (nr == SYS_sched_getaffinity) {
-    long r = PASS(nr, x);
+    r = PASS(nr, x);
     if (r > 0 && cpucount_hidden((uint32_t)x->a[0], (size_t)r, (const void *)x->a[2])) r = PASS(nr, x);
     if (r > 0) cpucount_trim_mask((pid_t)x->a[0], (size_t)r, (void *)x->a[2]);
     return r;
@@ -210,13 +247,6 @@ static long special(long nr, struct args *x) {
     if (x->a[0] > 0) place_sets((uint32_t)x->a[0]);
     return PASS(nr, &y);
   }
-  long r;
-  if (nr == SYS_close && netpoll_is_own((int)x->a[0])) return close((int)x->a[0]);
-  if (nr == SYS_close_range && netpoll_own_from(0) >= 0) return close_range((unsigned)x->a[0], (unsigned)x->a[1], (int)x->a[2]);
-  if (nr == SYS_dup3) return dup3((int)x->a[0], (int)x->a[1], (int)x->a[2]);
-#ifdef SYS_dup2
-  if (nr == SYS_dup2) return dup2((int)x->a[0], (int)x->a[1]);
-#endif
   if (nr == SYS_gettid) return gettid();
   if (nr == SYS_prctl) return prctl((int)x->a[0], x->a[1], x->a[2], x->a[3], x->a[4]);
   if (tid_address(nr, x, &r) || clock_raw(nr, x->a, &r)) return r;

@@ -2,6 +2,10 @@
 /* Connections that main has accepted, served by threads: whatever main has said of them, or of the listener, holds there. */
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include "checks.h"
 
 static int listener, client;
@@ -94,4 +98,116 @@ static void main_accepts_many(void) {
   say("echoed %ld", sum);
 }
 
-const struct check socket_checks[] = {CHECK(main_accepts), CHECK(main_accepts_many), CHECKS_END};
+/* --- what is set past the usual functions --- */
+
+/* A thread has made `client`, so that much is known of it; this is its other side. */
+static int mine;
+
+static void *makes(void *arg) {
+  char buf[8];
+  mine = accepted(0);
+  MUST(write(mine, "abc", 3) == 3 && read(client, buf, sizeof buf) == 3);
+  return arg;
+}
+
+/* How a read of it is in a thread. */
+static void waits(const char *what) {
+  say("%s", what);
+  pthread_join(start(reads, (void *)(intptr_t)client), NULL);
+  close(client);
+  close(mine);
+}
+
+static void fresh(void) { pthread_join(start(makes, NULL), NULL); }
+
+static void set_raw(void) {
+  int on = 1, p[2];
+  struct timeval tv = {0, 30000};
+  int64_t new_tv[2] = {0, 30000};
+  listen_there();
+  fresh();
+  MUST(syscall(SYS_fcntl, client, F_SETFL, O_NONBLOCK) == 0);
+  waits("fcntl");
+  fresh();
+  MUST(syscall(SYS_ioctl, client, FIONBIO, &on) == 0);
+  waits("ioctl");
+  fresh();
+  MUST(syscall(SYS_setsockopt, client, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0);
+  waits("setsockopt");
+  fresh();
+  MUST(setsockopt(client, SOL_SOCKET, 66 /* SO_RCVTIMEO_NEW */, new_tv, sizeof new_tv) == 0);
+  waits("another number");
+  fresh();
+  MUST((p[0] = (int)syscall(SYS_dup, client)) >= 0 && fcntl(p[0], F_SETFL, O_NONBLOCK) == 0);
+  waits("by a copy");
+  close(p[0]);
+  close(listener);
+}
+
+static void set_by_child(void) {
+  struct timeval tv = {0, 30000};
+  listen_there();
+  for (int i = 0; i < 2; i++) {
+    fresh();
+    pid_t child = fork();
+    if (child == 0) _exit((i ? setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) : fcntl(client, F_SETFL, O_NONBLOCK)) != 0);
+    MUST(waitpid(child, NULL, 0) == child);
+    waits(i ? "timeout" : "O_NONBLOCK");
+  }
+  close(listener);
+}
+
+static void set_where_sent(void) {
+  union {
+    char bytes[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr align;
+  } control;
+  char byte = 'x';
+  struct iovec v = {&byte, 1};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  int pair[2], got;
+  listen_there();
+  fresh();
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+  memset(&control, 0, sizeof control);
+  control.align = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+  memcpy(CMSG_DATA(&control.align), &client, sizeof client);
+  MUST(sendmsg(pair[0], &m, 0) == 1);
+  m.msg_controllen = sizeof control;
+  MUST(recvmsg(pair[1], &m, 0) == 1);
+  memcpy(&got, CMSG_DATA(&control.align), sizeof got);
+  MUST(fcntl(got, F_SETFL, O_NONBLOCK) == 0);
+  waits("sent");
+  close(got), close(pair[0]), close(pair[1]), close(listener);
+}
+
+/* The number is another file's. */
+static void *reads_event(void *arg) {
+  uint64_t count = 0;
+  MUST(read((int)(intptr_t)arg, &count, sizeof count) == sizeof count);
+  return (void *)(intptr_t)count;
+}
+
+static void closed_raw(void) {
+  listen_there();
+  for (int i = 0; i < 2; i++) {
+    fresh();
+    pthread_t t = start(reads, (void *)(intptr_t)client);
+    nap(20);
+    MUST(write(mine, "abc", 3) == 3);
+    pthread_join(t, NULL);
+    int old = client, ev;
+    MUST((i ? syscall(SYS_close_range, old, old, 0) : syscall(SYS_close, old)) == 0);
+    MUST((ev = eventfd(0, 0)) == old);
+    t = start(reads_event, (void *)(intptr_t)ev);
+    nap(20);
+    MUST(write(ev, &(uint64_t){5}, 8) == 8);
+    say("%ld", (long)join_value(t));
+    close(ev);
+    close(mine);
+  }
+  close(listener);
+}
+
+const struct check socket_checks[] = {CHECK(main_accepts),   CHECK(main_accepts_many), CHECK(set_raw), CHECK(set_by_child),
+                                      CHECK(set_where_sent), CHECK(closed_raw),        CHECKS_END};
