@@ -424,7 +424,7 @@ static bool thread_owner(int fd, int cmd, struct f_owner_ex *o, int *r) {
     if (*r == 0 && o->type == F_OWNER_TID) o->pid = tid_shown(o->pid);
     return true;
   }
-  if (!o || o->type != F_OWNER_TID) return false;
+  if (!o || !sys_can_read(o, sizeof *o) || o->type != F_OWNER_TID) return false;
   real = *o;
   real.pid = tid_to_set(o->pid);
   *r = REAL(fcntl)(fd, cmd, &real);

@@ -470,14 +470,20 @@ ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr
             BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
 }
 
+/* Else the kernel is to say what it misses. */
+static bool msg_there(const struct msghdr *m) {
+  if (!sys_can_read(m, sizeof *m) || m->msg_iovlen > IOV_MAX) return false;
+  return m->msg_iovlen == 0 || sys_can_read(m->msg_iov, m->msg_iovlen * sizeof *m->msg_iov);
+}
+
+static size_t msg_bytes(const struct msghdr *m) { return msg_there(m) ? iov_bytes(m->msg_iov, (int)m->msg_iovlen) : 0; }
+
 ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
   struct op op = {.fd = fd, .dir = NETPOLL_READ};
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) lightio_point();
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return lightio_result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
-  if (flags & MSG_WAITALL) return recv_all(fd, msg, flags);
-  POLL_LOOP(op,
-            BELOW_LOWAT(fd, iov_bytes(msg->msg_iov, (int)msg->msg_iovlen)) ? -EAGAIN
-                                                                           : raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT),
+  if (flags & MSG_WAITALL) return msg_there(msg) ? recv_all(fd, msg, flags) : lightio_result(BRACKET(SYS_recvmsg, fd, msg, flags));
+  POLL_LOOP(op, BELOW_LOWAT(fd, msg_bytes(msg)) ? -EAGAIN : raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT),
             BRACKET(SYS_recvmsg, fd, msg, flags));
 }
 
@@ -590,35 +596,43 @@ static long attempt_iov(struct out *o, size_t done, bool block) {
   struct iovec left[IOV_COPY];
   const struct iovec *v = done ? left : o->v;
   int n = done ? iov_after(o->v, o->n, done, left) : o->n;
-  return block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(o->fd, v, n);
+  long r = block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(o->fd, v, n);
+  if (r >= 0 && !done) o->all = iov_bytes(v, n); /* not before the kernel has found that v is there */
+  return r;
 }
 
 ssize_t lightio_writev(int fd, const struct iovec *v, int n) {
   struct out o = {.fd = fd, .attempt = attempt_iov, .v = v, .n = n};
-  if (n > 0 && n <= IOV_MAX) o.all = iov_bytes(v, n);
   return write_whole(&o);
 }
 
+static long send_msg(struct out *o, const struct msghdr *m, int flags, bool block) {
+  return block ? BRACKET(SYS_sendmsg, o->fd, m, flags) : raw_syscall3(SYS_sendmsg, o->fd, (long)m, flags | MSG_DONTWAIT);
+}
+
+/* The kernel reads the message first, and finds whether it is there. */
 static long attempt_msg(struct out *o, size_t done, bool block) {
   struct iovec left[IOV_COPY];
-  struct msghdr m = *o->msg;
   if (done) {
+    struct msghdr m = *o->msg;
     m.msg_iov = left;
     m.msg_iovlen = (size_t)iov_after(o->msg->msg_iov, (int)o->msg->msg_iovlen, done, left);
     m.msg_control = NULL; /* went with the first bytes */
     m.msg_controllen = 0;
+    return send_msg(o, &m, flags_of(o, done), block);
   }
-  if (block) return BRACKET(SYS_sendmsg, o->fd, &m, flags_of(o, done));
-  return raw_syscall3(SYS_sendmsg, o->fd, (long)&m, flags_of(o, done) | MSG_DONTWAIT);
+  long r = send_msg(o, o->msg, o->flags, block);
+  if (r < 0 && r != -EAGAIN) return r;
+  o->to = o->msg->msg_name;
+  o->tolen = o->msg->msg_namelen;
+  o->all = iov_bytes(o->msg->msg_iov, (int)o->msg->msg_iovlen);
+  return r;
 }
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
   struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg};
   if (flags & MSG_DONTWAIT) lightio_point();
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
-  o.to = msg->msg_name;
-  o.tolen = msg->msg_namelen;
-  o.all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen);
   return write_whole(&o);
 }
 

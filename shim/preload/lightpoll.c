@@ -80,6 +80,21 @@ static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, l
   }
 }
 
+/*
+ * What the program asks is there: we read it before the kernel does.  A page that was there is believed to be still, so that a loop with an array of its own does not
+ * ask each time.
+ */
+static bool is_there(const void *p, size_t n) {
+  static _Atomic uintptr_t seen[16];
+  uintptr_t page = (uintptr_t)p >> 12;
+  bool one = page == ((uintptr_t)p + n - 1) >> 12;
+  _Atomic uintptr_t *at = &seen[page % 16];
+  if (n == 0 || sys_is_near(p, n) || (one && page && atomic_load_explicit(at, memory_order_relaxed) == page)) return true;
+  if (!sys_can_read(p, n)) return false;
+  if (one) atomic_store_explicit(at, page, memory_order_relaxed);
+  return true;
+}
+
 /* --- poll --- */
 
 struct poll_call {
@@ -106,7 +121,7 @@ int lightio_ppoll(struct pollfd *fds, nfds_t n, uint64_t until) {
   struct netpoll_want few[FEW], *want = few;
   long r = lightio_over();
   if (r != 0) return (int)lightio_result(r);
-  if (n > FEW) { /* also: an n that is too large, or fds that are not there, are found by the kernel */
+  if (n > FEW || !is_there(fds, n * sizeof *fds)) { /* also: an n that is too large, or fds that are not there, are found by the kernel */
     r = poll_look(&p);
     if (r != 0 && r != -EINTR) return (int)lightio_result(r);
     want = malloc(n * sizeof *want);
@@ -154,8 +169,13 @@ static size_t select_wants(const struct select_call *s, struct netpoll_want *wan
 
 int lightio_select(int n, fd_set *r, fd_set *w, fd_set *e, uint64_t until) {
   struct select_call s = {.n = n, .bytes = ((size_t)n + __NFDBITS - 1) / __NFDBITS * sizeof(__fd_mask), .at = {r, w, e}};
-  for (int i = 0; i < 3; i++)
-    if (s.at[i]) memcpy(&s.asked[i], s.at[i], s.bytes);
+  bool there = true;
+  for (int i = 0; i < 3 && there; i++) {
+    there = !s.at[i] || is_there(s.at[i], s.bytes);
+    if (there && s.at[i]) memcpy(&s.asked[i], s.at[i], s.bytes);
+  }
+  struct timespec ts = left_of(until);
+  if (!there) return (int)lightio_result(BRACKET(SYS_pselect6, n, r, w, e, until == UINT64_MAX ? NULL : &ts));
   struct netpoll_want few[FEW], *want = few;
   size_t k = select_wants(&s, NULL);
   if (k > FEW) want = malloc(k * sizeof *want);
@@ -167,7 +187,7 @@ int lightio_select(int n, fd_set *r, fd_set *w, fd_set *e, uint64_t until) {
   if (want != few) free(want);
   if (found < 0) select_as_asked(&s); /* a look has emptied them; who fails leaves them as they were */
   if (found != -EPERM) return (int)lightio_result(found);
-  struct timespec ts = left_of(until);
+  ts = left_of(until);
   return (int)lightio_result(BRACKET(SYS_pselect6, n, r, w, e, until == UINT64_MAX ? NULL : &ts));
 }
 

@@ -419,10 +419,11 @@ EXPORT int prctl(int option, ...) {
   process_before_prctl(option);
   ownthread_before_prctl(option);
   struct thread *self = thread_self();
-  if (self && option == PR_SET_NAME) thread_set_name(self, (const char *)a);
-  if (self && option == PR_GET_TID_ADDRESS) return *(int **)a = thread_tid_address(self), 0;
-  if (self && option == PR_GET_NAME) return thread_get_name(self, (char *)a), 0;
-  return REAL(prctl)(option, a, b, c, d);
+  if (self && option == PR_GET_TID_ADDRESS && sys_can_write((void *)a, sizeof(int *))) return *(int **)a = thread_tid_address(self), 0;
+  if (self && option == PR_GET_NAME && sys_can_write((void *)a, 16)) return thread_get_name(self, (char *)a), 0;
+  int r = REAL(prctl)(option, a, b, c, d); /* which says what is not there */
+  if (self && option == PR_SET_NAME && r == 0) thread_set_name(self, (const char *)a);
+  return r;
 }
 
 EXPORT int unshare(int flags) {

@@ -533,6 +533,7 @@ static int change_paper_mask(struct thread *t, int how, const sigset_t *set, sig
   if (set && how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK) return EINVAL;
   thread_mask(t, how, set ? &next : NULL, &was);
   if (!old) return 0;
+  if (!sys_can_write(old, sizeof was)) return EFAULT;
   sigemptyset(old);
   memcpy(old, &was, sizeof was);
   return 0;

@@ -70,6 +70,90 @@ static void *bad_signal_sets(void *arg) {
   return arg;
 }
 
+static void *bad_polls(void *arg) {
+  struct timeval soon = {0, 1000};
+  int p[2];
+  MUST(pipe(p) == 0);
+  SAY_CALL("poll", poll(nowhere, 1, 10));
+  SAY_CALL("poll, for ever", poll(nowhere, 1, -1));
+  SAY_CALL("poll, 20", poll(nowhere, 20, 10));
+  SAY_CALL("select", select(5, nowhere, NULL, NULL, NULL));
+  SAY_CALL("select, two", select(5, NULL, nowhere, nowhere, &soon));
+  memset(far, 0, sizeof far);
+  FD_SET(p[0], (fd_set *)far);
+  SAY_CALL("select, far", select(p[0] + 1, (fd_set *)far, NULL, NULL, &soon));
+  for (int i = 0; i < 2; i++) {
+    memcpy(far, &(struct pollfd){.fd = p[i], .events = i ? POLLOUT : POLLIN}, sizeof(struct pollfd));
+    SAY_CALL("poll, far", poll((struct pollfd *)far, 1, 1));
+  }
+  close(p[0]), close(p[1]);
+  return arg;
+}
+
+static void *bad_messages(void *arg) {
+  struct msghdr vector = {.msg_iov = nowhere, .msg_iovlen = 2}, many = {.msg_iov = (struct iovec *)far, .msg_iovlen = 2000000};
+  int s[2];
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+  SAY_CALL("writev", writev(s[0], nowhere, 2));
+  SAY_CALL("sendmsg", sendmsg(s[0], nowhere, 0));
+  SAY_CALL("sendmsg, vector", sendmsg(s[0], &vector, 0));
+  SAY_CALL("sendmsg, many", sendmsg(s[0], &many, 0));
+  SAY_CALL("recvmsg", recvmsg(s[0], nowhere, 0));
+  for (int all = 0; all < 2; all++) {
+    int flags = all ? MSG_WAITALL : 0;
+    SAY_CALL("recvmsg", recvmsg(s[0], nowhere, flags));
+    SAY_CALL("recvmsg, vector", recvmsg(s[0], &vector, flags));
+    SAY_CALL("recvmsg, many", recvmsg(s[0], &many, flags));
+  }
+  close(s[0]), close(s[1]);
+  return arg;
+}
+
+/* A message that is not on the stack, in pieces, with a reader who is slow. */
+static void *sends_far(void *arg) {
+  static char bytes[3 << 20];
+  static struct iovec v[3];
+  static struct msghdr m = {.msg_iov = v, .msg_iovlen = 3};
+  int *s = arg;
+  for (int i = 0; i < 3; i++) v[i] = (struct iovec){bytes + (i << 20), 1 << 20};
+  SAY_CALL("sendmsg", sendmsg(s[0], &m, 0));
+  SAY_CALL("writev", writev(s[0], v, 3));
+  close(s[0]);
+  return NULL;
+}
+
+static void argument_far_messages(void) {
+  static char buf[100000];
+  int s[2];
+  long sum = 0;
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+  pthread_t t = start(sends_far, s);
+  for (ssize_t n; (n = read(s[1], buf, sizeof buf)) > 0;) sum += n;
+  pthread_join(t, NULL);
+  say("received %ld", sum);
+}
+
+static void *bad_names(void *arg) {
+  int s[2];
+  char name[16];
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+  SAY_CALL("F_SETOWN_EX", fcntl(s[0], F_SETOWN_EX, nowhere));
+  SAY_CALL("F_GETOWN_EX", fcntl(s[0], F_GETOWN_EX, nowhere));
+  SAY_CALL("set name", prctl(PR_SET_NAME, nowhere));
+  SAY_CALL("get name", prctl(PR_GET_NAME, nowhere));
+  SAY_CALL("get tid address", prctl(PR_GET_TID_ADDRESS, nowhere));
+  strcpy(far, "far away");
+  SAY_CALL("set name, far", prctl(PR_SET_NAME, far));
+  SAY_CALL("get name, far", prctl(PR_GET_NAME, far + 100));
+  SAY_CALL("get name", prctl(PR_GET_NAME, name));
+  say("%s %s", name, far + 100);
+  SAY_CALL("sigprocmask", sigprocmask(SIG_BLOCK, NULL, nowhere));
+  SAY_CALL("sigprocmask, far", sigprocmask(SIG_BLOCK, NULL, (sigset_t *)far));
+  say("blocked %d", sigismember((sigset_t *)far, SIGUSR1));
+  close(s[0]), close(s[1]);
+  return arg;
+}
+
 /* --- what is no socket, or none that listens --- */
 
 static void *not_sockets(void *arg) {
@@ -182,6 +266,9 @@ static void argument_reads_of_nothing(void) { run_there(reads_of_nothing); }
 static void argument_short_reads(void) { run_there(short_reads); }
 static void argument_vectors(void) { run_there(vectors); }
 static void argument_tty(void) { run_there(tty_reads); }
+static void argument_polls(void) { run_there(bad_polls); }
+static void argument_messages(void) { run_there(bad_messages); }
+static void argument_names(void) { run_there(bad_names); }
 static void argument_clone3(void) { run_there(probe_clone3); }
 static void argument_times(void) { run_there(bad_times); }
 static void argument_semtimedop(void) { run_there(bad_semtimedop); }
@@ -197,4 +284,8 @@ const struct check argument_checks[] = {CHECK(argument_clone3),
                                         CHECK(argument_short_reads),
                                         CHECK(argument_vectors),
                                         CHECK(argument_tty),
+                                        CHECK(argument_polls),
+                                        CHECK(argument_messages),
+                                        CHECK(argument_far_messages),
+                                        CHECK(argument_names),
                                         CHECKS_END};
