@@ -355,10 +355,7 @@ static bool light_call(long nr, const struct args *x, long *r) {
   }
 }
 
-static long blocking(long nr, struct args *x) {
-  long parked;
-  if (nr == SYS_clock_nanosleep && clock_raw(nr, x->a, &parked)) return parked;
-  if (light_running() && light_call(nr, x, &parked)) return parked;
+static long bracketed_call(long nr, struct args *x) {
   struct signal_mark mark = signal_mark();
   struct timespec left;
   uint64_t deadline = 0;
@@ -370,6 +367,38 @@ static long blocking(long nr, struct args *x) {
     if (!again) return r;
     count_down(nr, x, began, &left, &deadline);
   }
+}
+
+/* Null: it is no call about a futex with an owner, or the kernel is to say what is wrong with it. */
+static _Atomic uint32_t *owned_futex(long nr, const struct args *x) {
+  if (__builtin_expect(!free_mode, 1) || nr != SYS_futex) return NULL;
+  int op = (int)x->a[1] & FUTEX_CMD_MASK;
+  bool second = op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_CMP_REQUEUE_PI;
+  if (!second && op != FUTEX_LOCK_PI && op != FUTEX_LOCK_PI2 && op != FUTEX_TRYLOCK_PI && op != FUTEX_UNLOCK_PI) return NULL;
+  long word = x->a[second ? 4 : 0];
+  return word % 4 == 0 && sys_can_read((void *)word, sizeof(uint32_t)) ? (_Atomic uint32_t *)word : NULL;
+}
+
+/* Its owner is a thread of the kernel's, and so is who waits for it. */
+static long owned_call(long nr, struct args *x, _Atomic uint32_t *word) {
+  int op = (int)x->a[1] & FUTEX_CMD_MASK;
+  long r;
+  free_wire(FREE_WIRE_OBJECT);
+  do {
+    tid_pi_to_kernel(word);
+    r = bracketed_call(nr, x);
+    /* The owner has got it meanwhile, and made the word its own. */
+  } while (r < 0 && (call_errno() == ESRCH || call_errno() == EINVAL) && tid_pi_to_kernel(word));
+  if (r == 0 && op != FUTEX_UNLOCK_PI && op != FUTEX_CMP_REQUEUE_PI) tid_pi_to_program(word);
+  return r;
+}
+
+static long blocking(long nr, struct args *x) {
+  long parked;
+  if (nr == SYS_clock_nanosleep && clock_raw(nr, x->a, &parked)) return parked;
+  if (light_running() && light_call(nr, x, &parked)) return parked;
+  _Atomic uint32_t *word = owned_futex(nr, x);
+  return __builtin_expect(word != NULL, 0) ? owned_call(nr, x, word) : bracketed_call(nr, x);
 }
 
 EXPORT long syscall(long nr, ...) {

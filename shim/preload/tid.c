@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
@@ -176,6 +177,30 @@ EXPORT int getpriority(__priority_which_t which, id_t who) {
 EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
   if (which == PRIO_PROCESS && who == 0) free_wire(FREE_WIRE_SCHED);
   return REAL(setpriority)(which, which == PRIO_PROCESS ? (id_t)tid_to_set((pid_t)who) : who, prio);
+}
+
+/* --- futexes that know their owner --- */
+
+/*
+ * The program writes what gettid says into the word of such a futex, and the kernel what it knows the thread by: an owner that is a thread G, whose word is given to the
+ * kernel, is wired, and has the kernel's number there for as long as the call.
+ */
+bool tid_pi_to_kernel(_Atomic uint32_t *word) {
+  uint32_t was = atomic_load_explicit(word, memory_order_relaxed);
+  for (;;) {
+    pid_t owner = (pid_t)(was & FUTEX_TID_MASK), has = lives(owner) ? tid_to_set(owner) : owner;
+    if (has == owner) return false;
+    if (atomic_compare_exchange_weak_explicit(word, &was, (was & ~FUTEX_TID_MASK) | (uint32_t)has, memory_order_acq_rel,
+                                              memory_order_relaxed))
+      return true;
+  }
+}
+
+void tid_pi_to_program(_Atomic uint32_t *word) {
+  uint32_t was = atomic_load_explicit(word, memory_order_relaxed), has = sys_gettid(), tid = (uint32_t)gettid();
+  while ((was & FUTEX_TID_MASK) == has && has != tid)
+    if (atomic_compare_exchange_weak_explicit(word, &was, (was & ~FUTEX_TID_MASK) | tid, memory_order_acq_rel, memory_order_relaxed))
+      return;
 }
 
 /* --- raw calls --- */

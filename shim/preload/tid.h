@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef RATION_PRELOAD_TID_H
 #define RATION_PRELOAD_TID_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* What a call that is given a tid is about. */
@@ -16,5 +19,9 @@ pid_t tid_to_set(pid_t tid);
 pid_t tid_shown(pid_t tid);
 /* As tid_kernels or tid_to_set, whichever it takes, for the arguments of a raw system call. */
 void tid_raw(long nr, long *a);
+
+/* The word of a futex with an owner, before the kernel has it (true: it was changed), and after the caller has got it. */
+bool tid_pi_to_kernel(_Atomic uint32_t *word);
+void tid_pi_to_program(_Atomic uint32_t *word);
 
 #endif

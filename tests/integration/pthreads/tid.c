@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads by what gettid says of them: in calls that are given a tid, and at different times. */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -246,7 +247,78 @@ static void process_by_tid(void) {
   pthread_join(b, NULL);
 }
 
+/* --- futexes with an owner --- */
+
+static _Atomic uint32_t owned;
+
+static void take_owned(void) {
+  uint32_t none = 0;
+  if (!atomic_compare_exchange_strong(&owned, &none, (uint32_t)gettid()))
+    MUST(syscall(SYS_futex, &owned, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0);
+}
+
+static void give_owned(void) {
+  uint32_t mine = (uint32_t)gettid();
+  if (!atomic_compare_exchange_strong(&owned, &mine, 0)) MUST(syscall(SYS_futex, &owned, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0);
+}
+
+static void *holds_owned(void *arg) {
+  take_owned();
+  gate_pass(&gate); /* until others wait */
+  give_owned();
+  return arg;
+}
+
+static void *next_thread(void *arg) {
+  take_owned();
+  say("next is owner %d", (owned & FUTEX_TID_MASK) == (uint32_t)gettid());
+  give_owned();
+  return arg;
+}
+
+static void *refused_thread(void *arg) {
+  SAY_CALL("try", syscall(SYS_futex, &owned, FUTEX_TRYLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+  SAY_CALL("unlock", syscall(SYS_futex, &owned, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+  SAY_CALL("bad", syscall(SYS_futex, arg, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+  return NULL;
+}
+
+static void owned_futex(void) {
+  pthread_t first = start(holds_owned, NULL), next;
+  gate_await(&gate, 1);
+  in_thread(refused_thread, (void *)8);
+  next = start(next_thread, NULL);
+  UNTIL(owned & FUTEX_WAITERS);
+  gate_open(&gate);
+  pthread_join(first, NULL);
+  pthread_join(next, NULL);
+  take_owned();
+  say("main is owner %d", (owned & FUTEX_TID_MASK) == (uint32_t)gettid());
+  give_owned();
+  say("left %u", owned);
+}
+
+/* One count, each time by whoever has it. */
+static long counted;
+static void *counts_owned(void *arg) {
+  for (int i = 0; i < 300; i++) {
+    take_owned();
+    counted++;
+    if (i % 50 == 0) nap(1);
+    give_owned();
+  }
+  return arg;
+}
+
+static void owned_futex_of_many(void) {
+  pthread_t t[6];
+  for (int i = 0; i < 6; i++) t[i] = start(counts_owned, NULL);
+  for (int i = 0; i < 6; i++) pthread_join(t[i], NULL);
+  say("counted %ld, left %u", counted, owned & FUTEX_TID_MASK);
+}
+
 const struct check tid_checks[] = {
-    CHECK(tid_stays),     CHECK(tid_stays_of_other), CHECK(tid_after_fork), CHECK(asked_by_tid),   CHECK(set_by_own_tid),
-    CHECK(set_by_others), CHECK(owner_by_tid),       CHECK(timer_of_other), CHECK(process_by_tid), CHECKS_END,
+    CHECK(owned_futex),    CHECK(owned_futex_of_many), CHECK(tid_stays),      CHECK(tid_stays_of_other),
+    CHECK(tid_after_fork), CHECK(asked_by_tid),        CHECK(set_by_own_tid), CHECK(set_by_others),
+    CHECK(owner_by_tid),   CHECK(timer_of_other),      CHECK(process_by_tid), CHECKS_END,
 };
