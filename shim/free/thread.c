@@ -634,8 +634,8 @@ static int take_result(struct thread *t, struct lot *lot, void **result) {
 
 int thread_tryjoin(struct thread *t, void **result) {
   struct lot *lot = lot_lock(&t->life);
-  if (t->life == LIFE_ENDED) return take_result(t, lot, result);
-  int r = t->life == LIFE_SPARE ? ESRCH : EBUSY; /* also of a detached one, as glibc's */
+  if (t->life == LIFE_ENDED && !t->joined) return take_result(t, lot, result);
+  int r = t->life == LIFE_SPARE ? ESRCH : t->life == LIFE_ENDED ? EINVAL : EBUSY; /* EBUSY also of a detached one, as glibc's */
   lot_unlock(lot);
   return r;
 }
@@ -698,14 +698,18 @@ int thread_join(struct thread *t, void **result, const struct limit *lim) {
   lot = lot_lock(&t->life);
   t->joined = false;
   if (self) self->joins = NULL;
-  if (r == 0) return take_result(t, lot, result);
+  if (r == 0 && t->life == LIFE_ENDED) return take_result(t, lot, result);
   lot_unlock(lot);
-  return -r;
+  return r == 0 ? EINVAL : -r; /* 0: another has had it, while a handler interrupted us */
 }
 
 int thread_detach(struct thread *t) {
   struct lot *lot = lot_lock(&t->life);
   enum life was = t->life;
+  if (t->joined && (was == LIFE_JOINABLE || was == LIFE_ENDED)) { /* it is that one's, as with glibc */
+    lot_unlock(lot);
+    return 0;
+  }
   if (was == LIFE_JOINABLE) t->life = LIFE_DETACHED;
   if (was == LIFE_ENDED) t->life = LIFE_SPARE, t->left_alone = true;
   int r = was == LIFE_JOINABLE || was == LIFE_ENDED ? 0 : not_joinable(t);

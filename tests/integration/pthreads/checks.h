@@ -18,6 +18,7 @@ struct check {
   { NULL, NULL }
 
 extern const struct check life_checks[];
+extern const struct check ends_checks[];
 extern const struct check local_checks[];
 extern const struct check mutex_checks[];
 extern const struct check wait_checks[];
