@@ -37,6 +37,7 @@
 #include "free/setxid.h"
 #include "free/shared.h"
 #include "ration/context.h"
+#include "ration/g.h"
 #include "sync/lot.h"
 #include "sync/stop.h"
 
@@ -225,23 +226,63 @@ static void spare_put(struct thread *t) {
 
 /* --- how many --- */
 
-/* When main has left by pthread_exit, the process ends with its last thread.  lives counts thread Gs, and main. */
+/* When main has left by pthread_exit, the process ends with its last thread.  lives counts thread Gs, main, and what other threads the program made. */
 static _Atomic uint32_t lives = 1;
-static _Atomic uint32_t nlent; /* of these, wired ones */
+static _Atomic uint32_t nlent;    /* of these, wired ones */
+static _Atomic uint32_t nkernels; /* of these, other threads of the kernel's */
 static _Atomic bool main_left;
 
 bool thread_is_main(void) { return pthread_self() == main_self; }
 bool thread_main_gone(void) { return atomic_load_explicit(&main_left, memory_order_relaxed); }
 
+/* preload/taskdir.c's: there are threads that neither ration nor the program has made: glibc's own, for SIGEV_THREAD and the like. */
+bool taskdir_has_others(void) __attribute__((weak));
+
+#define OTHERS_FIRST_NS 1000000u
+#define OTHERS_MOST_NS 100000000u
+
+/* Nobody tells of their end: with glibc's own count of threads, in which identities and carriers are, it never comes. */
+static void *await_others(void *arg) {
+  for (uint64_t nap = OTHERS_FIRST_NS; taskdir_has_others(); nap = nap * 2 < OTHERS_MOST_NS ? nap * 2 : OTHERS_MOST_NS)
+    ration_sleep((ration_ns)nap);
+  return arg;
+}
+
+/* A last thread, which ends after those.  False: there are none. */
+static bool outlive_others(void) {
+  struct thread_attr a = {.has_mask = true, .mask = ~(uint64_t)0};
+  pthread_attr_t defaults;
+  pthread_t t;
+  if (!taskdir_has_others || !taskdir_has_others() || pthread_attr_init(&defaults) != 0) return false;
+  pthread_attr_setdetachstate(&defaults, PTHREAD_CREATE_DETACHED);
+  bool fine = thread_attr_of(&defaults, &a) && thread_create(&t, &a, await_others, NULL, NULL) == 0;
+  pthread_attr_destroy(&defaults);
+  return fine;
+}
+
 static void life_over(void) {
-  if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) == 1) exit(0);
+  if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) == 1 && !outlive_others()) exit(0);
 }
 
 void thread_main_exits(void) {
-  if (sys_gettid() != sys_getpid()) return;
   atomic_store_explicit(&main_left, true, memory_order_relaxed);
   life_over();
   shared_watch(); /* none of the kernel's is left that has anything open */
+}
+
+void thread_kernels_begins(void) {
+  atomic_fetch_add_explicit(&nkernels, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&lives, 1, memory_order_relaxed);
+}
+
+void thread_kernels_stillborn(void) {
+  atomic_fetch_sub_explicit(&nkernels, 1, memory_order_relaxed);
+  atomic_fetch_sub_explicit(&lives, 1, memory_order_relaxed);
+}
+
+void thread_kernels_ends(void) {
+  atomic_fetch_sub_explicit(&nkernels, 1, memory_order_relaxed);
+  life_over();
 }
 
 /* One more.  False: there are as many as may be. */
@@ -257,10 +298,11 @@ static int stillborn(int err) {
   return err;
 }
 
-/* The three change one after the other: for a moment it may be one too few. */
+/* These change one after the other: for a moment it may be one too few. */
 uint32_t thread_count(void) {
   int64_t n = atomic_load_explicit(&lives, memory_order_relaxed);
-  n -= atomic_load_explicit(&nlent, memory_order_relaxed) + !atomic_load_explicit(&main_left, memory_order_relaxed);
+  n -= atomic_load_explicit(&nlent, memory_order_relaxed) + atomic_load_explicit(&nkernels, memory_order_relaxed);
+  n -= !atomic_load_explicit(&main_left, memory_order_relaxed);
   return n > 0 ? (uint32_t)n : 0;
 }
 
@@ -877,6 +919,7 @@ void thread_g_fork_child(void) {
   nsizes = 0;                                             /* glibc has forgotten those identities */
   atomic_store_explicit(&lives, 1, memory_order_relaxed); /* the caller, which is as good as main */
   atomic_store_explicit(&nlent, 0, memory_order_relaxed);
+  atomic_store_explicit(&nkernels, 0, memory_order_relaxed);
   atomic_store_explicit(&main_left, false, memory_order_relaxed);
   cancel_fork_child();
   memset(spares, 0, sizeof spares);

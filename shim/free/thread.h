@@ -108,8 +108,12 @@ void thread_exits(void *result);
 int thread_cancel(struct thread *t);
 /* The calling thread G has enabled or disabled its cancellation. */
 void thread_cancel_state(struct thread *self);
-/* A thread of the kernel's, maybe the process's first, is about to unwind: when the last of all has ended the process exits. */
+/* The process's first thread is about to unwind: when the last of all has ended the process exits. */
 void thread_main_exits(void);
+/* Of another thread of the kernel's that the program makes; in the creator, and (ends) in itself. */
+void thread_kernels_begins(void);
+void thread_kernels_stillborn(void);
+void thread_kernels_ends(void);
 /* At most 15 characters; name has 16. */
 void thread_set_name(struct thread *t, const char *name);
 void thread_get_name(struct thread *t, char *name);

@@ -10,6 +10,7 @@
 #include "preload/taskdir.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -96,10 +97,21 @@ static void find_ms(struct tids *ms) {
 
 static bool has(const struct tids *s, uint32_t v) { return s->n && bsearch(&v, s->v, s->n, sizeof v, ascending); }
 
+/* One that the kernel has made for an io_uring of the process, which does not keep it alive. */
+static bool is_io_worker(uint32_t tid) {
+  char path[64] = "/proc/self/task/", comm[4];
+  strcpy(decimal(path + strlen(path), tid), "/comm");
+  long fd = raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return false;
+  long n = raw_syscall3(SYS_read, fd, (long)comm, sizeof comm);
+  raw_syscall1(SYS_close, fd);
+  return n == sizeof comm && memcmp(comm, "iou-", sizeof comm) == 0;
+}
+
 static bool is_programs(struct found *f, uint32_t tid) {
   if (tid == f->pid) return true; /* also where a G has forked it, with a carrier's M */
   if (service_is(tid) || has(&f->ms, tid * 2 + 1)) return false;
-  f->unknown += !has(&f->ms, tid * 2);
+  f->unknown += !has(&f->ms, tid * 2) && !is_io_worker(tid);
   return true;
 }
 
@@ -116,19 +128,38 @@ static void look(struct taskdir *t, struct found *f) {
 }
 
 /* Who is no M is about to be one, as new carriers are, or about to go, as ended ones, and those whose identity is harvested: so it is looked again.  Or it was made by a raw clone, and stays. */
-static void read_all(struct taskdir *t) {
-  struct found f = {.pid = (uint32_t)getpid()};
-  look(t, &f);
-  for (int i = 0; f.unknown && sched.carriers && i < UNKNOWN_LOOKS; i++) {
+static void look_well(struct taskdir *t, struct found *f) {
+  *f = (struct found){.pid = (uint32_t)getpid()};
+  look(t, f);
+  for (int i = 0; f->unknown && sched.carriers && i < UNKNOWN_LOOKS; i++) {
     _Atomic uint32_t never = 0;
     sys_futex_wait(&never, 0, sys_now() + UNKNOWN_NS, false);
     REAL(rewinddir)(t->dir);
-    look(t, &f);
+    look(t, f);
   }
+}
+
+static void read_all(struct taskdir *t) {
+  struct found f;
+  look_well(t, &f);
   for (uint32_t i = 0; i < f.gs.n; i++) add(&t->tids, f.gs.v[i]);
   t->tids.failed |= f.gs.failed || f.ms.failed;
   free(f.gs.v);
   free(f.ms.v);
+}
+
+/* free/thread.c knows it by name: there are threads that are no Ms, and stay. */
+bool taskdir_has_others(void);
+bool taskdir_has_others(void) {
+  struct taskdir t = {.dir = REAL(opendir)("/proc/self/task")};
+  struct found f;
+  if (!t.dir) return false;
+  look_well(&t, &f);
+  REAL(closedir)(t.dir);
+  free(t.tids.v);
+  free(f.gs.v);
+  free(f.ms.v);
+  return f.unknown != 0;
 }
 
 /* --- as a directory --- */

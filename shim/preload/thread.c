@@ -101,8 +101,11 @@ static void birth_put(struct birth *b) {
 
 /* In free mode. */
 static void kernels_end(void) {
+  if (sys_gettid() == sys_getpid())
+    thread_main_exits();
+  else if (m_self && !m_self->rations)
+    thread_kernels_ends();
   cancel_kernel_ends();
-  thread_main_exits();
 }
 
 static bool key_is_ours(void) { return atomic_load_explicit(&have_key, memory_order_relaxed); }
@@ -185,15 +188,19 @@ static __attribute__((noinline)) struct birth *birth_new(void) {
   return b;
 }
 
-static struct birth *birth_make(void) {
+static struct birth *birth_make(bool programs) {
   if (client_env_now.mode == RATION_MODE_OFF || !sees_ends) return NULL;
   if (free_mode) cancel_kernel_begins(); /* the creator's, who may be main */
   struct birth *b = birth_new();         /* not inline: as set_ctx in free/cancel.c */
-  if (b) b->changed = free_mode && free_hands_down();
+  if (!b) return NULL;
+  b->programs = programs;
+  b->changed = free_mode && free_hands_down();
+  if (free_mode && programs) thread_kernels_begins();
   return b;
 }
 
 static void birth_undo(struct birth *b) {
+  if (free_mode && b->programs) thread_kernels_stillborn();
   m_free(b->m);
   birth_put(b);
   atomic_fetch_sub_explicit(&light.births, 1, memory_order_relaxed);
@@ -237,11 +244,10 @@ static bool as_thread_g(const pthread_attr_t *attr, struct thread_attr *a) {
 
 /* A thread of the kernel's, which is an M. */
 static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg, bool programs) {
-  struct birth *b = birth_make();
+  struct birth *b = birth_make(programs);
   if (!b) return REAL(pthread_create)(t, attr, fn, arg);
   b->fn = fn;
   b->arg = arg;
-  b->programs = programs;
   b->by_g = signal_carriers_mask() && !has_mask(attr);
   bool opened = signal_spawn_begin();
   int r = REAL(pthread_create)(t, attr, start_pthread, b);
@@ -265,12 +271,11 @@ static int thrd_of(int err) { return err == 0 ? thrd_success : err == ENOMEM ? t
 EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   struct thread_attr a;
   if (as_thread_g(NULL, &a)) return thrd_of(thread_create(t, &a, NULL, fn, arg));
-  struct birth *b = birth_make();
+  struct birth *b = birth_make(true);
   if (!b) return REAL(thrd_create)(t, fn, arg);
   b->fn = NULL;
   b->cfn = fn;
   b->arg = arg;
-  b->programs = true;
   b->by_g = signal_carriers_mask() && !has_mask(NULL);
   bool opened = signal_spawn_begin();
   int r = REAL(thrd_create)(t, start_thrd, b);

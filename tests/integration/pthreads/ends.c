@@ -62,8 +62,88 @@ static void detached_by_another_while_joined(void) {
   many_at_once();
 }
 
+/* --- the last thread --- */
+
+static void at_exit(void) { say("at exit"); }
+
+static void *say_late(void *arg) {
+  nap(60);
+  say("late: %s", (char *)arg);
+  return NULL;
+}
+
+static void *nap_a_little(void *arg) {
+  nap(5);
+  return arg;
+}
+
+/* One with a stack of its own, one with a CPU, one that asks for a policy, and one as others: main is not the last, nor is the last a thread like others. */
+static void main_ends_before_all_kinds(void) {
+  pthread_attr_t own, cpu, explicit;
+  pthread_t t;
+  cpu_set_t set;
+  static char stack[1 << 18] __attribute__((aligned(4096)));
+  atexit(at_exit);
+  pthread_attr_init(&own);
+  pthread_attr_init(&cpu);
+  pthread_attr_init(&explicit);
+  MUST(pthread_attr_setstack(&own, stack, sizeof stack) == 0);
+  MUST(sched_getaffinity(0, sizeof set, &set) == 0 && pthread_attr_setaffinity_np(&cpu, sizeof set, &set) == 0);
+  MUST(pthread_attr_setinheritsched(&explicit, PTHREAD_EXPLICIT_SCHED) == 0);
+  switch (fork()) {
+    case 0:
+      MUST(pthread_create(&t, &own, say_late, "own stack") == 0);
+      break;
+    case -1:
+      MUST(0);
+      break;
+    default:
+      wait(NULL);
+      if (fork() == 0) {
+        MUST(pthread_create(&t, &cpu, say_late, "affinity") == 0);
+        break;
+      }
+      wait(NULL);
+      MUST(pthread_create(&t, &explicit, say_late, "policy") == 0);
+  }
+  pthread_detach(t);
+  pthread_detach(start(nap_a_little, NULL));
+  pthread_exit(NULL);
+}
+
+/* Its creator, a thread as others, has ended too. */
+static void *leave_one_behind(void *arg) {
+  pthread_attr_t own;
+  pthread_t t;
+  static char stack[1 << 18] __attribute__((aligned(4096)));
+  pthread_attr_init(&own);
+  MUST(pthread_attr_setstack(&own, stack, sizeof stack) == 0);
+  MUST(pthread_create(&t, &own, say_late, arg) == 0);
+  return NULL;
+}
+static void creator_ends_before_kernels_own(void) {
+  atexit(at_exit);
+  pthread_detach(start(leave_one_behind, "of a thread"));
+  pthread_exit(NULL);
+}
+
+static void on_timer(union sigval v) {
+  static _Atomic int ticks;
+  if (++ticks < v.sival_int) return;
+  say("%d ticks", v.sival_int);
+  exit(3);
+}
+static void main_ends_before_timer(void) {
+  timer_t timer;
+  struct sigevent e = {.sigev_notify = SIGEV_THREAD, .sigev_value = {.sival_int = 4}};
+  e.sigev_notify_function = on_timer;
+  MUST(timer_create(CLOCK_MONOTONIC, &e, &timer) == 0);
+  const struct itimerspec every = {{0, 20000000}, {0, 20000000}};
+  MUST(timer_settime(timer, 0, &every, NULL) == 0);
+  pthread_exit(NULL);
+}
+
 const struct check ends_checks[] = {
-    CHECK(detached_while_joined),
-    CHECK(detached_by_another_while_joined),
-    CHECKS_END,
+    CHECK(detached_while_joined),           CHECK(detached_by_another_while_joined), CHECK(main_ends_before_all_kinds),
+    CHECK(creator_ends_before_kernels_own), CHECK(main_ends_before_timer),           CHECKS_END,
 };
