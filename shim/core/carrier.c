@@ -319,6 +319,8 @@ void carrier_take_back(struct carrier *c) {
   m_release(m);
 }
 
+void carrier_ends(struct carrier *c) { c->ends = true; }
+
 /* Lock held. */
 static void unlist(struct carrier *c) {
   light.ncarriers--;
@@ -903,6 +905,15 @@ static void retire(struct carrier *c) {
   lay_aside(c);
 }
 
+/* Its G, which had it for good, has left it, and it has no pq. */
+static void end_now(struct carrier *c) {
+  light_take();
+  unlist(c);
+  light_drop();
+  carrier_release(c);
+  retire(c);
+}
+
 /* Without a pq.  Returns when it may have one; false: it has retired. */
 static bool idle_wait(struct carrier *c) {
   enum bed bed = lie_down(c);
@@ -1018,6 +1029,7 @@ static void *carrier_main(void *arg) {
       leave_wired(c);
     else
       light_finish_left(c);
+    if (__builtin_expect(c->ends, 0)) return end_now(c), NULL;
   }
 }
 
@@ -1029,7 +1041,7 @@ static struct carrier *carrier_record(void) {
   if (c) light.former = c->next;
   light_drop();
   if (c) {
-    c->alone = c->spinning = false;
+    c->alone = c->ends = c->spinning = false;
     atomic_store_explicit(&c->preempt, 0, memory_order_relaxed);
     atomic_store_explicit(&c->lost, 0, memory_order_relaxed);
     return c;

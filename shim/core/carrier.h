@@ -85,6 +85,7 @@ struct carrier {
   void *commit_arg;
   bool alone;                /* [own] its G computes, and goes on without a pq: carrier_evict */
   struct g *wired_g;         /* [own] waits for its wired G to be scheduled; it runs nothing else */
+  bool ends;                 /* [own] what its thread has of its own is to be nobody else's: it ends when it has left its G */
   bool spinning;             /* [own] looks for work to steal */
   _Atomic uint32_t wake;     /* futex: 1: it was given a pq, or is to look around */
   _Atomic uint32_t syscalls; /* [own] wrapped calls begun */
@@ -231,7 +232,9 @@ void carrier_run_wired(struct carrier *c, struct g *g);
 /* The thread of the calling G's carrier becomes that G's own; and at its end a carrier again. */
 struct carrier *carrier_lend(void);
 void carrier_take_back(struct carrier *c);
-/* Instead: it is no more, nor is its M; the calling kernel thread is about to end, and g, which it was lent to, has ended. */
+/* After that: its thread ends when that G has left its stack, as one that was idle for long. */
+void carrier_ends(struct carrier *c);
+/* Instead of both: it is no more, nor is its M; the calling kernel thread is about to end, and g, which it was lent to, has ended. */
 void carrier_gone(struct carrier *c, struct g *g);
 /* In the SIGURG handler: stops the G of this carrier if the monitor asked for it. */
 bool carrier_preempted(struct m *m, void *uctx);

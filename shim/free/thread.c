@@ -451,6 +451,7 @@ static void unwire(struct thread *t) {
   (void)robust_end(t->id.robust, false);
   robust_set_list(t->carriers_robust);
   carrier_take_back(t->lent);
+  if (GLANCE(t->changed)) carrier_ends(t->lent); /* no other G is to have that kernel thread */
   t->lent = NULL;
   atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, false);
@@ -475,8 +476,9 @@ static void clear_tid(struct thread *t) {
 void free_thread_left(struct g *g);
 
 /*
- * The kernel thread that t has ends here, on t's stack, with what is still in its list of robust mutexes: the carrier is no more (what glibc has of it stays, a small stack).  Who joins t may use its
- * identity again before we are off it: get() waits for that (identity_ripe), as after the harvest.
+ * The kernel thread that t has ends here, on t's stack, with what is still in its list of robust mutexes: the carrier is no more (what glibc has of it stays, a small stack; through glibc, which
+ * waits for the same word of the kernel's, nobody could tell when t's mutexes are free).  Who joins t may use its identity again before we are off it: get() waits for that (identity_ripe), as after the
+ * harvest.
  */
 static _Noreturn void end_alone(struct thread *t) {
   sys_sigmask(SYS_SIGSET_ALL);
@@ -501,11 +503,11 @@ static bool runs_code(struct thread *t, void *arg) {
   return true;
 }
 
-/* Its kernel thread may be a carrier's again. */
+/* The kernel has nothing of t's to hand on at the end of the thread that t has. */
 static bool goes_back(struct thread *t) {
   sys_sigmask(SYS_SIGSET_ALL);
   t->robust_left = !robust_end(t->id.robust, true);
-  return !t->robust_left && !GLANCE(t->changed);
+  return !t->robust_left;
 }
 
 static void thread_main(void *arg) {

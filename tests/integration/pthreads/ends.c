@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads: ends in the middle of something, and what is left of a thread after it. */
 #include <sched.h>
+#include <sys/prctl.h>
 #include "checks.h"
 
 /* --- joined and detached --- */
@@ -143,7 +144,44 @@ static void main_ends_before_timer(void) {
   pthread_exit(NULL);
 }
 
+/* --- what is left of many --- */
+
+/* MiB of address space (0), or of memory (1). */
+static long statm_mib(int which) {
+  long v[2] = {0, 0};
+  FILE *f = fopen("/proc/self/statm", "r");
+  MUST(f && fscanf(f, "%ld %ld", &v[0], &v[1]) == 2);
+  fclose(f);
+  return v[which] * sysconf(_SC_PAGESIZE) >> 20;
+}
+
+static void *change_affinity(void *arg) {
+  cpu_set_t set;
+  MUST(sched_getaffinity(0, sizeof set, &set) == 0);
+  MUST(pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0);
+  return arg;
+}
+static void *change_slack(void *arg) {
+  MUST(prctl(PR_SET_TIMERSLACK, 50001UL, 0UL, 0UL, 0UL) == 0);
+  return arg;
+}
+
+/* Each has a kernel thread of its own, which goes with it, and its stack. */
+static void kernels_own_go(void) {
+  long before = 0;
+  for (intptr_t i = 0; i < 1200; i++) {
+    MUST(in_thread(i % 2 ? change_affinity : change_slack, (void *)i) == i);
+    if (i == 200) before = statm_mib(0);
+  }
+  say("much more address space: %d", statm_mib(0) - before > 150);
+}
+
 const struct check ends_checks[] = {
-    CHECK(detached_while_joined),           CHECK(detached_by_another_while_joined), CHECK(main_ends_before_all_kinds),
-    CHECK(creator_ends_before_kernels_own), CHECK(main_ends_before_timer),           CHECKS_END,
+    CHECK(detached_while_joined),
+    CHECK(detached_by_another_while_joined),
+    CHECK(main_ends_before_all_kinds),
+    CHECK(creator_ends_before_kernels_own),
+    CHECK(main_ends_before_timer),
+    CHECK(kernels_own_go),
+    CHECKS_END,
 };
