@@ -21,9 +21,9 @@
 #include <sys/prctl.h>
 #include "core/fiber.h"
 #include "core/sys.h"
+#include "core/tp.h"
 
 #define STACK_BYTES 65536u
-#define TLS_BYTES 65536u /* on either side of the thread pointer; only touched pages cost */
 #define FDS_MOST 8u
 
 struct start {
@@ -136,7 +136,9 @@ static char *fake_tcb(char *middle) {
   return middle;
 }
 
-#define MEM_BYTES (STACK_BYTES + 2 * TLS_BYTES)
+/* On either side of the thread pointer; only touched pages cost. */
+static size_t tls_bytes(void) { return (tp_static_bytes() + 4095) & ~(size_t)4095; }
+static long mem_bytes(void) { return (long)(STACK_BYTES + 2 * tls_bytes()); }
 
 /* Those that were started, in no order; statics all. */
 static _Atomic(struct service *) all[SERVICES_MOST];
@@ -160,7 +162,7 @@ bool service_is(uint32_t tid) {
 }
 
 int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds) {
-  long at = raw_syscall6(SYS_mmap, 0, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long at = raw_syscall6(SYS_mmap, 0, mem_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at < 0 && at > -4096) return (int)at;
   raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
   struct start *s = (struct start *)(at + STACK_BYTES - sizeof(struct start));
@@ -176,10 +178,10 @@ int service_start(struct service *svc, const char *name, void (*fn)(void), const
   char *top = (char *)((uintptr_t)s & ~(uintptr_t)63);
   uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
   atomic_store_explicit(&svc->alive, 1, memory_order_relaxed);
-  long tid = spawn(top, fake_tcb((char *)at + STACK_BYTES + TLS_BYTES), s, &svc->alive);
+  long tid = spawn(top, fake_tcb((char *)at + STACK_BYTES + tls_bytes()), s, &svc->alive);
   if (tid < 0) {
     atomic_store_explicit(&svc->alive, 0, memory_order_relaxed);
-    raw_syscall2(SYS_munmap, at, MEM_BYTES);
+    raw_syscall2(SYS_munmap, at, mem_bytes());
   }
   /* Its copies of our descriptors are made before the caller may close the originals. */
   while (tid > 0 && atomic_load_explicit(&s->copied, memory_order_acquire) == 0) sys_futex_wait(&s->copied, 0, SYS_FOREVER, false);
@@ -198,7 +200,7 @@ int service_join(struct service *svc, uint64_t until) {
   /* The kernel clears the word a little before the thread has left the thread group, which unshare() wants to be of one. */
   _Atomic uint32_t never = 0;
   while (raw_syscall3(SYS_tgkill, sys_getpid(), svc->tid, 0) == 0 && sys_now() < until) sys_futex_wait(&never, 0, sys_now() + 20000, false);
-  if (svc->mem) raw_syscall2(SYS_munmap, (long)svc->mem, MEM_BYTES);
+  if (svc->mem) raw_syscall2(SYS_munmap, (long)svc->mem, mem_bytes());
   *svc = (struct service){.tid = 0};
   return 0;
 }

@@ -6,7 +6,15 @@
  * carrier's.  Nothing that is reached by it may be kept over tp_set, nor over a switch of Gs: functions that do either keep to the carrier that they were given.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include "core/sys.h"
+
+/*
+ * At least so many bytes around the thread pointer are thread-local variables at a fixed distance from it, and what glibc has of a thread: as much as the program, and its libraries,
+ * want of them.  They are part of a thread's stack.  The first call, at the start, is no handler's.
+ */
+size_t tp_static_bytes(void);
+#define TP_STATIC_LEAST 65536u
 
 #if defined(__x86_64__)
 extern bool tp_by_instruction; /* the kernel lets user code write FS (Linux >= 5.9); set once */
