@@ -72,8 +72,9 @@ struct thread {
     uint64_t utime, stime;              /* us that were said */
     uint64_t kernels_user, kernels_sys; /* us that the kernel said of that thread */
   } usage;                              /* [own] when thread_usage was last asked for */
-  bool robust_left;                     /* its kernel thread ends with it, and the kernel sees to its robust mutexes */
-  struct carrier *lent;                 /* [own] whose thread it has; null: it is a G like others */
+  bool torn;            /* it left by a raw exit: what libc has on its stack and in its TLS is not to be met by a next life */
+  bool robust_left;     /* its kernel thread ends with it, and the kernel sees to its robust mutexes */
+  struct carrier *lent; /* [own] whose thread it has; null: it is a G like others */
 };
 
 #define SPARE_SIZES 16u
@@ -215,6 +216,7 @@ static struct thread *spare_get(size_t stack, size_t guard) {
 
 /* Those without an identity lie apart: before one of them another that has one is used, however often none could be had. */
 static void spare_put(struct thread *t) {
+  if (t->torn) return; /* glibc uses it again, and calls destructors of the life before */
   run_lock(&spares_lock);
   struct thread **list = t->id.tp ? spares_of(t->id.bytes - t->id.guard, t->id.guard) : &bare;
   if (list) { /* else it is lost: a program with 17 sizes of stack */
@@ -510,6 +512,16 @@ static bool goes_back(struct thread *t) {
   return !t->robust_left;
 }
 
+/* All but the program's own ends has been. */
+static _Noreturn void leave(struct thread *t) {
+  life_over();
+  clear_tid(t);
+  if (t->lent && sys_gettid() != sys_getpid() && (sys_is_aside() || !goes_back(t))) end_alone(t);
+  unwire(t);
+  light_thread_end();
+  exit(0); /* of a child that it has forked: the last thread of the process */
+}
+
 static void thread_main(void *arg) {
   struct thread *t = arg;
   if (identity_refresh(&t->id)) threads_each(runs_code, NULL);
@@ -524,12 +536,15 @@ static void thread_main(void *arg) {
   identity_tls_dtors();
   for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && destroy_values(); i++) continue;
   drop_values();
-  life_over();
-  clear_tid(t);
-  if (t->lent && sys_gettid() != sys_getpid() && (sys_is_aside() || !goes_back(t))) end_alone(t);
-  unwire(t);
-  light_thread_end();
-  exit(0); /* of a child that it has forked: the last thread of the process */
+  leave(t);
+}
+
+void thread_vanishes(struct thread *self) {
+  self->torn = true;
+  self->result = NULL;
+  self->g.io_ctx = NULL;
+  atomic_fetch_or_explicit(identity_cancel_word(&self->id), IDENTITY_EXITING, memory_order_relaxed); /* who cancels it leaves it alone */
+  leave(self);
 }
 
 /* It begins with its creator's. */

@@ -36,6 +36,7 @@
 #include "preload/lightio.h"
 #include "preload/ownthread.h"
 #include "preload/process.h"
+#include "preload/thread.h"
 #include "preload/tid.h"
 #include "preload/wire.h"
 
@@ -248,6 +249,7 @@ static long special(long nr, struct args *x) {
     return PASS(nr, &y);
   }
   if (nr == SYS_gettid) return gettid();
+  if (nr == SYS_exit) thread_exits_raw();
   if (nr == SYS_prctl) return prctl((int)x->a[0], x->a[1], x->a[2], x->a[3], x->a[4]);
   if (tid_address(nr, x, &r) || clock_raw(nr, x->a, &r)) return r;
   long killed;

@@ -130,6 +130,15 @@ void thread_main_leaves(void) {
   if (sees_ends && m_self && m_self->tid == (uint32_t)sys_getpid()) ends_without_key();
 }
 
+/* Not of the process's first, which others outlive; nor of one that is nobody's, but has our thread pointer (vfork). */
+void thread_exits_raw(void) {
+  uint32_t tid = sys_gettid();
+  struct thread *self = thread_self();
+  if (!m_self || m_self->tid != tid || tid == (uint32_t)sys_getpid()) return;
+  if (self) thread_vanishes(self);
+  if (sees_ends) thread_ends();
+}
+
 /* One that is past its cleanup handlers just now ends unseen: its P is taken as that of a thread that is blocked, and its record is lost. */
 bool thread_give_key_up(void) {
   if (!sees_ends || !atomic_exchange_explicit(&have_key, false, memory_order_relaxed)) return false;

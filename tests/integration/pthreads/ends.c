@@ -2,6 +2,7 @@
 /* Threads: ends in the middle of something, and what is left of a thread after it. */
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include "checks.h"
 
 /* --- joined and detached --- */
@@ -144,6 +145,35 @@ static void main_ends_before_timer(void) {
   pthread_exit(NULL);
 }
 
+/* --- ends that nobody is told of --- */
+
+static void *change_affinity(void *arg) {
+  cpu_set_t set;
+  MUST(sched_getaffinity(0, sizeof set, &set) == 0);
+  MUST(pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0);
+  return arg;
+}
+
+static void never(void *arg) { say("never: %s", (char *)arg); }
+static void *exit_raw(void *arg) {
+  pthread_cleanup_push(never, "a cleanup handler");
+  if (arg) change_affinity(NULL); /* it has a kernel thread of its own */
+  syscall(SYS_exit, 5);
+  pthread_cleanup_pop(0);
+  return arg;
+}
+static void raw_exits(void) {
+  pthread_attr_t own;
+  pthread_t t;
+  static char stack[1 << 18] __attribute__((aligned(4096)));
+  for (intptr_t i = 0; i < 6; i++) say("value %ld", (long)in_thread(exit_raw, (void *)(i % 2)));
+  pthread_attr_init(&own);
+  MUST(pthread_attr_setstack(&own, stack, sizeof stack) == 0);
+  MUST(pthread_create(&t, &own, exit_raw, NULL) == 0);
+  say("value %ld", (long)join_value(t));
+  many_at_once();
+}
+
 /* --- what is left of many --- */
 
 /* MiB of address space (0), or of memory (1). */
@@ -155,12 +185,6 @@ static long statm_mib(int which) {
   return v[which] * sysconf(_SC_PAGESIZE) >> 20;
 }
 
-static void *change_affinity(void *arg) {
-  cpu_set_t set;
-  MUST(sched_getaffinity(0, sizeof set, &set) == 0);
-  MUST(pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0);
-  return arg;
-}
 static void *change_slack(void *arg) {
   MUST(prctl(PR_SET_TIMERSLACK, 50001UL, 0UL, 0UL, 0UL) == 0);
   return arg;
@@ -182,6 +206,7 @@ const struct check ends_checks[] = {
     CHECK(main_ends_before_all_kinds),
     CHECK(creator_ends_before_kernels_own),
     CHECK(main_ends_before_timer),
+    CHECK(raw_exits),
     CHECK(kernels_own_go),
     CHECKS_END,
 };
