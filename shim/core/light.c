@@ -487,6 +487,7 @@ void light_go_thread(struct g *g, void *top, void (*fn)(void *), void *arg) {
   g->id = new_id(c);
   cpuclock_g_born(g);
   prepare(g, top, fn, arg, NULL);
+  switch_inherit(g->sp);
   if (own) {
     OWN_ADD(c->pq->ngs, 1);
     light_put(c, g, false);

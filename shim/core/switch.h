@@ -34,6 +34,20 @@ static inline void *switch_new(void *top, void (*body)(void)) {
 #endif
 }
 
+/* It begins with the caller's rounding and exceptions, as a thread does. */
+static inline void switch_inherit(void *sp) {
+  uint64_t *f = sp;
+#if defined(__x86_64__)
+  uint32_t mxcsr;
+  uint16_t x87;
+  __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+  __asm__ volatile("fnstcw %0" : "=m"(x87));
+  f[0] = mxcsr | (uint64_t)x87 << 32;
+#else
+  __asm__ volatile("mrs %0, fpcr" : "=r"(f[20]));
+#endif
+}
+
 /* Of a G that is not running: where it goes on. */
 static inline uintptr_t switch_pc(const void *sp) {
 #if defined(__x86_64__)

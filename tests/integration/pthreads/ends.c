@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <fenv.h>
 #include "checks.h"
 
 /* --- joined and detached --- */
@@ -200,6 +201,28 @@ static void kernels_own_go(void) {
   say("much more address space: %d", statm_mib(0) - before > 150);
 }
 
+/* --- what comes from the creator, and what does not come from who was there before --- */
+
+static void *say_rounding(void *arg) {
+  volatile long double one = 1, three = 3;
+  volatile double one_d = 1, three_d = 3;
+  say("up %d, %.20Lf, %.20f", fegetround() == FE_UPWARD, one / three, one_d / three_d);
+  return arg;
+}
+static void *round_up(void *arg) {
+  fesetround(FE_UPWARD);
+  return (void *)in_thread(say_rounding, arg);
+}
+static void rounding_of_creator(void) {
+  in_thread(round_up, NULL);
+  in_thread(say_rounding, NULL);
+  fesetround(FE_UPWARD);
+  in_thread(say_rounding, NULL);
+  in_thread(round_up, NULL);
+  fesetround(FE_TONEAREST);
+  in_thread(say_rounding, NULL);
+}
+
 const struct check ends_checks[] = {
     CHECK(detached_while_joined),
     CHECK(detached_by_another_while_joined),
@@ -208,5 +231,6 @@ const struct check ends_checks[] = {
     CHECK(main_ends_before_timer),
     CHECK(raw_exits),
     CHECK(kernels_own_go),
+    CHECK(rounding_of_creator),
     CHECKS_END,
 };
