@@ -5,6 +5,9 @@
  */
 #include "preload/ownthread.h"
 #include <linux/capability.h>
+#if defined(__x86_64__)
+#include <asm/prctl.h>
+#endif
 #include <sys/fsuid.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -20,6 +23,10 @@
   X(int, personality, (unsigned long)) \
   X(int, capset, (cap_user_header_t, const cap_user_data_t))
 REAL_DEFINE(REAL_OWN)
+#if defined(__x86_64__)
+#define REAL_ARCH(X) X(int, arch_prctl, (int, unsigned long))
+REAL_DEFINE(REAL_ARCH)
+#endif
 
 void ownthread_before(void) {
   if (__builtin_expect(free_mode, 0)) free_wire_alone();
@@ -48,6 +55,19 @@ void ownthread_before_prctl(int option) {
   }
 }
 
+#if defined(__x86_64__)
+/* GS is the program's to use; FS is where a thread is found, and nobody changes that. */
+static void before_arch_prctl(long code) {
+  if (code == ARCH_SET_GS || code == ARCH_SET_CPUID) ownthread_before();
+}
+
+int arch_prctl(int code, unsigned long value);
+EXPORT int arch_prctl(int code, unsigned long value) {
+  before_arch_prctl(code);
+  return REAL(arch_prctl)(code, value);
+}
+#endif
+
 void ownthread_before_syscall(long nr, const long *a) {
   switch (nr) {
     case SYS_setpriority:
@@ -64,6 +84,11 @@ void ownthread_before_syscall(long nr, const long *a) {
     case SYS_sched_setattr:
       if (a[0] == 0) ownthread_before();
       break;
+#if defined(__x86_64__)
+    case SYS_arch_prctl:
+      before_arch_prctl(a[0]);
+      break;
+#endif
     case SYS_setfsuid:
     case SYS_setfsgid:
     case SYS_capset:

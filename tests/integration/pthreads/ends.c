@@ -4,6 +4,9 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <fenv.h>
+#if defined(__x86_64__)
+#include <asm/prctl.h>
+#endif
 #include "checks.h"
 
 /* --- joined and detached --- */
@@ -223,6 +226,28 @@ static void rounding_of_creator(void) {
   in_thread(say_rounding, NULL);
 }
 
+#if defined(__x86_64__)
+static _Atomic int others_gs;
+static void *keep_gs(void *arg) {
+  unsigned long own = ((unsigned long)(uintptr_t)arg + 1) << 16, now;
+  MUST(syscall(SYS_arch_prctl, ARCH_SET_GS, own) == 0);
+  for (int i = 0; i < 40; i++) {
+    nap(1);
+    MUST(syscall(SYS_arch_prctl, ARCH_GET_GS, &now) == 0);
+    if (now != own) others_gs++;
+  }
+  return NULL;
+}
+static void gs_of_each(void) {
+  pthread_t t[6];
+  for (intptr_t i = 0; i < 6; i++) t[i] = start(keep_gs, (void *)i);
+  for (int i = 0; i < 6; i++) pthread_join(t[i], NULL);
+  say("another's %d", others_gs);
+}
+#else
+static void gs_of_each(void) {}
+#endif
+
 const struct check ends_checks[] = {
     CHECK(detached_while_joined),
     CHECK(detached_by_another_while_joined),
@@ -232,5 +257,6 @@ const struct check ends_checks[] = {
     CHECK(raw_exits),
     CHECK(kernels_own_go),
     CHECK(rounding_of_creator),
+    CHECK(gs_of_each),
     CHECKS_END,
 };
