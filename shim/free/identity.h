@@ -47,6 +47,8 @@ int *identity_tid_address(const struct identity *id);
 bool identity_refresh(struct identity *id);
 /* Its stack is from now on. */
 void identity_runs_code(struct identity *id);
+/* At its end, what libc has kept for the caller, and would not be there for a new thread: of dlerror, and of the resolver, with its sockets. */
+void identity_forget_libcs(void);
 /* The caller's C++ destructors of thread_local objects. */
 void identity_tls_dtors(void);
 

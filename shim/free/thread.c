@@ -536,6 +536,7 @@ static void thread_main(void *arg) {
   identity_tls_dtors();
   for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && destroy_values(); i++) continue;
   drop_values();
+  identity_forget_libcs();
   leave(t);
 }
 

@@ -7,6 +7,9 @@
 #if defined(__x86_64__)
 #include <asm/prctl.h>
 #endif
+#include <dlfcn.h>
+#include <netdb.h>
+#include <resolv.h>
 #include "checks.h"
 
 /* --- joined and detached --- */
@@ -248,6 +251,28 @@ static void gs_of_each(void) {
 static void gs_of_each(void) {}
 #endif
 
+static void *spoil(void *arg) {
+  MUST(dlopen("/nowhere", RTLD_NOW) == NULL);
+  h_errno = 3;
+  errno = 4;
+  MUST(res_init() == 0);
+  _res.options |= RES_DEBUG;
+  return arg;
+}
+static void *say_libcs(void *arg) {
+  const char *e = dlerror();
+  say("dlerror %s, h_errno %d, errno %d, resolver %d", e ? e : "none", h_errno, errno, (_res.options & RES_INIT) != 0);
+  MUST(res_init() == 0);
+  say("debug %d, servers %d", (_res.options & RES_DEBUG) != 0, _res.nscount > 0);
+  return arg;
+}
+static void libcs_is_fresh(void) {
+  for (int i = 0; i < 3; i++) {
+    in_thread(spoil, NULL);
+    in_thread(say_libcs, NULL);
+  }
+}
+
 const struct check ends_checks[] = {
     CHECK(detached_while_joined),
     CHECK(detached_by_another_while_joined),
@@ -258,5 +283,6 @@ const struct check ends_checks[] = {
     CHECK(kernels_own_go),
     CHECK(rounding_of_creator),
     CHECK(gs_of_each),
+    CHECK(libcs_is_fresh),
     CHECKS_END,
 };
