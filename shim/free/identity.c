@@ -41,6 +41,7 @@
 #define PAGE 4096u
 #define TID_LIVES ((THREAD_ID_CLOCKS - THREAD_ID_FIRST) / THREAD_ID_PLACES)
 #define ARENA_STACKS 32u
+#define ARENAS 4u
 #define FRAMES_APART 256u /* between the frames that start_thread has left and the first of a G */
 #ifndef HWCAP2_FSGSBASE
 #define HWCAP2_FSGSBASE 2u
@@ -146,25 +147,30 @@ bool identity_init(identity_create_fn *create) {
 /* --- stacks --- */
 
 static struct lock id_lock;
-static char *arena, *arena_end; /* of stacks of arena_bytes */
-static size_t arena_bytes;
+static struct arena {
+  char *from, *end; /* what is left of it */
+  size_t bytes;     /* of each stack */
+} arenas[ARENAS];
+static uint32_t next_arena;
 
-/* Most are of one size: many in one mapping, so that vm.max_map_count does not limit their number. */
+/* The least recently begun one makes way: nothing has been in what is left of it. */
+static struct arena *begin_arena(size_t bytes) {
+  struct arena *a = &arenas[next_arena++ % ARENAS];
+  if (a->end != a->from) raw_syscall2(SYS_munmap, (long)a->from, a->end - a->from);
+  a->from = a->end = stack_map(bytes * ARENA_STACKS);
+  if (a->from) a->end += bytes * ARENA_STACKS;
+  a->bytes = bytes;
+  return a;
+}
+
+/* Most are of a few sizes: many in one mapping, so that vm.max_map_count does not limit their number. */
 static char *find_place(size_t bytes) {
   char *at = NULL;
   run_lock(&id_lock);
-  if (arena == arena_end || arena_bytes != bytes) {
-    char *fresh = stack_map(bytes * ARENA_STACKS);
-    if (fresh) {
-      arena = fresh;
-      arena_end = fresh + bytes * ARENA_STACKS;
-      arena_bytes = bytes;
-    }
-  }
-  if (arena != arena_end && arena_bytes == bytes) {
-    arena_end -= bytes; /* from above: the kernel puts the next mapping below */
-    at = arena_end;
-  }
+  struct arena *a = arenas;
+  while (a < arenas + ARENAS && (a->bytes != bytes || a->end == a->from)) a++;
+  if (a == arenas + ARENAS) a = begin_arena(bytes);
+  if (a->end != a->from) at = a->end -= bytes; /* from above: the kernel puts the next mapping below */
   run_unlock(&id_lock);
   return at ? at : stack_map(bytes);
 }

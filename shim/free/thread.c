@@ -8,7 +8,8 @@
  *     |     '--detached--> DETACHED -----------------------------------------'--> SPARE
  *     '-------------------------'
  *
- * SPARE ones lie in lists, one for each size of stack, with their identity and their stack, and are used again without a kernel thread being made.  Records
+ * SPARE ones lie in lists, one for each size of stack, with their identity and their stack, and are used again without a kernel thread being made.  The first
+ * SPARE_SIZES sizes are exact; a program that wants still others gets the next of a few larger ones, or each of its threads might be the last of its size.  Records
  * are never given back: pthread_t is an address in the identity, and who asks of a thread that was joined long ago reads a record that is there.
  *
  * The end.  glibc's own unwinding (pthread_exit, cancellation) goes from frame to frame until it meets the buffer that was registered last.  The first is
@@ -47,6 +48,7 @@ struct thread {
   struct thread *next; /* [spares_lock] */
   struct thread *all;  /* [written under spares_lock] */
   struct identity id;
+  size_t asked, asked_guard; /* [own] what its stack is for the program; id has what there is */
   struct g g;
   void *(*fn)(void *);
   int (*cfn)(void *);
@@ -78,6 +80,7 @@ struct thread {
 };
 
 #define SPARE_SIZES 16u
+#define SPARE_LISTS 128u
 #define THREADS_CHUNK (64u << 10)
 #define BATCH_MOST 32u
 #define JOIN_SPIN_NS 10000u
@@ -87,7 +90,7 @@ static struct lock spares_lock;
 static struct {
   size_t stack, guard;
   struct thread *list;
-} spares[SPARE_SIZES];
+} spares[SPARE_LISTS];
 static uint32_t nsizes;
 static struct thread *bare; /* [spares_lock] records that nobody has lived in */
 static char *chunk, *chunk_end;
@@ -191,13 +194,34 @@ void threads_each(bool (*fn)(struct thread *t, void *arg), void *arg) {
     if (!fn(t, arg)) return;
 }
 
+/* Lock held; null: there are too many sizes. */
 static struct thread **spares_of(size_t stack, size_t guard) {
   for (uint32_t i = 0; i < nsizes; i++)
     if (spares[i].stack == stack && spares[i].guard == guard) return &spares[i].list;
-  if (nsizes == SPARE_SIZES) return NULL;
+  if (nsizes == SPARE_LISTS) return NULL;
   spares[nsizes].stack = stack;
   spares[nsizes].guard = guard;
   return &spares[nsizes++].list;
+}
+
+/* The next of four sizes between a power of two and the next one. */
+static size_t rounded(size_t bytes) {
+  if (bytes <= 4 * 4096) return bytes;
+  size_t step = ((size_t)1 << (63 - __builtin_clzl(bytes))) / 4;
+  return (bytes + step - 1) / step * step;
+}
+
+/* What a thread with these attributes gets: as much, or more. */
+static struct thread_attr size_for(const struct thread_attr *a) {
+  struct thread_attr got = *a;
+  run_lock(&spares_lock);
+  bool exact = nsizes < SPARE_SIZES;
+  for (uint32_t i = 0; i < nsizes && !exact; i++) exact = spares[i].stack == a->stack && spares[i].guard == a->guard;
+  run_unlock(&spares_lock);
+  if (exact) return got;
+  got.stack = rounded(a->stack);
+  got.guard = rounded(a->guard);
+  return got;
 }
 
 /* Of this size; or a record without identity (id.tp null). */
@@ -219,7 +243,7 @@ static void spare_put(struct thread *t) {
   if (t->torn) return; /* glibc uses it again, and calls destructors of the life before */
   run_lock(&spares_lock);
   struct thread **list = t->id.tp ? spares_of(t->id.bytes - t->id.guard, t->id.guard) : &bare;
-  if (list) { /* else it is lost: a program with 17 sizes of stack */
+  if (list) { /* else it is lost */
     t->next = *list;
     *list = t;
   }
@@ -322,6 +346,7 @@ bool thread_attr_of(const pthread_attr_t *at, struct thread_attr *a) {
   ok = ok && pthread_attr_getaffinity_np(at, sizeof set, &set) == 0 && CPU_COUNT(&set) == CPU_SETSIZE; /* all: none was set */
   ok = ok && (a->stack != 0 || pthread_attr_getstacksize(at, &a->stack) == 0);
   a->guard = (a->guard + 4095) & ~(size_t)4095;
+  a->asked = a->stack & ~(size_t)63; /* as glibc, which aligns TLS so */
   a->stack = (a->stack + 4095) & ~(size_t)4095;
   a->detached = detach == PTHREAD_CREATE_DETACHED;
   return ok;
@@ -630,7 +655,8 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   cancel_kernel_begins(); /* the creator's, who may be main */
   if (!life_begins()) return EAGAIN;
   int r;
-  struct thread *t = get(a, &r);
+  const struct thread_attr size = size_for(a);
+  struct thread *t = get(&size, &r);
   if (!t) return stillborn(r);
   if (!give_context(t)) {
     spare_put(t);
@@ -639,6 +665,8 @@ int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void 
   t->fn = fn;
   t->cfn = cfn;
   t->arg = arg;
+  t->asked = a->asked;
+  t->asked_guard = a->guard;
   t->joins = NULL;
   t->joined = false;
   t->life = a->detached ? LIFE_DETACHED : LIFE_JOINABLE;
@@ -780,8 +808,8 @@ int thread_detach(struct thread *t) {
 
 int thread_getattr(struct thread *t, pthread_attr_t *attr) {
   int r = pthread_attr_init(attr);
-  if (r == 0) r = pthread_attr_setstack(attr, t->id.map + t->id.guard, t->id.bytes - t->id.guard);
-  if (r == 0) r = pthread_attr_setguardsize(attr, t->id.guard);
+  if (r == 0) r = pthread_attr_setstack(attr, t->id.map + t->id.bytes - t->asked, t->asked);
+  if (r == 0) r = pthread_attr_setguardsize(attr, t->asked_guard);
   if (r == 0 && t->life == LIFE_DETACHED) r = pthread_attr_setdetachstate(attr, PTHREAD_CREATE_DETACHED);
   return r;
 }

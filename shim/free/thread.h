@@ -85,7 +85,8 @@ void thread_mask(struct thread *t, int how, const uint64_t *set, uint64_t *old);
 bool thread_g_init(identity_create_fn *create);
 
 struct thread_attr {
-  size_t stack, guard;
+  size_t stack, guard; /* whole pages */
+  size_t asked;        /* of the stack, as pthread_getattr_np says it */
   bool detached;
   bool has_mask; /* the attributes have one, which is set by who calls thread_attr_of */
   uint64_t mask;

@@ -273,6 +273,45 @@ static void libcs_is_fresh(void) {
   }
 }
 
+static void *echo(void *arg) { return arg; }
+/* As many as a program can think of. */
+static void many_sizes_of_stack(void) {
+  pthread_attr_t a;
+  pthread_t t;
+  long before = 0, before_mib = 0;
+  pthread_attr_init(&a);
+  for (intptr_t i = 0; i < 3000; i++) {
+    MUST(pthread_attr_setstacksize(&a, (64 + 4 * (size_t)(i % 40)) << 10) == 0);
+    MUST(pthread_attr_setguardsize(&a, i % 3 * 4096u) == 0);
+    MUST(pthread_create(&t, &a, echo, (void *)i) == 0 && join_value(t) == i);
+    if (i == 500) before = statm_mib(0), before_mib = statm_mib(1);
+  }
+  say("much more address space: %d, memory: %d", statm_mib(0) - before > 100, statm_mib(1) - before_mib > 4);
+}
+
+static void *say_size(void *arg) {
+  pthread_attr_t a;
+  void *lowest = NULL;
+  size_t size = 0, guard = 0;
+  char here;
+  MUST(pthread_getattr_np(pthread_self(), &a) == 0);
+  pthread_attr_getstack(&a, &lowest, &size);
+  pthread_attr_getguardsize(&a, &guard);
+  *(volatile char *)lowest = 1; /* all of it is there */
+  say("inside %d, size %zu, guard %zu", &here >= (char *)lowest && &here < (char *)lowest + size, size, guard);
+  return arg;
+}
+static void odd_sizes_of_stack(void) {
+  for (size_t i = 0; i < 50; i++) {
+    pthread_attr_t a;
+    pthread_t t;
+    pthread_attr_init(&a);
+    MUST(pthread_attr_setstacksize(&a, 30000 + i * 17777) == 0 && pthread_attr_setguardsize(&a, i % 3 * 5000) == 0);
+    MUST(pthread_create(&t, &a, say_size, NULL) == 0);
+    join_value(t);
+  }
+}
+
 const struct check ends_checks[] = {
     CHECK(detached_while_joined),
     CHECK(detached_by_another_while_joined),
@@ -284,5 +323,7 @@ const struct check ends_checks[] = {
     CHECK(rounding_of_creator),
     CHECK(gs_of_each),
     CHECK(libcs_is_fresh),
+    CHECK(many_sizes_of_stack),
+    CHECK(odd_sizes_of_stack),
     CHECKS_END,
 };
