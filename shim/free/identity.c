@@ -153,6 +153,16 @@ static struct arena {
 } arenas[ARENAS];
 static uint32_t next_arena;
 
+/* After mlockall(MCL_FUTURE), which makes memory of all that is mapped. */
+static bool mapped_is_memory(void) {
+  unsigned char in_core = 0;
+  long at = raw_syscall6(SYS_mmap, 0, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at < 0 && at > -4096) return true;
+  raw_syscall3(SYS_mincore, at, PAGE, (long)&in_core);
+  raw_syscall2(SYS_munmap, at, PAGE);
+  return in_core & 1;
+}
+
 /* The least recently begun one makes way: nothing has been in what is left of it. */
 static struct arena *begin_arena(size_t bytes) {
   struct arena *a = &arenas[next_arena++ % ARENAS];
@@ -169,8 +179,8 @@ static char *find_place(size_t bytes) {
   run_lock(&id_lock);
   struct arena *a = arenas;
   while (a < arenas + ARENAS && (a->bytes != bytes || a->end == a->from)) a++;
-  if (a == arenas + ARENAS) a = begin_arena(bytes);
-  if (a->end != a->from) at = a->end -= bytes; /* from above: the kernel puts the next mapping below */
+  if (a == arenas + ARENAS) a = mapped_is_memory() ? NULL : begin_arena(bytes);
+  if (a && a->end != a->from) at = a->end -= bytes; /* from above: the kernel puts the next mapping below */
   run_unlock(&id_lock);
   return at ? at : stack_map(bytes);
 }

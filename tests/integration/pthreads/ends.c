@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <netdb.h>
 #include <resolv.h>
+#include <sys/mman.h>
 #include "checks.h"
 
 /* --- joined and detached --- */
@@ -312,6 +313,15 @@ static void odd_sizes_of_stack(void) {
   }
 }
 
+static void stacks_locked_in_memory(void) {
+  if (geteuid() != 0) return; /* others may lock too little */
+  MUST(mlockall(MCL_CURRENT | MCL_FUTURE) == 0);
+  long before = statm_mib(1);
+  for (intptr_t i = 0; i < 3; i++) MUST(in_thread(echo, (void *)i) == i);
+  say("a few stacks of memory: %d", statm_mib(1) - before < 100);
+  munlockall();
+}
+
 const struct check ends_checks[] = {
     CHECK(detached_while_joined),
     CHECK(detached_by_another_while_joined),
@@ -325,5 +335,6 @@ const struct check ends_checks[] = {
     CHECK(libcs_is_fresh),
     CHECK(many_sizes_of_stack),
     CHECK(odd_sizes_of_stack),
+    CHECK(stacks_locked_in_memory),
     CHECKS_END,
 };
