@@ -914,6 +914,9 @@ static void end_now(struct carrier *c) {
   retire(c);
 }
 
+/* shim/free's: monitor.c. */
+bool free_trim(void) __attribute__((weak));
+
 /* Without a pq.  Returns when it may have one; false: it has retired. */
 static bool idle_wait(struct carrier *c) {
   enum bed bed = lie_down(c);
@@ -925,9 +928,12 @@ static bool idle_wait(struct carrier *c) {
     return true;
   }
   uint64_t until = GLANCE(light.rest) ? SYS_FOREVER : sys_now() + CARRIER_IDLE_NS;
-  if (!sleep_until(c, until) && !fiber_used && !GLANCE(light.rest) && one_too_many(c)) {
-    retire(c);
-    return false;
+  if (!sleep_until(c, until) && !GLANCE(light.rest)) {
+    while (free_trim && !__atomic_load_n(&c->pq, __ATOMIC_RELAXED) && free_trim()) continue; /* the monitor sleeps where all are idle */
+    if (!fiber_used && one_too_many(c)) {
+      retire(c);
+      return false;
+    }
   }
   sleep_on(c);
   gate_exit();

@@ -223,6 +223,9 @@ static uint64_t look_lists(uint64_t now) {
   return next;
 }
 
+/* shim/free's: the memory of stacks that no thread has.  True: there may be more. */
+bool free_trim(void) __attribute__((weak));
+
 static bool looks_sooner(uint64_t until) {
   uint64_t now = sys_now();
   return look_pqs(now) != UINT64_MAX || look_lists(now) < until;
@@ -240,7 +243,9 @@ void monitor_turn(struct watch *w) {
     pqs = look_pqs(now);
     w->until = sooner(pqs, look_lists(now));
     if (now - trimmed > MONITOR_TRIM_NS) {
-      trimmed = stack_trim() ? now - MONITOR_TRIM_NS + MONITOR_TELL_NS : now;
+      bool more = stack_trim();
+      if (free_trim) more |= free_trim();
+      trimmed = more ? now - MONITOR_TRIM_NS + MONITOR_TELL_NS : now;
     }
     if (pqs == UINT64_MAX || now - told > MONITOR_TELL_NS) { /* all idle: nothing changes until it is kicked */
       told = now;

@@ -74,6 +74,7 @@ struct thread {
     uint64_t utime, stime;              /* us that were said */
     uint64_t kernels_user, kernels_sys; /* us that the kernel said of that thread */
   } usage;                              /* [own] when thread_usage was last asked for */
+  bool trimmed;                         /* [spares_lock] SPARE: it has no memory below its first frames */
   bool torn;            /* it left by a raw exit: what libc has on its stack and in its TLS is not to be met by a next life */
   bool robust_left;     /* its kernel thread ends with it, and the kernel sees to its robust mutexes */
   struct carrier *lent; /* [own] whose thread it has; null: it is a G like others */
@@ -244,10 +245,59 @@ static void spare_put(struct thread *t) {
   run_lock(&spares_lock);
   struct thread **list = t->id.tp ? spares_of(t->id.bytes - t->id.guard, t->id.guard) : &bare;
   if (list) { /* else it is lost */
+    t->trimmed = false;
     t->next = *list;
     *list = t;
   }
   run_unlock(&spares_lock);
+}
+
+#define TRIM_KEPT 32768u /* of each stack: most threads need no more, and need it again */
+#define TRIM_MOST 64u    /* at a time: they are not to be had meanwhile */
+
+/* Lock held.  Takes up to TRIM_MOST off *list, that have not been trimmed. */
+static struct thread *take_untrimmed(struct thread **list, uint32_t *n) {
+  struct thread *taken = NULL;
+  while (*list && *n < TRIM_MOST) {
+    struct thread *t = *list;
+    if (t->trimmed) {
+      list = &t->next;
+      continue;
+    }
+    *list = t->next;
+    t->next = taken;
+    taken = t;
+    ++*n;
+  }
+  return taken;
+}
+
+/* Lock held.  At the end: the others are warm. */
+static void put_trimmed(struct thread **list, struct thread *taken) {
+  for (struct thread *t = taken; t; t = t->next) t->trimmed = true;
+  while (*list) list = &(*list)->next;
+  *list = taken;
+}
+
+/*
+ * core knows it by name: now and then, and where a carrier idles.  Not at the end of each thread, as glibc has it: there the call would cost as much as the thread.  True: there may be more.
+ */
+bool free_trim(void);
+bool free_trim(void) {
+  uint32_t n = 0, i = 0;
+  struct thread *taken = NULL;
+  run_lock(&spares_lock);
+  while (i < nsizes && !(taken = take_untrimmed(&spares[i].list, &n))) i++;
+  run_unlock(&spares_lock);
+  if (!taken) return false;
+  for (struct thread *t = taken; t; t = t->next) {
+    char *bottom = t->id.map + t->id.guard, *kept = (char *)((uintptr_t)((char *)t->id.top - TRIM_KEPT) & ~(uintptr_t)4095);
+    if (kept > bottom) raw_syscall3(SYS_madvise, (long)bottom, kept - bottom, MADV_DONTNEED);
+  }
+  run_lock(&spares_lock);
+  put_trimmed(&spares[i].list, taken);
+  run_unlock(&spares_lock);
+  return true;
 }
 
 /* --- how many --- */

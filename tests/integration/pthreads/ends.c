@@ -322,6 +322,26 @@ static void stacks_locked_in_memory(void) {
   munlockall();
 }
 
+static void *use_much(void *arg) {
+  volatile char much[2 << 20];
+  for (size_t i = 0; i < sizeof much; i += 4096) much[i] = 1;
+  gate_pass(&gate);
+  return (void *)(intptr_t)(much[4096] == 1 ? arg : NULL);
+}
+/* As much as they are at a time; then they are gone, and a little later so is what they had. */
+static void used_stacks_go(void) {
+  enum { MANY = 60 };
+  pthread_t t[MANY];
+  for (intptr_t i = 0; i < MANY; i++) t[i] = start(use_much, (void *)i);
+  gate_await(&gate, MANY);
+  say("at a time: %d", statm_mib(1) > MANY * 2);
+  gate_open(&gate);
+  for (int i = 0; i < MANY; i++) join_value(t[i]);
+  UNTIL(statm_mib(1) < MANY);
+  say("later: less");
+  many_at_once();
+}
+
 const struct check ends_checks[] = {
     CHECK(detached_while_joined),
     CHECK(detached_by_another_while_joined),
@@ -336,5 +356,6 @@ const struct check ends_checks[] = {
     CHECK(many_sizes_of_stack),
     CHECK(odd_sizes_of_stack),
     CHECK(stacks_locked_in_memory),
+    CHECK(used_stacks_go),
     CHECKS_END,
 };
