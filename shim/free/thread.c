@@ -212,8 +212,8 @@ static size_t rounded(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-/* What a thread with these attributes gets: as much, or more. */
-static struct thread_attr size_for(const struct thread_attr *a) {
+/* What a thread with these attributes gets: as much, or more.  Not inline: as set_ctx in cancel.c. */
+static __attribute__((noinline)) struct thread_attr size_for(const struct thread_attr *a) {
   struct thread_attr got = *a;
   run_lock(&spares_lock);
   bool exact = nsizes < SPARE_SIZES;
@@ -239,9 +239,19 @@ static struct thread *spare_get(size_t stack, size_t guard) {
   return t;
 }
 
+#define TRIM_KEPT 32768u /* of each stack: most threads need no more, and need it again */
+
+static void trim(const struct identity *id) {
+  char *bottom = id->map + id->guard, *kept = (char *)((uintptr_t)((char *)id->top - TRIM_KEPT) & ~(uintptr_t)4095);
+  if (kept > bottom) raw_syscall3(SYS_madvise, (long)bottom, kept - bottom, MADV_DONTNEED);
+}
+
 /* Those without an identity lie apart: before one of them another that has one is used, however often none could be had. */
 static void spare_put(struct thread *t) {
-  if (t->torn) return; /* glibc uses it again, and calls destructors of the life before */
+  if (t->torn) { /* glibc uses it again, and calls destructors of the life before */
+    if (!t->robust_left) trim(&t->id);
+    return;
+  }
   run_lock(&spares_lock);
   struct thread **list = t->id.tp ? spares_of(t->id.bytes - t->id.guard, t->id.guard) : &bare;
   if (list) { /* else it is lost */
@@ -252,8 +262,7 @@ static void spare_put(struct thread *t) {
   run_unlock(&spares_lock);
 }
 
-#define TRIM_KEPT 32768u /* of each stack: most threads need no more, and need it again */
-#define TRIM_MOST 64u    /* at a time: they are not to be had meanwhile */
+#define TRIM_MOST 64u /* at a time: they are not to be had meanwhile */
 
 /* Lock held.  Takes up to TRIM_MOST off *list, that have not been trimmed. */
 static struct thread *take_untrimmed(struct thread **list, uint32_t *n) {
@@ -290,10 +299,7 @@ bool free_trim(void) {
   while (i < nsizes && !(taken = take_untrimmed(&spares[i].list, &n))) i++;
   run_unlock(&spares_lock);
   if (!taken) return false;
-  for (struct thread *t = taken; t; t = t->next) {
-    char *bottom = t->id.map + t->id.guard, *kept = (char *)((uintptr_t)((char *)t->id.top - TRIM_KEPT) & ~(uintptr_t)4095);
-    if (kept > bottom) raw_syscall3(SYS_madvise, (long)bottom, kept - bottom, MADV_DONTNEED);
-  }
+  for (struct thread *t = taken; t; t = t->next) trim(&t->id);
   run_lock(&spares_lock);
   put_trimmed(&spares[i].list, taken);
   run_unlock(&spares_lock);

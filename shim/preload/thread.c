@@ -99,8 +99,8 @@ static void birth_put(struct birth *b) {
   births_drop();
 }
 
-/* In free mode. */
-static void kernels_end(void) {
+/* In free mode.  Not inline: as set_ctx in free/cancel.c. */
+static __attribute__((noinline)) void kernels_end(void) {
   if (sys_gettid() == sys_getpid())
     thread_main_exits();
   else if (m_self && !m_self->rations)
@@ -110,7 +110,8 @@ static void kernels_end(void) {
 
 static bool key_is_ours(void) { return atomic_load_explicit(&have_key, memory_order_relaxed); }
 
-static void thread_ends(void) {
+/* Not inline either. */
+static __attribute__((noinline)) void thread_ends(void) {
   if (free_mode) kernels_end();
   if (m_self) m_exit(m_self);
 }
