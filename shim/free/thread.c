@@ -249,7 +249,7 @@ static void trim(const struct identity *id) {
 /* Those without an identity lie apart: before one of them another that has one is used, however often none could be had. */
 static void spare_put(struct thread *t) {
   if (t->torn) { /* glibc uses it again, and calls destructors of the life before */
-    if (!t->robust_left) trim(&t->id);
+    if (!atomic_load_explicit(&t->id.alive, memory_order_relaxed)) trim(&t->id); /* else end_alone is on it */
     return;
   }
   run_lock(&spares_lock);
