@@ -161,6 +161,14 @@ void carrier_wakep(void) {
 /* Nobody sleeps in netpoll, for descriptors or until `first`, though there are any. */
 static bool nobody_polls(uint64_t first) { return !GLANCE(light.poller) && (netpoll_waiters() || first != UINT64_MAX); }
 
+/*
+ * Carriers that lay down while there was nothing to wait for are not in netpoll.  One of them, roused, finds nothing, and lies down there.  (Go's wakeNetPoller.)  Should
+ * one be looking already, it does.
+ */
+void carrier_wake_poller(void) {
+  if (!GLANCE(light.poller) && !GLANCE(light.rest)) carrier_wake_idle();
+}
+
 bool carrier_wanted(struct pq *pq) {
   if (carrier_work_for(pq)) return true;
   return nobody_polls(PQ_KIND(GLANCE(pq->status)) == PQ_SYSCALL ? timers_first_of_all() : UINT64_MAX);
@@ -964,6 +972,14 @@ void carriers_rest(void) {
   for (uint32_t i = 0; i < REST_LOOKS && !all_rest(); i++) sys_futex_wait(&never, 0, sys_now() + REST_LOOK_NS, false);
 }
 
+/* c has found something: others may find more, and somebody has to wait for descriptors and timers if a P is idle. */
+static void see_to_others(struct carrier *c) {
+  if (c->spinning)
+    end_spinning(c);
+  else if (GLANCE(light.idle_pqs) && nobody_polls(timers_first_of_all()))
+    carrier_wake_poller();
+}
+
 /* What c is to run; null: it has retired. */
 static struct g *find(struct carrier *c) {
   for (;;) {
@@ -985,7 +1001,7 @@ static struct g *find(struct carrier *c) {
       go_idle(c);
       continue;
     }
-    if (c->spinning) end_spinning(c);
+    see_to_others(c);
     if (!g->lockedm && carrier_hog(c, g)) carrier_evict(c, g, 0);
     if (!g->lockedm || g->lockedm == c->m) return g;
     carrier_run_wired(c, g);

@@ -223,6 +223,8 @@ static inline void carrier_wake_idle(void) {
 }
 /* The same after light_put_global: where no P is idle, one whose carrier is blocked in a call may be had. */
 void carrier_wake_global(void);
+/* There is one thing more to wait for in netpoll: if a P is idle, somebody is to sleep there. */
+void carrier_wake_poller(void);
 int light_start(void);
 /* How ration's own threads are made: pthread_create, or (set by the preload) what makes an M and never a thread G. */
 union pthread_attr_t; /* not pthread.h: it gives pthread_yield, which preload/sleep.c defines, another name */

@@ -76,6 +76,8 @@ struct timer {
 };
 /* Arms t; it must not be armed. */
 void timer_start(struct timer *t, uint64_t at);
+/* The same, for a G that is about to park: its carrier then looks after timers. */
+void timer_start_parks(struct timer *t, uint64_t at);
 /* Disarms it.  True: fn has not been called and won't be.  False: it was not armed, or fn has been or is being called. */
 bool timer_stop(struct timer *t);
 

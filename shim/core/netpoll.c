@@ -351,7 +351,7 @@ static void deadline_on(struct deadline *d, struct netpoll_call *call, uint64_t 
   d->timer = (struct timer){.fn = deadline_came, .arg = d};
   d->call = call;
   atomic_init(&d->left, 1);
-  timer_start(&d->timer, until);
+  timer_start_parks(&d->timer, until);
 }
 
 static void deadline_off(struct deadline *d) {
@@ -416,6 +416,14 @@ static __attribute__((noinline)) void leave_line(struct waiter *w) {
   run_unlock(&w->e->lock);
 }
 
+/* It is about to park.  Where its carrier finds something to run instead, that does not go to the descriptors: then another has to (timer.c, will_look). */
+static void count_waiter(void) {
+  atomic_fetch_add_explicit(&nwaiters, 1,
+                            memory_order_seq_cst); /* then the look for a poller, which looks for waiters before it lies down */
+  struct carrier *c = carrier_now();
+  if (!c || !c->pq || !runq_empty(&c->pq->runq)) carrier_wake_poller();
+}
+
 static int how_it_ended(struct netpoll_call *c) {
   uint32_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
   return st == CALL_TIME ? -ETIMEDOUT : st == CALL_STOPPED ? -ECANCELED : 0;
@@ -433,7 +441,7 @@ int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, st
   if (alone) own.state = CALL_PARKED;
   r = line_up(&w, fd, dir, seen);
   if (r) return r < 0 ? r : 0;
-  atomic_fetch_add_explicit(&nwaiters, 1, memory_order_relaxed);
+  count_waiter();
   if (until != UINT64_MAX) deadline_on(&d, w.call, until);
   if (alone)
     g_park(g_commit_unlock, &w.e->lock, WAIT_IO);
@@ -472,7 +480,7 @@ static int wait_in(struct waiter *w, const struct netpoll_want *want, size_t n, 
   call->g = g_self();
   size_t k = line_up_all(w, want, n, call, &r);
   if (r == 0) {
-    if (k) atomic_fetch_add_explicit(&nwaiters, 1, memory_order_relaxed);
+    if (k) count_waiter();
     if (until != UINT64_MAX) deadline_on(&d, call, until);
     g_park(commit_call, call, WAIT_POLL);
     if (until != UINT64_MAX) deadline_off(&d);

@@ -75,7 +75,13 @@ static bool grow(struct timers *ts) {
   return true;
 }
 
-void timer_start(struct timer *t, uint64_t at) {
+/*
+ * Who is about to park goes to the descriptors itself when it finds nothing else, and so does a carrier on its own stack (find, in carrier.c, sees to it).  So those wake nobody, if
+ * there is nothing to switch to.
+ */
+static bool will_look(struct carrier *c, bool parks) { return c && c->pq && (!c->g || (parks && runq_empty(&c->pq->runq))); }
+
+static void start(struct timer *t, uint64_t at, bool parks) {
   struct carrier *c = carrier_now();
   if (light_start() < 0) g_fatal("out of memory (timers)");
   struct timers *ts = c && c->pq ? &c->pq->timers : &light.pqs[0].timers;
@@ -94,9 +100,12 @@ void timer_start(struct timer *t, uint64_t at) {
   atomic_thread_fence(memory_order_seq_cst); /* the heap, then sleeps_until; pairs with netpoll */
   if (at < netpoll_sleeps_until())
     netpoll_break();
-  else if (!c || !c->pq)
-    carrier_wake_idle();
+  else if (!will_look(c, parks))
+    carrier_wake_poller();
 }
+
+void timer_start(struct timer *t, uint64_t at) { start(t, at, false); }
+void timer_start_parks(struct timer *t, uint64_t at) { start(t, at, true); }
 
 bool timer_stop(struct timer *t) {
   for (;;) {

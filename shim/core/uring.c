@@ -242,6 +242,7 @@ long uring_do(struct uring_op *op) {
   op->g = g_self();
   op->next = NULL;
   atomic_fetch_add_explicit(&nwaiters, 1, memory_order_relaxed); /* before it parks: somebody has to poll */
+  carrier_wake_poller();                                         /* it takes a wake-up of the ring's thread anyway */
   run_lock(&ring.lock);
   bool on = is_on();
   if (on) {

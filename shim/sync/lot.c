@@ -291,7 +291,7 @@ static __attribute__((noinline)) int limits_on(struct limited *p, const struct l
   if (err) return err;
   m_hold(m_self);
   p->timed = lim->until != UINT64_MAX;
-  if (p->timed) timer_start(&p->timer, lim->until);
+  if (p->timed) timer_start_parks(&p->timer, lim->until);
   if (lim->ctx) {
     err = context_hook_add(lim->ctx, &p->hook);
     p->hooked = !err;

@@ -209,7 +209,7 @@ static __attribute__((noinline)) struct chan_waiter *wait_in_all(struct select *
   if (s->until != UINT64_MAX) {
     atomic_init(&s->timer, TIMER_ARMED);
     s->timeout = (struct timer){.fn = select_timeout, .arg = s};
-    timer_start(&s->timeout, s->until);
+    timer_start_parks(&s->timeout, s->until);
   }
   g_park(commit_unlock_all, s, WAIT_SELECT);
   g->waiting_on = NULL;

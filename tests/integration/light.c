@@ -221,6 +221,64 @@ static int descriptors_are_looked_at_among_those_that_yield(void) {
   return 0;
 }
 
+/* --- one P computes, another is idle --- */
+
+/* Long enough that the other carriers have lain down, with nothing to wait for. */
+static void computes(ration_ns d) {
+  for (ration_ns end = ration_now() + d; ration_now() < end;) atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* A G with a thread of its own is not stopped: if the idle P does not run the timer, nobody ever does. */
+static int an_idle_p_runs_timers(void) {
+  if (ration_maxprocs() < 2) return 0;
+  for (int i = 0; i < 20; i++) {
+    ration_sleep(RATION_MS);
+    ration_lock_os_thread();
+    computes(2 * RATION_MS);
+    struct ration_timer *t = ration_after_func(RATION_MS, add_one, NULL);
+    while (atomic_load(&count) <= i) continue;
+    ration_unlock_os_thread();
+    ration_timer_free(t);
+  }
+  return 0;
+}
+
+/* The same for descriptors: main parks, and its carrier goes on with a G that computes until main has read. */
+static int idle_pipe[2];
+static _Atomic bool write_now, has_read;
+static void *writes_when_told(void *arg) {
+  for (;; usleep(100))
+    if (atomic_exchange(&write_now, false)) MUST(write(idle_pipe[1], "x", 1) == 1);
+  return arg;
+}
+static void computes_until_read(void *arg) {
+  while (ration_chan_recv(ping, NULL)) {
+    ration_lock_os_thread();
+    atomic_store(&write_now, true);
+    while (!atomic_load(&has_read)) continue;
+    atomic_store(&has_read, false);
+    ration_unlock_os_thread();
+    ration_chan_send(pong, arg);
+  }
+}
+static int an_idle_p_looks_at_descriptors(void) {
+  pthread_t t;
+  char c;
+  if (ration_maxprocs() < 2) return 0;
+  MUST(pipe(idle_pipe) == 0 && pthread_create(&t, NULL, writes_when_told, NULL) == 0);
+  ping = ration_chan_new(0, 0);
+  pong = ration_chan_new(0, 0);
+  ration_go(computes_until_read, NULL);
+  for (int i = 0; i < 50; i++) {
+    computes(2 * RATION_MS);
+    ration_chan_send(ping, NULL);
+    MUST(read(idle_pipe[0], &c, 1) == 1);
+    atomic_store(&has_read, true);
+    ration_chan_recv(pong, NULL);
+  }
+  return 0;
+}
+
 /* The child of a fork is the G alone: when that returns, the child ends. */
 static void forks_and_returns(void *arg) {
   _Atomic pid_t *pid = arg;
@@ -1957,6 +2015,8 @@ static const struct check {
     C(a_spawner_has_its_turn_among_many),
     C(a_wired_spawner_goes_on),
     C(descriptors_are_looked_at_among_those_that_yield),
+    C(an_idle_p_runs_timers),
+    C(an_idle_p_looks_at_descriptors),
     C(a_forked_child_ends_with_its_g),
     C(yield_lets_others_run),
     C(the_global_queue_has_its_turn),
