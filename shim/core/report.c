@@ -58,8 +58,16 @@ void g_fatal(const char *text) {
 
 static struct sigaction before;
 
+/* To the same fault, and a core file that shows it.  What somebody sent does not come again by itself: it is sent again, and is there when the handler returns. */
+static void end_by_default(const siginfo_t *si) {
+  struct sigaction dfl = {.sa_handler = SIG_DFL};
+  sigaction(SIGSEGV, &dfl, NULL);
+  if (si->si_code <= 0) raw_syscall3(SYS_tgkill, getpid(), raw_syscall0(SYS_gettid), SIGSEGV);
+}
+
 static void on_fault(int sig, siginfo_t *si, void *ctx) {
-  struct g *g = stack_guard_hit((uintptr_t)si->si_addr);
+  bool sent = si->si_code <= 0; /* and has no address */
+  struct g *g = sent ? NULL : stack_guard_hit((uintptr_t)si->si_addr);
   if (g && g->id) {
     struct out o = {.fd = 2};
     out_str(&o, "ration: stack overflow of ");
@@ -69,16 +77,14 @@ static void on_fault(int sig, siginfo_t *si, void *ctx) {
     out_str(&o, " bytes; ");
     say_beginning(&o, g);
     out_flush(&o);
-    struct sigaction dfl = {.sa_handler = SIG_DFL};
-    sigaction(SIGSEGV, &dfl, NULL);
-    return; /* to the same fault, and a core file that shows it */
+    end_by_default(si);
+    return;
   }
   if (before.sa_flags & SA_SIGINFO) {
     before.sa_sigaction(sig, si, ctx);
-  } else if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
-    struct sigaction dfl = {.sa_handler = SIG_DFL};
-    sigaction(SIGSEGV, &dfl, NULL);
-  } else {
+  } else if (before.sa_handler == SIG_DFL || (before.sa_handler == SIG_IGN && !sent)) {
+    end_by_default(si);
+  } else if (before.sa_handler != SIG_IGN) {
     before.sa_handler(sig);
   }
 }
@@ -92,6 +98,7 @@ static void on_quit(int sig) {
 
 void report_install(void) {
   struct sigaction a = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK}, quit = {.sa_handler = on_quit}, now;
-  sigaction(SIGSEGV, &a, &before);
+  if (sigaction(SIGSEGV, &a, &now) == 0 && !((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_fault))
+    before = now; /* else it is the second ration_main */
   if (sigaction(SIGQUIT, NULL, &now) == 0 && now.sa_handler == SIG_DFL) sigaction(SIGQUIT, &quit, NULL);
 }

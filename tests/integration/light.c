@@ -1993,6 +1993,34 @@ static int a_stack_overflow_is_named(void) {
   until(1);
   return 0;
 }
+/* A second ration_main leaves the handler that the program had before the first. */
+static void handles_fault(int sig) {
+  (void)sig;
+  _exit(9);
+}
+static int touches_nothing(int argc, char **argv) {
+  (void)argc, (void)argv;
+  volatile char *volatile nowhere = NULL;
+  *nowhere = 1; /* NOLINT(clang-analyzer-core.NullDereference): is what is tested */
+  return 0;
+}
+static void *main_again(void *arg) {
+  ration_main(0, arg, touches_nothing);
+  return NULL;
+}
+static int a_second_main_keeps_the_programs_handler(void) {
+  pthread_t t;
+  MUST(pthread_create(&t, NULL, main_again, NULL) == 0);
+  pthread_join(t, NULL);
+  return 0;
+}
+
+static int a_fault_that_was_sent_ends_the_program(void) {
+  kill(getpid(), SIGSEGV);
+  ration_sleep(RATION_SECOND);
+  return 0;
+}
+
 static int nil_function_is_fatal(void) { return ration_go(NULL, NULL); }
 
 static const struct check {
@@ -2071,6 +2099,8 @@ static const struct check {
     C(a_forked_child_reads_files),
     {"deadlock_is_reported", deadlock_is_reported, 2, "all Gs are asleep - deadlock!", NULL},
     {"a_stack_overflow_is_named", a_stack_overflow_is_named, 128 + SIGSEGV, "\"greedy\"", NULL},
+    {"a_second_main_keeps_the_programs_handler", a_second_main_keeps_the_programs_handler, 9, NULL, "LIGHT_HANDLES_FAULTS=1"},
+    {"a_fault_that_was_sent_ends_the_program", a_fault_that_was_sent_ends_the_program, 128 + SIGSEGV, NULL, NULL},
     {"nil_function_is_fatal", nil_function_is_fatal, 128 + SIGABRT, "go of nil func value", NULL},
 };
 
@@ -2123,6 +2153,7 @@ int main(int argc, char **argv) {
       sigset_t empty;
       sigemptyset(&empty);
       if (getenv("LIGHT_BLOCKS_USR1")) sigaddset(&empty, SIGUSR1);
+      if (getenv("LIGHT_HANDLES_FAULTS")) signal(SIGSEGV, handles_fault);
       sigprocmask(SIG_SETMASK, &empty, NULL); /* whoever runs the tests may have another */
       return ration_main(argc, argv, prog);
     }
