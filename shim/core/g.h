@@ -113,6 +113,7 @@ struct g {
   struct fiber fiber;               /* what sanitizers know it by */
   _Atomic uintptr_t stop;           /* of a wait that others may end: sync/stop.h */
   _Atomic uint32_t notice;          /* of a thread G: there is something for it to see to (sync/stop.h) */
+  uint32_t forks;                   /* light_forks when it was born: less than that, and it has stayed in a parent */
   struct note *note;                /* [own] that it waits for, or did when a handler left it; only whether there is one is looked at */
   _Atomic uint64_t cpu;             /* of a thread G: ns that it was charged; [its carrier] (cpuclock.c) */
   _Atomic(struct carrier *) cpu_on; /* the same: where it is being charged more; null: it does not run */

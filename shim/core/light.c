@@ -52,6 +52,7 @@
 #include "ration/g.h"
 
 struct light light;
+uint32_t light_forks;
 __thread struct carrier *carrier_self __attribute__((tls_model("initial-exec")));
 
 #if defined(__aarch64__)
@@ -284,6 +285,7 @@ void g_ready(struct g *g, bool next) {
     if (atomic_exchange_explicit(&g->wake, THREAD_READIED, memory_order_release) == THREAD_ASLEEP) sys_futex_wake(&g->wake, 1, false);
     return;
   }
+  if (__builtin_expect(g->forks != light_forks, 0)) return;
   struct carrier *c = carrier_now();
   g->status = G_RUNNABLE;
   if (c) carrier_hold(c);
@@ -387,6 +389,7 @@ static void prepare(struct g *g, void *top, ration_fn *fn, void *arg, const char
   struct g *self = g_self();
   g->fn = fn;
   g->arg = arg;
+  g->forks = light_forks;
   g->why = WAIT_NONE;
   g->lockedm = NULL;
   g->locked = 0;
@@ -511,9 +514,20 @@ uint64_t light_mask(void) {
 /* shim/free's */
 void free_threads_each(bool (*fn)(struct g *g, void *arg), void *arg) __attribute__((weak));
 
+struct each_call {
+  bool (*fn)(struct g *g, void *arg);
+  void *arg;
+};
+/* Not those that have stayed in the parent. */
+static bool each_here(struct g *g, void *arg) {
+  const struct each_call *e = arg;
+  return g->forks != light_forks || e->fn(g, e->arg);
+}
+
 void light_each(bool (*fn)(struct g *g, void *arg), void *arg) {
-  stack_each(fn, arg);
-  if (free_threads_each) free_threads_each(fn, arg);
+  struct each_call e = {fn, arg};
+  stack_each(each_here, &e);
+  if (free_threads_each) free_threads_each(each_here, &e);
 }
 
 void light_thread_end(void) {
@@ -626,6 +640,7 @@ int ration_start(void) { return light_start(); }
  * stay in the parent; what the child spawns begins a scheduler of its own.
  */
 void light_fork_child(struct m *m) {
+  light_forks++;
   atomic_store_explicit(&light.births, 0, memory_order_relaxed);
   atomic_store_explicit(&cpuclock_on, 0, memory_order_relaxed);
   if (!light.started) {

@@ -81,6 +81,12 @@ void timer_start_parks(struct timer *t, uint64_t at);
 /* Disarms it.  True: fn has not been called and won't be.  False: it was not armed, or fn has been or is being called. */
 bool timer_stop(struct timer *t);
 
+/*
+ * Forks that this process is away from the first one.  What waits since an earlier one has stayed in the parent: in the child it is not readied, and nothing is handed to it.
+ * Written while the child of a fork has one thread.
+ */
+extern uint32_t light_forks;
+
 /* Parks until `at`, or for ever (UINT64_MAX). */
 void g_sleep_until(uint64_t at);
 

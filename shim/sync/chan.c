@@ -98,10 +98,17 @@ struct ration_chan *ration_chan_ref(struct ration_chan *c) {
   return c;
 }
 
+/* Nobody else knows of q any more. */
+static bool anybody_waits(const struct chan_queue *q) {
+  const struct chan_waiter *w = queue_first(q);
+  while (w && w->forks != light_forks) w = w->next;
+  return w != NULL;
+}
+
 void ration_chan_unref(struct ration_chan *c) {
   /* release: what we did to c happens before it is freed; acquire: in whoever frees it.  Both pair with this same line. */
   if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) return;
-  if (queue_first(&c->receivers) || queue_first(&c->senders)) g_fatal("last reference of a channel dropped while Gs wait at it");
+  if (anybody_waits(&c->receivers) || anybody_waits(&c->senders)) g_fatal("last reference of a channel dropped while Gs wait at it");
   free(c);
 }
 

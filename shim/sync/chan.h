@@ -17,10 +17,11 @@
 struct chan_waiter {
   struct chan_waiter *next, *prev;
   struct g *g;
-  void *elem;   /* what it sends, or where it wants what it receives; null: nowhere */
-  bool queued;  /* [lock] */
-  bool select;  /* one of several: whoever takes it must win g->select_done first */
-  bool success; /* why it was woken.  true: by its opposite, false: by close */
+  void *elem;     /* what it sends, or where it wants what it receives; null: nowhere */
+  bool queued;    /* [lock] */
+  bool select;    /* one of several: whoever takes it must win g->select_done first */
+  bool success;   /* why it was woken.  true: by its opposite, false: by close */
+  uint32_t forks; /* light_forks when it queued */
 };
 
 struct chan_queue {
@@ -89,6 +90,7 @@ static inline void queue_set_first(struct chan_queue *q, struct chan_waiter *w) 
 
 static inline void queue_push(struct chan_queue *q, struct chan_waiter *w) {
   struct chan_waiter *last = queue_first(q) ? q->last : NULL;
+  w->forks = light_forks;
   w->next = NULL;
   w->prev = last;
   w->queued = true;
@@ -113,12 +115,13 @@ static inline void queue_remove(struct chan_queue *q, struct chan_waiter *w) {
 
 /*
  * The first who really waits, or null.  A selecting G may have been taken at another channel, or its time may be over: then it is on its way to
- * take itself out of here, and is passed over.
+ * take itself out of here, and is passed over.  So are those that have stayed in the parent of a fork.
  */
 static inline struct chan_waiter *queue_pop(struct chan_queue *q) {
   struct chan_waiter *w;
   while ((w = queue_first(q))) {
     queue_remove(q, w);
+    if (__builtin_expect(w->forks != light_forks, 0)) continue;
     if (!w->select) return w;
     /* Against the other channels of the select and its timer.  Relaxed: what goes with it is passed on by g_ready; and that it is armed
      * was written before the waiter was queued, under our lock. */

@@ -77,7 +77,7 @@ struct leaks {
 /* The channels that g waits for without limit: how many.  One that can never be served has none, and *forever is set. */
 static uint32_t waits_for(const struct g *g, struct ration_chan *const **chans, bool *forever) {
   *forever = false;
-  if (g->kind != G_LIGHT || g->id == 0 || g->status != G_WAITING) return 0;
+  if (g->kind != G_LIGHT || g->id == 0 || g->status != G_WAITING || g->forks != light_forks) return 0;
   *forever = g->why == WAIT_CHAN_NIL;
   if (g->why == WAIT_SELECT) return select_waits_for(g, chans);
   if ((g->why != WAIT_CHAN_SEND && g->why != WAIT_CHAN_RECV) || !g->waiting_on) return 0;

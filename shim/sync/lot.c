@@ -192,6 +192,7 @@ static int own_priority(void) {
 
 void lot_push(struct lot *l, struct waiter *w, bool front) {
   w->queued = true;
+  w->forks = light_forks;
   w->priority = __builtin_expect(__atomic_load_n(&lot_by_priority, __ATOMIC_RELAXED), 0) ? own_priority() : 0;
   enqueue(l, w, front);
 }
@@ -256,10 +257,10 @@ struct limited {
   bool timed, hooked; /* they are on, or have gone off */
 };
 
-/* True: w was still queued, and is not any more. */
+/* True: w was still queued, and is not any more.  Those that have stayed in the parent of a fork are in no queue here. */
 static __attribute__((noinline)) bool give_up(struct waiter *w, int why) {
   struct lot *l = lot_lock(key_of(w));
-  bool was = w->queued;
+  bool was = w->queued && w->forks == light_forks;
   if (was) {
     lot_remove(l, w);
     w->result = why;

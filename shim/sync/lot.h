@@ -40,6 +40,7 @@ struct waiter {
   struct waiter *next, *prev;       /* FIFO of those with its key and priority; prev of the first is the last */
   struct waiter *chain, **chain_at; /* of the first: other keys of this lot; chain_at is null in the others */
   int priority;                     /* of the highest first */
+  uint32_t forks;                   /* light_forks when it queued */
   bool queued;
   _Atomic bool moved;      /* by lot_move, and still there */
   bool interruptible;      /* [own] a signal takes it out: -EINTR (if it was moved: 0).  Else its handler runs while it stays */

@@ -1746,6 +1746,62 @@ static int a_forked_child_goes_on_alone(void) {
   return 0;
 }
 
+/* Those that wait stay in the parent: the child hands them nothing, wakes none, and sees none. */
+static struct ration_context *ends[2];
+static struct ration_sema one_place = RATION_SEMA_INIT(1);
+static void takes_a_place(void *arg) {
+  ration_sema_acquire_ctx(&one_place, 1, ends[(long)arg]);
+  add_one(NULL);
+}
+static void waits_to_receive(void *arg) {
+  ration_chan_recv(arg, NULL);
+  add_one(NULL);
+}
+static void selects_over_two(void *arg) {
+  struct ration_case k[] = {ration_case_recv(arg, NULL), ration_case_recv(ping, NULL)};
+  ration_select(k, 2, RATION_FOREVER);
+  add_one(NULL);
+}
+static void child_has_none_of_them(void) {
+  struct ration_chan *held = ration_chan_new(0, 0);
+  int fd = (int)syscall(SYS_memfd_create, "dump", 0);
+  char c;
+  MUST(ration_chan_try_send(came, NULL) == -EAGAIN && ration_chan_try_send(ping, NULL) == -EAGAIN);
+  ration_context_cancel(ends[1]);
+  ration_context_cancel(ends[0]);
+  ration_chan_close(came);
+  ration_chan_unref(ping);
+  ration_go(waits_to_receive, held);
+  ration_sleep(10 * RATION_MS);
+  ration_chan_close(held);
+  until(1); /* what it has begun itself */
+  ration_sleep(10 * RATION_MS);
+  MUST(atomic_load(&count) == 1 && ration_leaks(-1) == 0);
+  ration_dump(fd);
+  MUST(pread(fd, &c, 1, 0) == 0);
+  _exit(0);
+}
+static int a_forked_child_wakes_none_of_its_parents(void) {
+  int status;
+  came = ration_chan_new(0, 0);
+  ping = ration_chan_new(0, 0);
+  ration_sema_acquire(&one_place, 1);
+  for (long i = 0; i < 2; i++) {
+    ends[i] = ration_context_with_cancel(NULL);
+    ration_go(takes_a_place, (void *)i);
+  }
+  ration_go(waits_to_receive, came);
+  ration_go(selects_over_two, came);
+  ration_sleep(20 * RATION_MS);
+  pid_t pid = fork();
+  if (pid == 0) child_has_none_of_them();
+  MUST(waitpid(pid, &status, 0) == pid && status == 0);
+  ration_chan_close(came);
+  ration_sema_release(&one_place, 1);
+  until(3);
+  return 0;
+}
+
 static int files_are_read_as_ever(void) {
   char name[] = "/tmp/ration-light-XXXXXX", buf[10000], back[10000];
   int fd = mkstemp(name);
@@ -2089,6 +2145,7 @@ static const struct check {
     C(a_thread_blocked_by_hand_leaves_its_p),
     C(a_thread_that_comes_back_is_preempted),
     C(a_forked_child_goes_on_alone),
+    C(a_forked_child_wakes_none_of_its_parents),
     C(files_are_read_as_ever),
     C(uncached_files_are_read_by_many),
     {"files_are_read_without_io_uring", files_are_read_without_io_uring, 0, NULL, "RATION_URING=0"},
