@@ -10,8 +10,11 @@
  *       |                    holds none: a child whose last reference is dropped takes its hook out.
  *     deadline B
  *
- * Ending A:   lock A; err = why; take the hooks out, one by one: of a child: a reference to it, unless its last one has just been
- *             dropped, and onto the list of what ends next; of others: unlock, call it, lock.  unlock; stop the timer; close the channel.  Next on the list.
+ * Ending A:   lock A; err = why; close the channel; take the hooks out, one by one: of a child: a reference to it, unless its last one has just been
+ *             dropped, and onto the list of what ends next; of others: unlock, call it, lock.  unlock; stop the timer.  Next on the list.  When that is empty, `over` is set in all that were on it.
+ * Who finds that somebody else is ending A, or one below, waits for `over`, if he has promised that all below have ended.  Who asks for err and finds the channel open yet waits
+ * for the lock: as in Go, the one is never seen without the other.
+ *
  * Not recursive: it may run on a scheduler stack (deadlines), and trees may be deep.  There nothing is freed either: later_push.
  *
  * err is written once, under the lock, so who finds it 0 under the lock and adds a hook will see it called.
@@ -39,6 +42,8 @@ struct ration_context {
   /* of stems */
   struct lock lock;
   _Atomic int err;           /* [lock to write] */
+  _Atomic uint32_t over;     /* OVER_*: with it all below, so far as its ender knows of them */
+  bool has_children;         /* [lock] or has had some */
   int cause;                 /* [before err] */
   struct context_hook hooks; /* [lock] a ring */
   struct context_hook up;    /* in the parent's stem */
@@ -47,6 +52,8 @@ struct ration_context {
   struct timer timer;
   struct note timer_over;
 };
+
+enum { OVER_NOT, OVER_AWAITED, OVER };
 
 static struct ration_context background = {.deadline = UINT64_MAX};
 
@@ -79,6 +86,7 @@ int context_hook_add(struct ration_context *ctx, struct context_hook *h) {
   run_lock(&s->lock);
   int err = atomic_load_explicit(&s->err, memory_order_relaxed);
   if (!err) {
+    s->has_children |= h->child;
     h->next = &s->hooks;
     h->prev = s->hooks.prev;
     h->prev->next = s->hooks.prev = h;
@@ -158,15 +166,8 @@ void ration_context_unref(struct ration_context *ctx) {
 
 /* --- ending --- */
 
-/* Ends c if it has not ended; puts its children before *list, each with a reference. */
-static void cancel_one(struct ration_context *c, int err, int cause, struct ration_context **list) {
-  run_lock(&c->lock);
-  if (atomic_load_explicit(&c->err, memory_order_relaxed)) {
-    run_unlock(&c->lock);
-    return;
-  }
-  c->cause = cause;
-  atomic_store_explicit(&c->err, err, memory_order_release); /* pairs with context_err */
+/* Takes the hooks out; children come before *list, each with a reference.  Lock held, but for the calls. */
+static void call_hooks(struct ration_context *c, int err, struct ration_context **list) {
   for (struct context_hook *h; (h = c->hooks.next) != &c->hooks;) {
     take_out(h);
     if (h->child) {
@@ -181,26 +182,89 @@ static void cancel_one(struct ration_context *c, int err, int cause, struct rati
     h->fn(h, err);
     run_lock(&c->lock);
   }
-  run_unlock(&c->lock);
-  if (c->timed && timer_stop(&c->timer)) c->timed = false;
-  ration_chan_close(c->done);
 }
 
-/* Any stack; the caller has a reference, or keeps the last one from going. */
-static void cancel_tree(struct ration_context *c, int err, int cause) {
-  struct ration_context *list = NULL;
-  cancel_one(c, err, cause, &list);
+/* Ends c; false: somebody else has, or is about to. */
+static bool cancel_one(struct ration_context *c, int err, int cause, struct ration_context **list) {
+  run_lock(&c->lock);
+  if (atomic_load_explicit(&c->err, memory_order_relaxed)) {
+    run_unlock(&c->lock);
+    return false;
+  }
+  c->cause = cause;
+  atomic_store_explicit(&c->err, err, memory_order_release); /* pairs with context_err */
+  ration_chan_close(c->done);
+  call_hooks(c, err, list);
+  run_unlock(&c->lock);
+  if (c->timed && timer_stop(&c->timer)) c->timed = false;
+  return true;
+}
+
+static void set_over(struct ration_context *c) {
+  /* release: what was done to those below; pairs with wait_over */
+  if (atomic_exchange_explicit(&c->over, OVER, memory_order_acq_rel) != OVER_AWAITED) return;
+  struct lot *l = lot_lock(&c->over);
+  struct waiter *w = lot_pop_all(l, &c->over);
+  lot_unlock(l);
+  lot_wake_all(w);
+}
+
+/* Somebody else ends c: until all below have ended too.  One without children is not waited for, so none that ends a call is, whose handler may come back here. */
+static void wait_over(struct ration_context *c) {
+  if (!c->has_children) return;
+  struct waiter w = WAITER_INIT(&c->over);
+  struct lot *l = lot_lock(w.key);
+  uint32_t was = OVER_NOT;
+  /* acquire: pairs with set_over */
+  bool waits = atomic_compare_exchange_strong_explicit(&c->over, &was, OVER_AWAITED, memory_order_acquire, memory_order_acquire) ||
+               was == OVER_AWAITED;
+  if (waits) lot_push(l, &w, false);
+  lot_unlock(l);
+  if (waits) lot_wait(&w, NULL, WAIT_CONTEXT);
+}
+
+/*
+ * Any stack; the caller has a reference, or keeps the last one from going.  False: c was somebody else's to end.  *others: those below of which that is true, each with a
+ * reference.
+ */
+static bool cancel_tree(struct ration_context *top, int err, int cause, struct ration_context **others) {
+  struct ration_context *list = NULL, *mine = NULL, *c;
+  *others = NULL;
+  bool did = cancel_one(top, err, cause, &list);
   while ((c = list)) {
     list = c->next;
-    cancel_one(c, err, cause, &list);
+    struct ration_context **to = cancel_one(c, err, cause, &list) ? &mine : others;
+    c->next = *to;
+    *to = c;
+  }
+  while ((c = mine)) {
+    mine = c->next;
+    set_over(c);
     unref_anywhere(c);
+  }
+  if (did) set_over(top);
+  return did;
+}
+
+static void end_without_waiting(struct ration_context *c, int err, int cause) {
+  struct ration_context *others, *o;
+  cancel_tree(c, err, cause, &others);
+  while ((o = others)) {
+    others = o->next;
+    unref_anywhere(o);
   }
 }
 
 void ration_context_cancel_cause(struct ration_context *ctx, int cause) {
   if (!ctx || ctx->stem != ctx) return;
-  (void)context_hook_remove(&ctx->up);
-  cancel_tree(ctx, -ECANCELED, cause ? cause : -ECANCELED);
+  struct ration_context *others, *o;
+  if (!cancel_tree(ctx, -ECANCELED, cause ? cause : -ECANCELED, &others)) wait_over(ctx);
+  (void)context_hook_remove(&ctx->up); /* after it: who ends the parent meanwhile waits for us */
+  while ((o = others)) {
+    others = o->next;
+    wait_over(o);
+    unref_anywhere(o);
+  }
   later_run();
 }
 
@@ -209,7 +273,7 @@ void ration_context_cancel(struct ration_context *ctx) { ration_context_cancel_c
 /* It stays in its parent's list, for it may not be there yet. */
 static void deadline_came(struct timer *t) {
   struct ration_context *c = t->arg;
-  cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
+  end_without_waiting(c, -ETIMEDOUT, -ETIMEDOUT);
   note_set(&c->timer_over, false);
 }
 
@@ -231,6 +295,20 @@ static struct ration_context *new_below(struct ration_context *parent) {
   return c;
 }
 
+/* -ETIMEDOUT: it is over.  That of one above may be, and its timer not yet have been seen to. */
+static int set_deadline(struct ration_context *c, uint64_t deadline) {
+  if (deadline == UINT64_MAX) return 0;
+  bool first = deadline < c->deadline;
+  if (first) c->deadline = deadline;
+  if (c->deadline <= sys_now()) return -ETIMEDOUT;
+  if (!first) return 0;
+  c->timer.fn = deadline_came;
+  c->timer.arg = c;
+  c->timed = true;
+  timer_start(&c->timer, deadline);
+  return 0;
+}
+
 /* `deadline`: UINT64_MAX: only those above. */
 static struct ration_context *new_stem(struct ration_context *parent, uint64_t deadline) {
   struct ration_context *c = new_below(parent);
@@ -245,19 +323,9 @@ static struct ration_context *new_stem(struct ration_context *parent, uint64_t d
   c->hooks.next = c->hooks.prev = &c->hooks;
   c->up.child = true;
   int err = context_err(parent);
-  if (!err && deadline < c->deadline) {
-    c->deadline = deadline;
-    if (deadline <= sys_now()) {
-      err = -ETIMEDOUT;
-    } else {
-      c->timer.fn = deadline_came;
-      c->timer.arg = c;
-      c->timed = true;
-      timer_start(&c->timer, deadline);
-    }
-  }
+  if (!err) err = set_deadline(c, deadline);
   if (!err) err = context_hook_add(parent, &c->up); /* the last: the parent may end c at once */
-  if (err) cancel_tree(c, err, context_err(parent) ? ration_context_cause(parent) : err);
+  if (err) end_without_waiting(c, err, context_err(parent) ? ration_context_cause(parent) : err);
   return c;
 }
 
@@ -315,7 +383,13 @@ void sync_g_unbinds(struct g *g) { bind_io(g, NULL); }
 
 /* --- asking --- */
 
-int ration_context_err(const struct ration_context *ctx) { return context_err(ctx); }
+int ration_context_err(const struct ration_context *ctx) {
+  int err = context_err(ctx);
+  if (!err || ration_chan_try_recv(ctx->stem->done, NULL) == -EPIPE) return err;
+  run_lock(&ctx->stem->lock); /* whose holder is about to close it */
+  run_unlock(&ctx->stem->lock);
+  return err;
+}
 
 int ration_context_cause(const struct ration_context *ctx) { return context_err(ctx) ? ctx->stem->cause : 0; }
 

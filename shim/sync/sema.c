@@ -79,7 +79,7 @@ static int acquire_slow(struct ration_sema *s, int64_t n, const struct limit *li
   return r;
 }
 
-/* More than the size: until the end of the context, in nobody's way. */
+/* More than the size: until the end of the context, in nobody's way.  Null never ends. */
 static int wait_for_nothing(struct ration_context *ctx) {
   struct limit lim = {UINT64_MAX, ctx};
   struct waiter w = WAITER_INIT(&w);
@@ -106,7 +106,7 @@ int ration_sema_acquire_timeout(struct ration_sema *s, int64_t n, ration_ns d) {
 
 int ration_sema_acquire_ctx(struct ration_sema *s, int64_t n, struct ration_context *ctx) {
   int r = check(s, n);
-  if (r == -E2BIG && ctx) return wait_for_nothing(ctx);
+  if (r == -E2BIG) return wait_for_nothing(ctx);
   if (r || try(s, n)) return r;
   struct limit lim = {UINT64_MAX, ctx};
   return acquire_slow(s, n, &lim);

@@ -138,6 +138,15 @@ START_TEST(deadlines_of_the_past_have_ended) {
     ration_context_unref(c[i]);
   }
   ration_ns at;
+  for (int i = 0; i < 100; i++) { /* also below one whose timer nobody has seen to yet */
+    ctx_t *parent = ration_context_with_timeout(NULL, 100 * RATION_US);
+    ck_assert(ration_context_deadline(parent, &at));
+    while (ration_now() <= at) continue;
+    ctx_t *below = ration_context_with_timeout(parent, 0);
+    ck_assert(has_ended(below, -ETIMEDOUT));
+    ration_context_unref(below);
+    ration_context_unref(parent);
+  }
   ctx_t *never = ration_context_with_timeout(NULL, RATION_FOREVER);
   ck_assert(goes_on(never) && !ration_context_deadline(never, &at));
   ration_context_unref(never);
@@ -261,6 +270,78 @@ START_TEST(ends_and_last_references_race) {
   atomic_store(&stop, 1);
   wait_all();
   ration_context_unref(root);
+  ck_assert_int_eq(atomic_load(&errors), 0);
+}
+END_TEST
+
+/* Whoever sees the error finds the channel closed; the more there is to end below, the longer the time in between. */
+#define BELOW 100
+static ctx_t *_Atomic looked_at;
+static void *looks(void *arg) {
+  ctx_t *c;
+  while ((c = atomic_load(&looked_at)) != arg) {
+    if (!c) continue;
+    while (!ration_context_err(c)) continue;
+    if (!closed(ration_context_done(c))) atomic_fetch_add(&errors, 1);
+    atomic_store(&looked_at, NULL);
+  }
+  return NULL;
+}
+static void make_below(ctx_t *c, ctx_t *below[BELOW]) {
+  for (int i = 0; i < BELOW; i++) below[i] = ration_context_with_cancel(c);
+}
+static void drop_below(ctx_t *below[BELOW]) {
+  for (int i = 0; i < BELOW; i++) ration_context_unref(below[i]);
+}
+
+START_TEST(error_and_channel_come_together) {
+  ctx_t *below[BELOW];
+  pthread_t t;
+  pthread_create(&t, NULL, looks, ration_context_background());
+  for (int i = 0; i < 3000; i++) {
+    ctx_t *c = ration_context_with_cancel(NULL);
+    make_below(c, below);
+    atomic_store(&looked_at, c);
+    ration_context_cancel(c);
+    while (atomic_load(&looked_at)) sched_yield();
+    drop_below(below);
+    ration_context_unref(c);
+  }
+  atomic_store(&looked_at, ration_context_background());
+  pthread_join(t, NULL);
+  ck_assert_int_eq(atomic_load(&errors), 0);
+}
+END_TEST
+
+/* The end of all below is there when cancel returns, also if somebody else has begun it, further up. */
+static ctx_t *_Atomic to_cancel;
+static void *cancels(void *arg) {
+  for (ctx_t *c; (c = atomic_load(&to_cancel)) != arg;) {
+    if (!c) continue;
+    ration_context_cancel(c);
+    atomic_store(&to_cancel, NULL);
+  }
+  return NULL;
+}
+
+START_TEST(cancel_waits_for_one_above) {
+  ctx_t *below[BELOW];
+  pthread_t t;
+  pthread_create(&t, NULL, cancels, ration_context_background());
+  for (int i = 0; i < 2000; i++) {
+    ctx_t *root = ration_context_with_cancel(NULL), *c = ration_context_with_cancel(root);
+    make_below(c, below);
+    atomic_store(&to_cancel, root);
+    while (!ration_context_err(c)) continue;
+    ration_context_cancel(c);
+    for (int k = 0; k < BELOW; k++) atomic_fetch_add(&errors, ration_context_err(below[k]) == 0);
+    while (atomic_load(&to_cancel)) sched_yield();
+    drop_below(below);
+    ration_context_unref(c);
+    ration_context_unref(root);
+  }
+  atomic_store(&to_cancel, ration_context_background());
+  pthread_join(t, NULL);
   ck_assert_int_eq(atomic_load(&errors), 0);
 }
 END_TEST
@@ -485,6 +566,7 @@ END_TEST
 UNIT_MAIN("context", background_never_ends, cancel_ends_all_below_and_none_above, children_keep_their_parents, nearest_value_counts,
           deadline_ends_it_and_all_below, cancel_comes_before_the_deadline, deadlines_of_the_past_have_ended, cause_goes_down_the_tree,
           without_cancel_keeps_values_only, deep_trees_end_on_small_stacks, end_wakes_all_who_wait, sleep_ends_with_the_context,
-          ends_and_last_references_race, group_waits_for_all, first_error_ends_the_group, limit_holds, exit_counts_as_an_end,
-          group_ends_with_its_parent, after_func_runs_once_in_a_g, timer_sends_the_time, no_stale_time_after_stop_or_reset,
-          ticker_ticks_and_drops_what_nobody_takes, after_needs_no_one_to_stop_it, stop_reset_and_free_race_with_the_time)
+          ends_and_last_references_race, error_and_channel_come_together, cancel_waits_for_one_above, group_waits_for_all,
+          first_error_ends_the_group, limit_holds, exit_counts_as_an_end, group_ends_with_its_parent, after_func_runs_once_in_a_g,
+          timer_sends_the_time, no_stale_time_after_stop_or_reset, ticker_ticks_and_drops_what_nobody_takes, after_needs_no_one_to_stop_it,
+          stop_reset_and_free_race_with_the_time)

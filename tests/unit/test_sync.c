@@ -682,6 +682,20 @@ START_TEST(no_more_is_held_than_there_is) {
 }
 END_TEST
 
+/* With a null context as with the background: for ever.  Nobody ever ends such a wait: it is of a G that is left where it is. */
+static void wants_too_much(void *arg) {
+  ration_sema_acquire_ctx(&sema, 2, arg);
+  atomic_fetch_add(&errors, 1);
+}
+START_TEST(more_than_there_is_waits_for_the_context) {
+  ration_sema_init(&sema, 1);
+  ck_assert_int_eq(ration_go(wants_too_much, NULL), 0);
+  ck_assert_int_eq(ration_go(wants_too_much, ration_context_background()), 0);
+  ration_sleep(20 * RATION_MS);
+  ck_assert_int_eq(atomic_load(&errors), 0);
+}
+END_TEST
+
 START_TEST(try_takes_what_is_free) {
   ration_sema_init(&sema, 2);
   ck_assert_int_eq(ration_sema_acquire(&sema, 1), 0);
@@ -800,6 +814,6 @@ UNIT_MAIN("sync", mutex_keeps_others_out, mutex_is_held_across_yields, trylock_t
           once_runs_once_and_all_wait_for_it, signal_wakes_one_in_order, broadcast_wakes_those_that_wait_now, no_signal_is_lost,
           wait_for_a_signal_gives_up_with_the_mutex_held, signals_race_with_time_limits, wait_returns_when_all_are_done,
           many_wait_for_one_group, group_is_used_again_at_once, wait_for_a_group_gives_up, group_starts_gs_itself,
-          group_may_be_freed_after_wait, misuse_of_group_is_fatal, no_more_is_held_than_there_is, try_takes_what_is_free,
-          small_requests_do_not_overtake_a_large_one, large_request_does_not_starve, who_gives_up_lets_those_behind_go,
-          too_much_waits_for_its_context_in_nobodys_way, release_of_what_is_not_held_is_fatal)
+          group_may_be_freed_after_wait, misuse_of_group_is_fatal, no_more_is_held_than_there_is, more_than_there_is_waits_for_the_context,
+          try_takes_what_is_free, small_requests_do_not_overtake_a_large_one, large_request_does_not_starve,
+          who_gives_up_lets_those_behind_go, too_much_waits_for_its_context_in_nobodys_way, release_of_what_is_not_held_is_fatal)

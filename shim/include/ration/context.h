@@ -39,7 +39,7 @@ RATION_API struct ration_context *ration_context_with_value(struct ration_contex
 RATION_API struct ration_context *ration_context_without_cancel(struct ration_context *parent);
 
 /*
- * Ends ctx and all below with -ECANCELED; returns when that is done.  The first end counts: later ones do nothing.  Does nothing to a context that has no end of its
+ * Ends ctx and all below with -ECANCELED; returns when that is done, so it may have to wait for somebody who has just begun to.  The first end counts: later ones do nothing.  Does nothing to a context that has no end of its
  * own (with_value, without_cancel, background).  CancelFunc.
  */
 RATION_API void ration_context_cancel(struct ration_context *ctx);

@@ -177,7 +177,7 @@ RATION_API int ration_sema_init(struct ration_sema *s, int64_t size);
 RATION_API int ration_sema_acquire(struct ration_sema *s, int64_t n);
 /* The same, or -ETIMEDOUT. */
 RATION_API int ration_sema_acquire_timeout(struct ration_sema *s, int64_t n, ration_ns d);
-/* The same, or the error of ctx.  As in Go, with more than the size it waits for the end of ctx, in nobody's way.  Weighted.Acquire. */
+/* The same, or the error of ctx.  As in Go, with more than the size it waits for the end of ctx (null: for ever), in nobody's way.  Weighted.Acquire. */
 RATION_API int ration_sema_acquire_ctx(struct ration_sema *s, int64_t n, struct ration_context *ctx);
 /* Takes n if it is free and nobody waits.  0; -EAGAIN; -EINVAL.  Weighted.TryAcquire. */
 RATION_API int ration_sema_tryacquire(struct ration_sema *s, int64_t n);
