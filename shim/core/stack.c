@@ -41,9 +41,15 @@ enum {
 static struct lock stack_lock;
 static char *slabs[SLABS_MOST];
 static uint32_t nslabs, next_in_slab = SLAB_STACKS;
-static struct g *free_list; /* by next */
-static uint32_t nfree;
-static struct g *sized_all, *sized_free; /* of other sizes, by all and by next */
+struct free_list {
+  struct g *first; /* by next */
+  uint32_t n;
+  /* of trim */
+  uint32_t idle_before;
+  bool more; /* the last time has left some, below those that it trimmed */
+};
+static struct free_list usual, sized;
+static struct g *sized_all; /* of other sizes, by all */
 static enum { STACK_GUARD_MARK, STACK_GUARD_PROT, STACK_GUARD_NONE } guard;
 
 char *stack_map(size_t bytes) {
@@ -94,11 +100,17 @@ static struct g *fresh(void) {
   return describe(stack, STACK_BYTES_DEFAULT, i);
 }
 
+static void push(struct free_list *l, struct g *g) {
+  g->next = l->first;
+  l->first = g;
+  l->n++;
+}
+
 static struct g *shared_pop(void) {
-  struct g *g = free_list;
+  struct g *g = usual.first;
   if (!g) return NULL;
-  free_list = g->next;
-  nfree--;
+  usual.first = g->next;
+  usual.n--;
   return g;
 }
 
@@ -120,29 +132,17 @@ struct g *stack_get(struct stack_cache *c) {
 static void spill(struct stack_cache *c) {
   lock_take(&stack_lock);
   /* The older half: the newer ones are warm. */
-  for (uint32_t i = 0; i < BATCH; i++) {
-    c->free[i]->next = free_list;
-    free_list = c->free[i];
-  }
-  nfree += BATCH;
+  for (uint32_t i = 0; i < BATCH; i++) push(&usual, c->free[i]);
   lock_drop(&stack_lock);
   memmove(c->free, c->free + BATCH, (STACK_CACHE - BATCH) * sizeof *c->free);
   c->n -= BATCH;
 }
 
 void stack_put(struct stack_cache *c, struct g *g) {
-  if (__builtin_expect(g->stack_bytes != STACK_BYTES_DEFAULT, 0)) {
+  bool usual_size = g->stack_bytes == STACK_BYTES_DEFAULT;
+  if (__builtin_expect(!usual_size || !c, 0)) { /* !c: of a carrier that lost its P */
     lock_take(&stack_lock);
-    g->next = sized_free;
-    sized_free = g;
-    lock_drop(&stack_lock);
-    return;
-  }
-  if (__builtin_expect(!c, 0)) { /* of a carrier that lost its P */
-    lock_take(&stack_lock);
-    g->next = free_list;
-    free_list = g;
-    nfree++;
+    push(usual_size ? &usual : &sized, g);
     lock_drop(&stack_lock);
     return;
   }
@@ -152,10 +152,11 @@ void stack_put(struct stack_cache *c, struct g *g) {
 
 struct g *stack_get_sized(size_t bytes) {
   lock_take(&stack_lock);
-  for (struct g **p = &sized_free; *p; p = &(*p)->next) {
+  for (struct g **p = &sized.first; *p; p = &(*p)->next) {
     struct g *g = *p;
     if (g->stack_bytes != bytes) continue;
     *p = g->next;
+    sized.n--;
     lock_drop(&stack_lock);
     return g;
   }
@@ -197,36 +198,46 @@ struct g *stack_guard_hit(uintptr_t addr) {
   return NULL;
 }
 
-bool stack_trim(void) {
-  static uint32_t idle_before;
-  static bool more; /* the last time has left some, below those that it trimmed */
+static void drop_pages(struct g *g) {
+  g->trimmed = true;
+  uintptr_t last = (uintptr_t)g & ~(uintptr_t)(PAGE - 1); /* the descriptor's page stays */
+  raw_syscall3(SYS_madvise, (long)g->stack + PAGE, (long)(last - (uintptr_t)g->stack - PAGE), MADV_DONTNEED);
+}
+
+/* Lock held.  *n: how many have been trimmed. */
+static void trim(struct free_list *l, uint32_t *n) {
+  uint32_t idle = l->n < l->idle_before ? l->n : l->idle_before; /* at least so many were not needed since the last time */
+  l->idle_before = l->n;
+  uint32_t skip = l->n - idle; /* the list is a stack: the idle ones are at its end */
   bool left = false;
-  uint32_t n = 0;
-  lock_take(&stack_lock);
-  uint32_t idle = nfree < idle_before ? nfree : idle_before; /* at least so many were not needed since the last time */
-  idle_before = nfree;
-  uint32_t skip = nfree - idle; /* the list is a stack: the idle ones are at its end */
-  for (struct g *g = free_list; g; g = g->next) {
+  for (struct g *g = l->first; g && !left; g = g->next) {
     if (skip) {
       skip--;
       continue;
     }
-    if (g->trimmed && !more) break; /* and so are all below it */
+    if (g->trimmed && !l->more) break; /* and so are all below it */
     if (g->trimmed) continue;
-    left = n++ == TRIM_MOST;
+    left = *n == TRIM_MOST;
     if (left) break;
-    g->trimmed = true;
-    uintptr_t last = (uintptr_t)g & ~(uintptr_t)(PAGE - 1); /* the descriptor's page stays */
-    raw_syscall3(SYS_madvise, (long)g->stack + PAGE, (long)(last - (uintptr_t)g->stack - PAGE), MADV_DONTNEED);
+    ++*n;
+    drop_pages(g);
   }
-  more = left;
+  l->more = left;
+}
+
+bool stack_trim(void) {
+  uint32_t n = 0;
+  lock_take(&stack_lock);
+  trim(&usual, &n);
+  trim(&sized, &n);
+  bool left = usual.more || sized.more;
   lock_drop(&stack_lock);
   return left;
 }
 
 void stack_fork_child(void) {
   atomic_store_explicit(&stack_lock.word, 0, memory_order_relaxed); /* the child has one thread */
-  free_list = sized_free = NULL;
-  nfree = 0;
+  memset(&usual, 0, sizeof usual);
+  memset(&sized, 0, sizeof sized);
   next_in_slab = SLAB_STACKS;
 }

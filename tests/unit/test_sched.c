@@ -4,8 +4,10 @@
  * case, one decision.  What threads really do to each other is in tests/model and tests/integration.
  */
 #include <string.h>
+#include <sys/mman.h>
 #include "client/env.h"
 #include "core/sched.h"
+#include "core/stack.h"
 #include "unit.h"
 
 #define MS 1000000ull
@@ -1209,6 +1211,33 @@ START_TEST(one_that_is_born_and_runs_is_soon_a_hog) {
 }
 END_TEST
 
+/* --- stacks of light Gs --- */
+
+static bool has_page(const struct g *g) {
+  unsigned char in = 0;
+  ck_assert_int_eq(mincore((char *)g->stack + 8192, 4096, &in), 0);
+  return in & 1;
+}
+static void idle_stacks_give_back(size_t bytes, unsigned n) {
+  struct g *g[n];
+  for (unsigned i = 0; i < n; i++) {
+    g[i] = bytes ? stack_get_sized(bytes) : stack_get(NULL);
+    memset((char *)g[i]->stack + 8192, 1, 4096);
+  }
+  for (unsigned i = 0; i < n; i++) stack_put(NULL, g[i]);
+  stack_trim(); /* they may be needed again soon */
+  for (unsigned i = 0; i < n; i++) ck_assert(has_page(g[i]));
+  while (stack_trim()) continue;
+  for (unsigned i = 0; i < n; i++) ck_assert(!has_page(g[i]));
+}
+
+START_TEST(idle_stacks_of_any_size_give_their_pages_back) {
+  idle_stacks_give_back(0, 10);
+  idle_stacks_give_back(1 << 20, 10);
+  idle_stacks_give_back(1 << 17, 1100); /* more than are seen to at once */
+}
+END_TEST
+
 UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without_bpf_each_wait_is_polled_for_from_the_start,
           without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once, the_first_takes_the_free_slot,
           a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog, a_newcomer_waits_a_moment_for_another,
@@ -1233,4 +1262,4 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           maxprocs_bounds_the_regular_slots, one_that_is_born_and_runs_is_soon_a_hog,
           who_waits_is_not_told_of_a_slot_that_a_pause_has_closed, who_waits_looks_when_a_frame_begins, frames_go_round_among_processes,
           what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu,
-          sysmon_is_not_woken_for_the_little_that_a_newcomer_moves)
+          sysmon_is_not_woken_for_the_little_that_a_newcomer_moves, idle_stacks_of_any_size_give_their_pages_back)
