@@ -829,9 +829,9 @@ static enum bed lie_down(struct carrier *c) {
     light.nidle++;
   }
   /* births: pairs with come_alive in preload/thread.c, the new M is counted before it is no birth any more */
-  bool dead = __atomic_load_n(&light.in_main, __ATOMIC_RELAXED) && atomic_load_explicit(&light.births, memory_order_acquire) == 0 &&
-              !polls && !light.poller && all_idle() && light.global.len == 0 && light.nidle + light.nwired == light.ncarriers &&
-              sched.nms == light.ncarriers + 1 && netpoll_waiters() == 0;
+  bool dead = GLANCE(light.mains) && atomic_load_explicit(&light.births, memory_order_acquire) == 0 && !polls && !light.poller &&
+              all_idle() && light.global.len == 0 && light.nidle + light.nwired == light.ncarriers && sched.nms == light.ncarriers + 1 &&
+              netpoll_waiters() == 0;
   light_drop();
   if (dead && nothing_runs()) report_deadlock();
   /*

@@ -122,11 +122,10 @@ struct light {
   _Atomic int64_t ngs_outside; /* born outside of any P, minus died there */
   _Atomic uint64_t now;        /* coarse; the monitor's */
   _Atomic uint32_t window;     /* counts LIGHT_WINDOW_NS; the monitor's */
-  struct g *main_g;
-  uint64_t mask;           /* of the thread that started all this: what a forked child gets instead of a carrier's */
-  bool in_main;            /* ration_main runs the program */
-  _Atomic bool rest;       /* carriers_rest */
-  _Atomic uint32_t births; /* threads that are made and are no Ms yet: somebody who may ready a G */
+  uint64_t mask;               /* of the thread that started all this: what a forked child gets instead of a carrier's */
+  _Atomic uint32_t mains;      /* that ration_main runs: a sleep of all is a deadlock */
+  _Atomic bool rest;           /* carriers_rest */
+  _Atomic uint32_t births;     /* threads that are made and are no Ms yet: somebody who may ready a G */
 };
 extern struct light light;
 

@@ -550,10 +550,12 @@ int ration_go_attr(ration_fn *fn, void *arg, const struct ration_attr *attr) {
 /* shim/sync's: what a worker or a member of a group owes to others when its function does not return.  Weak: core stands without sync. */
 void sync_g_exits(struct g *g) __attribute__((weak));
 
+static void main_begin(void *arg);
+
 void ration_exit(void) {
   struct carrier *c = carrier_now();
   if (!c || !c->g) pthread_exit(NULL);
-  if (c->g == light.main_g) { /* as Go's: the others go on, and when they are done it is a deadlock */
+  if (c->g->fn == main_begin) { /* as Go's: the others go on, and when they are done it is a deadlock */
     g_park(NULL, NULL, WAIT_NONE);
     __builtin_unreachable();
   }
@@ -670,23 +672,53 @@ struct main_call {
   char **argv;
   int (*fn)(int, char **);
   int result;
-  _Atomic uint32_t done; /* futex; pairs main_begin with ration_main */
+  bool nested;           /* a G waits for it */
+  struct g *waiter;      /* [MAIN_AWAITED] */
+  _Atomic uint32_t done; /* futex, MAIN_*; pairs main_begin with ration_main */
 };
+enum { MAIN_RUNS, MAIN_AWAITED, MAIN_OVER };
 
-static void main_begin(void *arg) {
+static bool await_main(struct g *g, void *arg) {
   struct main_call *m = arg;
-  light.main_g = carrier_now()->g;
-  __atomic_store_n(&light.in_main, true, __ATOMIC_RELAXED); /* from here on a sleep of all is a deadlock */
-  m->result = m->fn(m->argc, m->argv);
-  if (!carrier_now()) exit(m->result); /* of a child that it has forked; its parent's carriers are not here */
-  __atomic_store_n(&light.in_main, false, __ATOMIC_RELAXED);
-  atomic_store_explicit(&m->done, 1, memory_order_release);
+  uint32_t runs = MAIN_RUNS;
+  m->waiter = g;
+  /* release: the parked G; acquire: what main did, if it was first.  Both pair with main_over. */
+  return atomic_compare_exchange_strong_explicit(&m->done, &runs, MAIN_AWAITED, memory_order_acq_rel, memory_order_acquire);
+}
+
+/* m may be gone after it, if no G waits. */
+static void main_over(struct main_call *m) {
+  bool nested = m->nested;
+  atomic_fetch_sub_explicit(&light.mains, 1, memory_order_relaxed);
+  if (atomic_exchange_explicit(&m->done, MAIN_OVER, memory_order_acq_rel) == MAIN_AWAITED) g_ready(m->waiter, false);
+  if (nested) return;
   sys_futex_wake(&m->done, 1, false);
   g_park(NULL, NULL, WAIT_NONE); /* the process is about to end; nothing of main's may be gone before */
 }
 
+static void main_begin(void *arg) {
+  struct main_call *m = arg;
+  atomic_fetch_add_explicit(&light.mains, 1, memory_order_relaxed); /* from here on a sleep of all is a deadlock */
+  m->result = m->fn(m->argc, m->argv);
+  if (!carrier_now()) exit(m->result); /* of a child that it has forked; its parent's carriers are not here */
+  main_over(m);
+}
+
+/* In a G it parks as any other, so that a deadlock inside is one. */
+static void wait_for_main(struct main_call *m) {
+  if (m->nested) {
+    g_park(await_main, m, WAIT_JOIN);
+    return;
+  }
+  gate_enter_blocking(WAIT_JOIN);
+  /* acquire: pairs with main_over */
+  while (atomic_load_explicit(&m->done, memory_order_acquire) != MAIN_OVER) sys_futex_wait(&m->done, MAIN_RUNS, SYS_FOREVER, false);
+  gate_exit();
+}
+
 int ration_main(int argc, char **argv, int (*main_fn)(int argc, char **argv)) {
-  struct main_call m = {.argc = argc, .argv = argv, .fn = main_fn};
+  struct carrier *c = carrier_now();
+  struct main_call m = {.argc = argc, .argv = argv, .fn = main_fn, .nested = c && c->g && c->g->kind == G_LIGHT};
   if (!main_fn) g_fatal("ration_main of nil func value");
   int r = light_start();
   if (r == 0) {
@@ -697,8 +729,6 @@ int ration_main(int argc, char **argv, int (*main_fn)(int argc, char **argv)) {
     dprintf(2, "ration: the scheduler does not start: %s\n", strerror(-r));
     return 2;
   }
-  gate_enter_blocking(WAIT_JOIN);
-  while (atomic_load_explicit(&m.done, memory_order_acquire) == 0) sys_futex_wait(&m.done, 0, SYS_FOREVER, false);
-  gate_exit();
+  wait_for_main(&m);
   return m.result;
 }

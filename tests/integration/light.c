@@ -2077,6 +2077,37 @@ static int a_fault_that_was_sent_ends_the_program(void) {
   return 0;
 }
 
+/* In a G ration_main is as good as elsewhere; after it, and in it, deadlocks are seen. */
+static int sleeps_for_five(int argc, char **argv) {
+  (void)argc, (void)argv;
+  ration_sleep(RATION_MS);
+  return 5;
+}
+static int never_returns(int argc, char **argv) {
+  (void)argc, (void)argv;
+  ration_chan_recv(ration_chan_new(0, 0), NULL);
+  return 0;
+}
+static int exits(int argc, char **argv) {
+  (void)argc, (void)argv;
+  ration_exit();
+}
+static int a_main_inside_of_a_g_returns(void) {
+  for (int i = 0; i < 100; i++) MUST(ration_main(0, NULL, sleeps_for_five) == 5);
+  while (ration_ngs() > 1) ration_sleep(RATION_MS);
+  return 0;
+}
+static int a_deadlock_after_a_main_inside_is_reported(void) {
+  MUST(ration_main(0, NULL, sleeps_for_five) == 5);
+  return never_returns(0, NULL);
+}
+static int a_deadlock_of_main_that_exits_after_another_is_reported(void) {
+  MUST(ration_main(0, NULL, sleeps_for_five) == 5);
+  return exits(0, NULL);
+}
+static int a_deadlock_in_a_main_inside_is_reported(void) { return ration_main(0, NULL, never_returns); }
+static int an_exit_of_a_main_inside_is_a_deadlock(void) { return ration_main(0, NULL, exits); }
+
 static int nil_function_is_fatal(void) { return ration_go(NULL, NULL); }
 
 static const struct check {
@@ -2154,10 +2185,17 @@ static const struct check {
     C(direct_io_reads_and_writes),
     C(files_fail_as_ever),
     C(a_forked_child_reads_files),
-    {"deadlock_is_reported", deadlock_is_reported, 2, "all Gs are asleep - deadlock!", NULL},
+#define DEAD(fn) \
+  { #fn, fn, 2, "all Gs are asleep - deadlock!", NULL }
+    DEAD(deadlock_is_reported),
     {"a_stack_overflow_is_named", a_stack_overflow_is_named, 128 + SIGSEGV, "\"greedy\"", NULL},
     {"a_second_main_keeps_the_programs_handler", a_second_main_keeps_the_programs_handler, 9, NULL, "LIGHT_HANDLES_FAULTS=1"},
     {"a_fault_that_was_sent_ends_the_program", a_fault_that_was_sent_ends_the_program, 128 + SIGSEGV, NULL, NULL},
+    C(a_main_inside_of_a_g_returns),
+    DEAD(a_deadlock_after_a_main_inside_is_reported),
+    DEAD(a_deadlock_of_main_that_exits_after_another_is_reported),
+    DEAD(a_deadlock_in_a_main_inside_is_reported),
+    DEAD(an_exit_of_a_main_inside_is_a_deadlock),
     {"nil_function_is_fatal", nil_function_is_fatal, 128 + SIGABRT, "go of nil func value", NULL},
 };
 

@@ -57,7 +57,7 @@ RATION_API int ration_go_attr(ration_fn *fn, void *arg, const struct ration_attr
 /*
  * Runs main_fn(argc, argv) in a light G, the program's main G, and returns what it returned.  Other Gs that still run are left where they are, as
  * when Go's main returns.  The calling thread waits.  If nothing can ever run again, writes "all Gs are asleep - deadlock!" with all Gs to stderr and exits with 2.
- * Returns 2 if the scheduler could not be started, and says why on stderr.
+ * Returns 2 if the scheduler could not be started, and says why on stderr.  In a G it works the same: that G waits for the main G inside.
  */
 RATION_API int ration_main(int argc, char **argv, int (*main_fn)(int argc, char **argv));
 
