@@ -12,6 +12,8 @@ static void task_main(void *arg) {
 
 int task_go(struct task *t) { return ration_go(task_main, t); }
 
+void task_exits_again(struct task *t) { g_self()->arg = t; }
+
 void sync_g_exits(struct g *g) {
   if (g->fn != task_main || !g->arg) return;
   struct task *t = g->arg;

@@ -16,6 +16,9 @@ struct task {
 /* 0, or as ration_go; then nothing of t was called. */
 int task_go(struct task *t);
 
+/* In t's `end`, exited: what follows may exit as well, and then `end` is called once more.  Null: not any more. */
+void task_exits_again(struct task *t);
+
 /* For ration_exit: in the G that ends, while it still may block.  Nothing, unless it is one of task_go's. */
 void sync_g_exits(struct g *g);
 

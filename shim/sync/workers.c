@@ -42,6 +42,7 @@ struct worker {
   struct job job;
   struct note wake; /* idle: there is a job, or `quit` */
   bool quit;
+  bool exited; /* its task called ration_exit: on_exit is being called, or has been */
   uint64_t idle_since;
   struct worker *above, *below; /* in the stack of idle workers */
 };
@@ -167,19 +168,27 @@ static void fill(struct ration_workers *p);
 static void *task_arg(const struct job *job);
 static void run_exited(const struct job *job);
 
+/* on_exit may exit itself: then worker_end comes again, and does the rest. */
+static void worker_exited(struct worker *w) {
+  struct ration_workers *p = w->pool;
+  w->exited = true;
+  struct lot *lot = lot_lock(p);
+  p->busy--;
+  lot_unlock(lot);
+  fill(p);
+  if (!p->opt.on_exit) return;
+  task_exits_again(&w->task);
+  p->opt.on_exit(task_arg(&w->job), p->opt.on_exit_arg);
+  task_exits_again(NULL);
+}
+
 static void worker_end(struct task *t, bool exited) {
   struct worker *w = (struct worker *)t;
   struct ration_workers *p = w->pool;
   struct job job = w->job;
+  if (exited && !w->exited) worker_exited(w);
+  if (exited) run_exited(&job);
   free(w);
-  if (exited) {
-    struct lot *lot = lot_lock(p);
-    p->busy--;
-    lot_unlock(lot);
-    fill(p);
-    if (p->opt.on_exit) p->opt.on_exit(task_arg(&job), p->opt.on_exit_arg);
-    run_exited(&job);
-  }
   ration_waitgroup_done(&p->alive);
 }
 

@@ -272,6 +272,21 @@ START_TEST(exit_in_a_task_costs_the_pool_nothing) {
 }
 END_TEST
 
+static void on_exit_exits(void *task_arg, void *arg) {
+  on_exit_hook(task_arg, arg);
+  exits(task_arg);
+}
+
+START_TEST(exit_in_on_exit_costs_nothing_either) {
+  pool_of((struct ration_workers_options){.size = 1, .on_exit = on_exit_exits, .on_exit_arg = &most});
+  for (int i = 0; i < 10; i++) ck_assert_int_eq(ration_workers_run_timeout(pool, exits, &inside, 5 * RATION_SECOND), -ECONNABORTED);
+  ck_assert_int_eq(ration_workers_release_timeout(pool, 5 * RATION_SECOND), 0);
+  ck_assert_int_eq(atomic_load(&most), 10);
+  ck_assert_int_eq(atomic_load(&errors), 0);
+  ration_workers_free(pool);
+}
+END_TEST
+
 static void use_at_random(void *arg) {
   for (int i = 0; i < 200; i++) {
     int r = i % 3 == 0   ? ration_workers_submit_timeout(pool, brief, NULL, (i % 4) * 20 * RATION_US)
@@ -538,6 +553,7 @@ END_TEST
 UNIT_MAIN("workers", all_tasks_run_and_not_too_many_at_once, numbers_are_those_of_the_pool, idle_workers_are_used_again,
           nonblocking_submit_says_again, no_more_wait_than_may, submit_gives_up, function_pool_takes_arguments,
           tune_lets_more_and_fewer_run, busy_workers_end_after_their_task_if_there_are_too_many, idle_workers_expire,
-          released_pool_takes_no_tasks, run_waits_for_its_task, exit_in_a_task_costs_the_pool_nothing, pool_survives_all_at_once,
-          map_does_what_sync_map_does, map_keys_may_be_bytes, map_grows_and_keeps_all, range_stops_and_never_comes_twice,
-          map_is_for_many_at_once, objects_come_back, trim_drops_what_was_not_needed, nobody_shares_an_object)
+          released_pool_takes_no_tasks, run_waits_for_its_task, exit_in_a_task_costs_the_pool_nothing, exit_in_on_exit_costs_nothing_either,
+          pool_survives_all_at_once, map_does_what_sync_map_does, map_keys_may_be_bytes, map_grows_and_keeps_all,
+          range_stops_and_never_comes_twice, map_is_for_many_at_once, objects_come_back, trim_drops_what_was_not_needed,
+          nobody_shares_an_object)
