@@ -900,8 +900,8 @@ static bool one_too_many(struct carrier *c) {
   return is;
 }
 
-/* The thread ends, and is no carrier any more. */
-static void retire(struct carrier *c) {
+/* The thread ends. */
+static void leave_thread(struct carrier *c) {
   stack_t none = {.ss_flags = SS_DISABLE};
   sys_sigmask(SYS_SIGSET_MOST);
   raw_syscall2(SYS_sigaltstack, (long)&none, 0);
@@ -910,16 +910,13 @@ static void retire(struct carrier *c) {
     m_self->carrier = NULL;
   }
   carrier_self = NULL;
-  lay_aside(c);
+  c->m = &c->no_m;
 }
 
-/* Its G, which had it for good, has left it, and it has no pq. */
-static void end_now(struct carrier *c) {
-  light_take();
-  unlist(c);
-  light_drop();
-  carrier_release(c);
-  retire(c);
+/* And is no carrier any more. */
+static void retire(struct carrier *c) {
+  leave_thread(c);
+  lay_aside(c);
 }
 
 /* shim/free's: monitor.c. */
@@ -1021,6 +1018,31 @@ uint64_t carrier_sigmask(void) {
   return mask;
 }
 
+/*
+ * A G has ended that had locked its thread, or had it for good and has changed it, and that is nobody else's: as in Go, the thread ends.  False: it would be the last, and another is
+ * not to be had; later, then.  The M goes first, and then somebody looks whether all sleep: who lay down meanwhile has counted this one.
+ */
+static bool ends_with_its_g(struct carrier *c) {
+  (void)make_spare(c); /* its pq may be lost by that */
+  light_take();
+  bool others = light.nidle || light.nborn || light.poller;
+  light_drop();
+  if (!others) return false;
+  struct pq *pq = c->pq;
+  c->pq = NULL;
+  stop_spinning(c);
+  if (pq) carrier_handoff(pq);
+  carrier_release(c);
+  leave_thread(c);
+  if (m_self) m_exit(m_self);
+  light_take();
+  unlist(c);
+  light_drop();
+  lay_aside(c);
+  carrier_wakep();
+  return true;
+}
+
 static void *carrier_main(void *arg) {
   struct carrier *c = arg;
   prctl(PR_SET_NAME, "ration-carrier");
@@ -1051,7 +1073,7 @@ static void *carrier_main(void *arg) {
       leave_wired(c);
     else
       light_finish_left(c);
-    if (__builtin_expect(c->ends, 0)) return end_now(c), NULL;
+    if (__builtin_expect(c->ends, 0) && ends_with_its_g(c)) return NULL;
   }
 }
 

@@ -203,7 +203,7 @@ void light_leave(struct carrier *c, struct g *g, enum left_how how) {
   }
   if (__builtin_expect(c->alone, 0)) carrier_alone_over(c, g);
   g->newborn = false;
-  struct g *next = c->wired_g || !c->pq ? NULL : next_local(c);
+  struct g *next = c->wired_g || c->ends || !c->pq ? NULL : next_local(c);
   c->g = next;
   light_wear(c, g, next);
   if (__builtin_expect(fiber_used, 0)) fiber_switch(&g->fiber, next ? &next->fiber : &c->fiber, how == LEFT_DEAD);
@@ -366,6 +366,7 @@ static _Noreturn void end_g(void) {
   carrier_hold(c);
   struct g *g = c->g;
   g->status = G_DEAD;
+  if (g->locked && g->kind == G_LIGHT && !fiber_used) c->ends = true;
   g->locked = 0;
   if (c->pq)
     OWN_ADD(c->pq->ngs, -1);

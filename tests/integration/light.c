@@ -401,6 +401,36 @@ static void stays(void *arg) {
   (void)arg;
   add_one(NULL);
 }
+/* One that ends locked takes the thread along: no other G ever runs there. */
+static _Atomic long locked_tid;
+static void ends_locked(void *arg) {
+  ration_lock_os_thread();
+  if (arg) ration_yield();
+  atomic_store(&locked_tid, syscall(SYS_gettid));
+}
+static void is_not_there(void *arg) {
+  MUST(syscall(SYS_gettid) != atomic_load(&locked_tid));
+  add_one(arg);
+}
+static int a_thread_ends_with_the_g_that_locked_it(void) {
+  char task[64];
+  for (long i = 1; i <= 30; i++) {
+    atomic_store(&locked_tid, 0);
+    ration_go(ends_locked, i % 2 ? &locked_tid : NULL);
+    while (!atomic_load(&locked_tid)) ration_sleep(100 * RATION_US);
+    for (int k = 0; k < 20; k++) ration_go(is_not_there, NULL);
+    until(20 * i);
+    snprintf(task, sizeof task, "/proc/self/task/%ld", atomic_load(&locked_tid));
+    while (access(task, F_OK) == 0) ration_sleep(RATION_MS);
+  }
+  return 0;
+}
+static int a_deadlock_after_a_thread_has_ended_is_reported(void) {
+  ration_go(ends_locked, NULL);
+  ration_chan_recv(ration_chan_new(0, 0), NULL);
+  return 0;
+}
+
 static int a_locked_g_keeps_its_thread(void) {
   for (int i = 0; i < 5; i++) ration_go(stays, NULL);
   for (int i = 0; i < 1000; i++) ration_go(add_one, NULL);
@@ -2141,6 +2171,7 @@ static const struct check {
     C(a_preempted_g_keeps_errno),
     C(a_preempted_g_keeps_its_thread),
     C(a_locked_g_keeps_its_thread),
+    C(a_thread_ends_with_the_g_that_locked_it),
     C(any_thread_may_spawn),
     C(a_g_for_each_connection),
     C(a_blocking_write_writes_all),
@@ -2188,6 +2219,7 @@ static const struct check {
 #define DEAD(fn) \
   { #fn, fn, 2, "all Gs are asleep - deadlock!", NULL }
     DEAD(deadlock_is_reported),
+    DEAD(a_deadlock_after_a_thread_has_ended_is_reported),
     {"a_stack_overflow_is_named", a_stack_overflow_is_named, 128 + SIGSEGV, "\"greedy\"", NULL},
     {"a_second_main_keeps_the_programs_handler", a_second_main_keeps_the_programs_handler, 9, NULL, "LIGHT_HANDLES_FAULTS=1"},
     {"a_fault_that_was_sent_ends_the_program", a_fault_that_was_sent_ends_the_program, 128 + SIGSEGV, NULL, NULL},

@@ -87,7 +87,7 @@ RATION_API uint64_t ration_gid(void);
 
 /*
  * Binds the calling G to its kernel thread until as many ration_unlock_os_thread: no other G runs there.  It is not preempted.  An unlock too many
- * does nothing.  In a plain thread nothing changes.
+ * does nothing.  In a plain thread nothing changes.  A G that ends without having unlocked it takes the thread along, with what it has changed of that.
  * runtime.LockOSThread.
  */
 RATION_API void ration_lock_os_thread(void);
