@@ -64,9 +64,10 @@ struct ring {
 };
 static struct ring ring; /* read by the poller only */
 static struct lock services_lock;
-static struct service sysmon, poller; /* [started and ended under services_lock] */
+/* [started and ended under services_lock] The threads that serve, and those that were told to end and got no CPU for it yet: each has its own record. */
+#define RECORDS 3u
+static struct service sysmons[RECORDS], pollers[RECORDS], *sysmon = sysmons, *poller = pollers;
 static struct creds services_creds;   /* [services_lock] theirs */
-static _Atomic bool poller_stop;
 static bool aside;                    /* [services_lock] gave up for good */
 static _Atomic uint64_t rejoin_after; /* ms after which the poller says hello again; 0: no need */
 static uint64_t rejoin_wait = REJOIN_MS;
@@ -250,6 +251,10 @@ static void use_standalone(void) {
 
 /* --- the poller --- */
 
+static bool told_to_end(const struct service *self) {
+  return atomic_load_explicit(&self->stop, memory_order_relaxed);
+} /* set before the kick */
+
 static void drain_ring(void) {
   unsigned long c = *ring.consumer, blocked = 0;
   for (;;) {
@@ -345,9 +350,9 @@ static int hello_in_time(int attempt, int sock, int page_fd, struct welcome *w) 
   return r == -EAGAIN && wait_alone(attempt, sock) ? hello_answer(sock, page_fd, w) : r;
 }
 
-static void reconnect(void) {
+static void reconnect(const struct service *self) {
   for (int attempt = 0;; attempt++) {
-    if (atomic_load_explicit(&poller_stop, memory_order_relaxed)) return; /* set before the kick */
+    if (told_to_end(self)) return;
     int sock = above(dial());
     struct welcome w;
     if (sock >= 0) {
@@ -390,7 +395,7 @@ static void dump_gs(int fd) {
   close_fd(fd);
 }
 
-static void poll_socket(bool hup) {
+static void poll_socket(const struct service *self, bool hup) {
   struct wire_frame f;
   int fds[WIRE_FDS_MAX], nfds = 0;
   int r = hup ? -EPIPE : wire_recv(POLLER_SOCK, &f, fds, &nfds, NULL);
@@ -403,7 +408,7 @@ static void poll_socket(bool hup) {
   if (r < 0) {
     orphaned();
     raw_syscall3(SYS_dup3, POLLER_KICK, POLLER_SOCK, O_CLOEXEC); /* closes it and keeps the number taken */
-    reconnect();
+    reconnect(self);
   } else if (f.hdr.type == WIRE_REATTACH) {
     rejoin();
   } else {
@@ -413,7 +418,7 @@ static void poll_socket(bool hup) {
   }
 }
 
-static void poller_loop(void) {
+static void poller_loop(const struct service *self) {
   for (;;) {
     struct pollfd p[3] = {{.fd = POLLER_SOCK, .events = POLLIN},
                           {.fd = sched.bpf ? POLLER_RING : -1, .events = POLLIN},
@@ -424,28 +429,28 @@ static void poller_loop(void) {
     if (n == 0 && atomic_exchange_explicit(&rejoin_after, 0, memory_order_relaxed)) rejoin();
     if (n <= 0) continue;
     if (p[2].revents & POLLIN) eat_kick();
-    if (atomic_load_explicit(&poller_stop, memory_order_relaxed)) return; /* set before the kick */
+    if (told_to_end(self)) return;
     if (p[1].revents & POLLIN) drain_ring();
-    if (p[0].revents) poll_socket(!(p[0].revents & POLLIN));
+    if (p[0].revents) poll_socket(self, !(p[0].revents & POLLIN));
   }
 }
 
-static void poller_attached(void) { poller_loop(); }
+static void poller_attached(struct service *self) { poller_loop(self); }
 
-static void poller_searching(void) {
+static void poller_searching(struct service *self) {
   if (client_env_now.standalone) {
-    while (!atomic_load_explicit(&poller_stop, memory_order_relaxed)) wait_alone(0, -1); /* set before the kick */
+    while (!told_to_end(self)) wait_alone(0, -1);
     return;
   }
-  reconnect();
-  poller_loop();
+  reconnect(self);
+  poller_loop(self);
 }
 
 /* --- the process's life --- */
 
 static void kick_poller(void) {
   char path[48];
-  task_path(path, (uint32_t)poller.tid, "/fd/4");
+  task_path(path, (uint32_t)poller->tid, "/fd/4");
   /* For reading too: if the poller ends in between, its pipe would have no reader, and the program a SIGPIPE. */
   int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return;
@@ -467,18 +472,28 @@ static void starved(void) {
     sched_reconfigure(sched_hooks.now());
   }
   sched_unlock();
-  if (alone || !poller.tid) return;
+  if (alone || !poller->tid) return;
   atomic_store_explicit(&rejoin_after, rejoin_wait, memory_order_relaxed);
   if (rejoin_wait < REJOIN_MOST_MS) rejoin_wait *= 2;
   kick_poller();
 }
 
+/* For a thread that is to be started.  False: none; those that have them were all told to end. */
+static bool take_record(struct service *all, struct service **at) {
+  for (unsigned i = 0; i < RECORDS; i++) {
+    if (atomic_load_explicit(&all[i].alive, memory_order_relaxed)) continue;
+    service_join(&all[i], 0); /* one that has ended late: its stack */
+    *at = &all[i];
+    return true;
+  }
+  return false;
+}
+
 static void start_sysmon(void) {
   int fd = trace_open();
-  atomic_store_explicit(&sysmon_stop, false, memory_order_relaxed);
   sysmon_starved = starved;
   sysmon_phase = phase_look;
-  bool runs = service_start(&sysmon, "ration-sysmon", sysmon_main, &fd, fd >= 0) == 0;
+  bool runs = take_record(sysmons, &sysmon) && service_start(sysmon, "ration-sysmon", sysmon_main, &fd, fd >= 0) == 0;
   sched_lock();
   sysmon_runs = runs;
   sched_unlock();
@@ -496,30 +511,29 @@ static void start_poller(int sock, const struct welcome *w, int page_fd) {
     if (w->ring >= 0) fds[POLLER_RING] = w->ring;
     if (page_fd >= 0) fds[POLLER_PAGE] = page_fd;
   }
-  atomic_store_explicit(&poller_stop, false, memory_order_relaxed);
-  service_start(&poller, "ration-poller", w ? poller_attached : poller_searching, fds, POLLER_FDS);
-  atomic_store_explicit(&sched.poller_tid, poller.tid, memory_order_relaxed);
+  if (take_record(pollers, &poller)) service_start(poller, "ration-poller", w ? poller_attached : poller_searching, fds, POLLER_FDS);
+  atomic_store_explicit(&sched.poller_tid, poller->tid, memory_order_relaxed);
   close_fd(kick[0]), close_fd(kick[1]);
 }
 
-/* Ends the service threads; the gate is open after it. Bounded. */
+/* Ends the service threads; the gate is open after it.  Bounded: one that has no CPU so long ends when it gets one. */
 static void stop_services(void) {
   uint64_t until = sched_hooks.now() + 200000000u;
   sched_lock();
   sched_leave_page(sched_hooks.now());
-  atomic_store_explicit(&sysmon_stop, true, memory_order_relaxed);
+  atomic_store_explicit(&sysmon->stop, true, memory_order_relaxed);
   sysmon_runs = false;
-  atomic_store_explicit(&poller_stop, true, memory_order_relaxed);
+  atomic_store_explicit(&poller->stop, true, memory_order_relaxed);
   atomic_store_explicit(&sched.bpf, false, memory_order_relaxed);
   atomic_fetch_add_explicit(sched.bell, 1, memory_order_release); /* pairs with sysmon_main */
   sched_hooks.wake(sched.bell, true);
   sched_unlock();
   atomic_store_explicit(&sched.poller_tid, 0, memory_order_relaxed); /* the tid may be one of the program's soon */
-  if (poller.tid) {
+  if (poller->tid) {
     kick_poller();
-    service_join(&poller, until);
+    service_join(poller, until);
   }
-  if (sysmon.tid) service_join(&sysmon, until);
+  if (sysmon->tid) service_join(sysmon, until);
 }
 
 /* services_lock held. */
@@ -545,7 +559,7 @@ void client_attach(void) {
 }
 
 /* services_lock held.  Not of a forked child that has not attached yet. */
-static bool has_services(void) { return sysmon.tid || poller.tid; }
+static bool has_services(void) { return sysmon->tid || poller->tid; }
 
 bool client_creds_kept(void) {
   struct creds now;
@@ -592,13 +606,14 @@ static void attach_on_own_stack(void) {
 /* In the SIGURG handler of a forked child that has lived a little. */
 static bool attach_timer_rang(const siginfo_t *si) {
   if (si->si_value.sival_ptr != &attach_timer_tag) return false;
-  if (!sysmon.tid && !poller.tid && !(m_self && m_self->locks)) attach_on_own_stack();
+  if (!has_services() && !(m_self && m_self->locks)) attach_on_own_stack();
   return true;
 }
 
 void client_fork_child(void) {
   atomic_store_explicit(&services_lock.word, 0, memory_order_relaxed); /* whoever held it is not here */
-  sysmon = poller = (struct service){.tid = 0};
+  memset(sysmons, 0, sizeof sysmons);
+  memset(pollers, 0, sizeof pollers);
   sysmon_runs = false;
   sysmon_owner_tick = NULL;
   phase_forget();

@@ -261,7 +261,8 @@ void monitor_turn(struct watch *w) {
 
 void monitor_awake(void) { atomic_store_explicit(&asleep, 0, memory_order_relaxed); }
 
-static void monitor_main(void) {
+static void monitor_main(struct service *self) {
+  (void)self;
   struct watch w;
   for (;;) {
     monitor_turn(&w);
@@ -271,7 +272,7 @@ static void monitor_main(void) {
 }
 
 static void *monitor_thread(void *arg) {
-  monitor_main();
+  monitor_main(NULL);
   return arg;
 }
 

@@ -300,11 +300,11 @@ void m_forget_switches(void);
 uint64_t m_cpu_ns(const struct m *m, uint64_t now, bool *from_bpf);
 
 /* --- sysmon.c --- */
-void sysmon_main(void);
+struct service;
+void sysmon_main(struct service *self);
 /* Tells the pool page how many Gs and Ms there are, for display: whoever makes or ends some may be the last to run for long. Lock held. */
 void sysmon_tell_gs(void);
-extern bool sysmon_runs;         /* [lock] it has been started, and not been told to stop */
-extern _Atomic bool sysmon_stop; /* ring the bell after setting it */
+extern bool sysmon_runs; /* [lock] it has been started, and not been told to stop */
 /* Called by sysmon about every tick while Ps are leased; standalone mode corrects the bucket there. */
 extern void (*sysmon_owner_tick)(uint64_t now);
 /* Called by sysmon without the lock when the pool lets us starve (SCHED_STARVED_NS): nobody is worse off than without us. */

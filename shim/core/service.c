@@ -27,7 +27,8 @@
 #define FDS_MOST 8u
 
 struct start {
-  void (*fn)(void);
+  void (*fn)(struct service *svc);
+  struct service *svc;
   char name[16];
   int fds[FDS_MOST];
   unsigned nfds;
@@ -68,10 +69,11 @@ __attribute__((used)) static void service_body(struct start *s) {
   raw_syscall5(SYS_prctl, PR_SET_NAME, (long)s->name, 0, 0, 0);
   ask_for_short_slices();
   bool fine = s->same_files || take_fds(s);
-  void (*fn)(void) = s->fn;
+  void (*fn)(struct service *) = s->fn;
+  struct service *svc = s->svc;
   atomic_store_explicit(&s->copied, 1, memory_order_release); /* pairs with the wait in service_start */
   sys_futex_wake(&s->copied, 1, false);
-  if (fine) fn();
+  if (fine) fn(svc);
   for (;;) raw_syscall1(SYS_exit, 0);
 }
 
@@ -161,13 +163,14 @@ bool service_is(uint32_t tid) {
   return false;
 }
 
-int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds) {
+int service_start(struct service *svc, const char *name, void (*fn)(struct service *svc), const int *fds, unsigned nfds) {
   long at = raw_syscall6(SYS_mmap, 0, mem_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at < 0 && at > -4096) return (int)at;
   raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
   struct start *s = (struct start *)(at + STACK_BYTES - sizeof(struct start));
   bool same = nfds == SERVICE_SAME_FILES;
   *s = (struct start){.fn = fn,
+                      .svc = svc,
                       .nfds = same              ? 0
                               : nfds < FDS_MOST ? nfds
                                                 : FDS_MOST,
@@ -177,6 +180,7 @@ int service_start(struct service *svc, const char *name, void (*fn)(void), const
   for (unsigned i = 0; i < s->nfds; i++) s->fds[i] = fds[i];
   char *top = (char *)((uintptr_t)s & ~(uintptr_t)63);
   uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
+  atomic_store_explicit(&svc->stop, false, memory_order_relaxed);
   atomic_store_explicit(&svc->alive, 1, memory_order_relaxed);
   long tid = spawn(top, fake_tcb((char *)at + STACK_BYTES + tls_bytes()), s, &svc->alive);
   if (tid < 0) {

@@ -8,11 +8,12 @@
 struct service {
   _Atomic uint32_t alive; /* futex; the kernel clears it when the thread is gone */
   int tid;
-  void *mem; /* stack and TCB */
+  void *mem;         /* stack and TCB */
+  _Atomic bool stop; /* it was told to end; for fn to look at */
 };
 
 /*
- * Starts a service thread: a kernel thread that glibc does not know.  It runs fn, whose return ends the thread,
+ * Starts a service thread: a kernel thread that glibc does not know.  It runs fn(svc), whose return ends the thread,
  * with all signals blocked, under the given name
  * (15 bytes), with a TCB that is all zero but for the canary, and with a descriptor table of its own that
  * holds copies of fds[0 .. nfds) as 0, 1, 2 ... and nothing else; the caller's descriptors stay open.
@@ -22,7 +23,7 @@ struct service {
  */
 #define SERVICE_SAME_FILES (~0u)
 #define SERVICES_MOST 8u /* that are told apart by service_is */
-int service_start(struct service *svc, const char *name, void (*fn)(void), const int *fds, unsigned nfds);
+int service_start(struct service *svc, const char *name, void (*fn)(struct service *svc), const int *fds, unsigned nfds);
 
 /* Is it one of the service threads that run?  Any thread. */
 bool service_is(uint32_t tid);

@@ -14,11 +14,11 @@
 #include "core/gate.h"
 #include "core/place.h"
 #include "core/sched.h"
+#include "core/service.h"
 #include "core/uring.h"
 #include "ration/ration.h"
 
 void (*sysmon_owner_tick)(uint64_t now);
-_Atomic bool sysmon_stop;
 bool sysmon_runs;
 void (*sysmon_starved)(void);
 uint64_t (*sysmon_phase)(uint64_t now);
@@ -108,14 +108,17 @@ static void look(uint64_t now, uint64_t *until) {
   publish_stats(now);
 }
 
+static bool told_to_end(const struct service *self) { return atomic_load_explicit(&self->stop, memory_order_relaxed); }
+
 /* One look.  False: it is to end. */
-static bool own_turn(struct watch *w, uint64_t overslept) {
+static bool own_turn(const struct service *self, struct watch *w, uint64_t overslept) {
+  if (told_to_end(self)) return false; /* another may be in its place, for which what follows would be wrong */
   atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed); /* we look anyway: sched_kick need not ring */
   lock_take(&sched.lock);
   w->bell = sched.bell;
   w->rung =
       atomic_load_explicit(w->bell, memory_order_acquire); /* pairs with sched_kick and lease_ring: before the look, so none is lost */
-  if (atomic_load_explicit(&sysmon_stop, memory_order_relaxed)) { /* set under the lock, then the bell is rung */
+  if (told_to_end(self)) {                                 /* set under the lock, then the bell is rung */
     sched_drop();
     return false;
   }
@@ -154,12 +157,12 @@ static uint64_t sleep_own(const struct watch *own) {
   return now > own->until ? now - own->until : 0;
 }
 
-void sysmon_main(void) {
+void sysmon_main(struct service *self) {
   struct watch own = {0}, guest = {0};
   bool due = true, guest_due = true;
   uint64_t overslept = 0;
   for (;;) {
-    if (due && !own_turn(&own, overslept)) return;
+    if ((due || told_to_end(self)) && !own_turn(self, &own, overslept)) return;
     if (monitor_is_guest()) {
       if (guest_due) monitor_turn(&guest);
       overslept = sleep_both(&own, &due, &guest, &guest_due);

@@ -189,7 +189,8 @@ static bool submit(uint32_t n) {
   return n == 0;
 }
 
-static void uring_main(void) {
+static void uring_main(struct service *self) {
+  (void)self;
   bool made = make_ring() >= 0;
   started(made);
   if (!made) return;
@@ -199,7 +200,7 @@ static void uring_main(void) {
 
 static void *uring_thread(void *arg) {
   raw_syscall5(SYS_prctl, PR_SET_NAME, (long)NAME, 0, 0, 0);
-  uring_main();
+  uring_main(NULL);
   return arg;
 }
 

@@ -24,6 +24,7 @@
 #include <sys/file.h>
 #include <sys/ipc.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/msg.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -1832,6 +1833,47 @@ static int a_forked_child_wakes_none_of_its_parents(void) {
   return 0;
 }
 
+/* sysmon gets no CPU while the program changes its credentials: a new one begins, and the old one ends when it gets one. */
+static int sysmons(pid_t pid, pid_t *last) {
+  char path[sizeof "/proc//task//comm" + 2 * 11 + 256], name[32];
+  int n = 0;
+  snprintf(path, sizeof path, "/proc/%d/task", pid);
+  DIR *d = opendir(path);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    snprintf(path, sizeof path, "/proc/%d/task/%s/comm", pid, e->d_name);
+    FILE *f = fopen(path, "r");
+    if (f && fgets(name, sizeof name, f) && strcmp(name, "ration-sysmon\n") == 0) n++, *last = atoi(e->d_name);
+    if (f) fclose(f);
+  }
+  if (d) closedir(d);
+  return n;
+}
+static void holds_sysmon(pid_t pid, int says, int asks) {
+  pid_t tid = 0, other;
+  char c;
+  bool held = sysmons(pid, &tid) == 1 && ptrace(PTRACE_SEIZE, tid, 0, 0) == 0 && ptrace(PTRACE_INTERRUPT, tid, 0, 0) == 0 &&
+              waitpid(tid, NULL, __WALL) == tid;
+  MUST(write(says, held ? "y" : "n", 1) == 1 && read(asks, &c, 1) == 1);
+  if (!held) _exit(0);
+  MUST(sysmons(pid, &other) == 2);
+  ptrace(PTRACE_DETACH, tid, 0, 0);
+  while (kill(pid, 0) == 0 && sysmons(pid, &other) != 1) usleep(1000);
+  _exit(other == tid);
+}
+static int one_sysmon_is_left_after_a_change_of_credentials(void) {
+  int says[2], asks[2], status;
+  char held;
+  if (geteuid() != 0) return puts("SKIP needs root"), 0;
+  MUST(pipe(says) == 0 && pipe(asks) == 0);
+  pid_t me = getpid(), pid = fork();
+  if (pid == 0) holds_sysmon(me, says[1], asks[0]);
+  MUST(read(says[0], &held, 1) == 1);
+  if (held == 'y') MUST(setresgid((gid_t)-1, 65534, (gid_t)-1) == 0);
+  MUST(write(asks[1], "x", 1) == 1 && waitpid(pid, &status, 0) == pid && status == 0);
+  if (held != 'y') puts("SKIP no thread may be traced");
+  return 0;
+}
+
 static int files_are_read_as_ever(void) {
   char name[] = "/tmp/ration-light-XXXXXX", buf[10000], back[10000];
   int fd = mkstemp(name);
@@ -2208,6 +2250,7 @@ static const struct check {
     C(a_thread_that_comes_back_is_preempted),
     C(a_forked_child_goes_on_alone),
     C(a_forked_child_wakes_none_of_its_parents),
+    C(one_sysmon_is_left_after_a_change_of_credentials),
     C(files_are_read_as_ever),
     C(uncached_files_are_read_by_many),
     {"files_are_read_without_io_uring", files_are_read_without_io_uring, 0, NULL, "RATION_URING=0"},
