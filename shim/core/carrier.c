@@ -782,6 +782,31 @@ static bool rests(struct g *g, void *arg) {
   return *all;
 }
 
+/* A thread G is a thread of the program's, wherever it is; of those shim/free knows the last. */
+static bool keeps_the_process(struct g *g, void *arg) {
+  bool *any = arg;
+  if (g->id && (g->status == G_RUNNABLE || g->status == G_RUNNING || (g->kind == G_THREAD && g->status != G_DEAD))) *any = true;
+  return !*any;
+}
+
+/*
+ * All threads of the program have ended, main's by pthread_exit, and glibc waits for ours, which it takes for the program's: so we do what it does after the last one.
+ * Gs that still run are let run, as threads would be; those that rest can't be made runnable by anybody.
+ */
+static void end_with_last_thread(struct carrier *c) {
+  bool any = false;
+  light_each(keeps_the_process, &any);
+  if (any) return;
+  carrier_release(c);
+  exit(0);
+}
+
+void carrier_m_gone(void) {
+  /* acquire: pairs with light_start's release.  Who looks already does so in lie_down. */
+  if (__atomic_load_n(&light.started, __ATOMIC_ACQUIRE) && __atomic_load_n(&sched.nms, __ATOMIC_RELAXED) <= light.ncarriers)
+    carrier_wakep();
+}
+
 /* To be sure before the program is ended. */
 static bool nothing_runs(void) {
   bool all = true;
@@ -829,11 +854,13 @@ static enum bed lie_down(struct carrier *c) {
     light.nidle++;
   }
   /* births: pairs with come_alive in preload/thread.c, the new M is counted before it is no birth any more */
-  bool dead = GLANCE(light.mains) && atomic_load_explicit(&light.births, memory_order_acquire) == 0 && !polls && !light.poller &&
-              all_idle() && light.global.len == 0 && light.nidle + light.nwired == light.ncarriers && sched.nms == light.ncarriers + 1 &&
-              netpoll_waiters() == 0;
+  bool rest = atomic_load_explicit(&light.births, memory_order_acquire) == 0 && !polls && !light.poller && all_idle() &&
+              light.global.len == 0 && light.nidle + light.nwired == light.ncarriers && netpoll_waiters() == 0;
+  bool dead = rest && GLANCE(light.mains) && sched.nms == light.ncarriers + 1;
+  bool alone = rest && sched.nms == light.ncarriers;
   light_drop();
   if (dead && nothing_runs()) report_deadlock();
+  if (__builtin_expect(alone, 0)) end_with_last_thread(c);
   /*
    * Now who queues a G finds us.  Who did before, and found an idle pq but no carrier, or thought that another searches, is seen from here: all
    * others pass a fence, so their queues are as they left them (pairs with carrier_wake_idle; tests/model/light.pml).

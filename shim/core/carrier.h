@@ -269,6 +269,8 @@ void carrier_handoff(struct pq *pq);
 struct m *carrier_m_of(const struct g *g);
 /* Is g one that computes, and would keep others waiting?  Then it goes on its own way: carrier_evict. */
 bool carrier_hog(const struct carrier *c, const struct g *g);
+/* An M has ended: somebody is to see whether those that are left are all carriers'. */
+void carrier_m_gone(void);
 /* c, held and alone, is about to leave its G. */
 void carrier_alone_over(struct carrier *c, struct g *g);
 /*

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 #include <sys/mman.h>
+#include "core/carrier.h"
 #include "core/sched.h"
 
 __thread struct m *m_self __attribute__((tls_model("initial-exec")));
@@ -208,6 +209,7 @@ void m_exit(struct m *m) {
   m_release(m);
   m_self = NULL;
   m_free(m);
+  carrier_m_gone();
 }
 
 /* In a forked child: of all Ms only the caller's goes on, with nothing shared. */

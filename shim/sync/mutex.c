@@ -25,6 +25,7 @@
  */
 #include "ration/sync.h"
 #include <errno.h>
+#include "core/carrier.h"
 #include "sync/lot.h"
 #include "sync/mutex.h"
 
@@ -49,12 +50,15 @@ struct locker {
   uint64_t since; /* when it queued first; 0: not yet */
 };
 
+/* Not ration_maxprocs: for a lock of plain threads no carriers are made.  Pairs with light_start's release. */
+static bool others_run(void) { return __atomic_load_n(&light.started, __ATOMIC_ACQUIRE) && light.npqs > 1; }
+
 /*
  * Worth it only if the owner can run at the same time, and not for long.  Not for newcomers while others are queued: then there are more Gs than can
  * run at once, and this P has better things to do (Go looks at its run queue for that).  A woken one keeps unlock from waking more.
  */
 static bool spin(uint32_t old, struct locker *l) {
-  if ((old & STARVING) || ((old & WAITERS) && !l->woken) || l->spins >= SPIN_ROUNDS || ration_maxprocs() < 2) return false;
+  if ((old & STARVING) || ((old & WAITERS) && !l->woken) || l->spins >= SPIN_ROUNDS || !others_run()) return false;
   for (unsigned i = 0; i < 2u << l->spins; i++) spin_pause();
   l->spins++;
   return true;

@@ -1777,15 +1777,47 @@ static int a_forked_child_goes_on_alone(void) {
   return 0;
 }
 
+static void waits_to_receive(void *arg) {
+  ration_chan_recv(arg, NULL);
+  add_one(NULL);
+}
+
+/* When all threads of the program have ended, the process does, though carriers are left; Gs that still have something to do may do it. */
+static struct ration_mutex held_by_main;
+static void sleeps_and_writes(void *arg) {
+  ration_sleep(30 * RATION_MS);
+  MUST(write((int)(long)arg, "x", 1) == 1);
+}
+static void *ends_soon(void *arg) {
+  MUST(ration_mutex_lock_timeout(&held_by_main, 5 * RATION_MS) == -ETIMEDOUT); /* a timer: carriers are made for it */
+  return arg;
+}
+static void leaves_by_exit_of_its_thread(bool gs, int fd) {
+  pthread_t t;
+  ration_mutex_lock(&held_by_main);
+  MUST(pthread_create(&t, NULL, ends_soon, NULL) == 0);
+  if (gs) MUST(ration_go(sleeps_and_writes, (void *)(long)fd) == 0 && ration_go(waits_to_receive, ration_chan_new(0, 0)) == 0);
+  pthread_exit(NULL);
+}
+static int a_process_ends_with_its_last_thread(void) {
+  int p[2], status;
+  char c;
+  for (int gs = 0; gs < 2; gs++) {
+    MUST(pipe2(p, O_CLOEXEC) == 0);
+    pid_t pid = fork();
+    if (pid == 0) leaves_by_exit_of_its_thread(gs, p[1]);
+    close(p[1]);
+    MUST(read(p[0], &c, 1) == gs && waitpid(pid, &status, 0) == pid && status == 0);
+    close(p[0]);
+  }
+  return 0;
+}
+
 /* Those that wait stay in the parent: the child hands them nothing, wakes none, and sees none. */
 static struct ration_context *ends[2];
 static struct ration_sema one_place = RATION_SEMA_INIT(1);
 static void takes_a_place(void *arg) {
   ration_sema_acquire_ctx(&one_place, 1, ends[(long)arg]);
-  add_one(NULL);
-}
-static void waits_to_receive(void *arg) {
-  ration_chan_recv(arg, NULL);
   add_one(NULL);
 }
 static void selects_over_two(void *arg) {
@@ -2250,6 +2282,7 @@ static const struct check {
     C(a_thread_that_comes_back_is_preempted),
     C(a_forked_child_goes_on_alone),
     C(a_forked_child_wakes_none_of_its_parents),
+    C(a_process_ends_with_its_last_thread),
     C(one_sysmon_is_left_after_a_change_of_credentials),
     C(files_are_read_as_ever),
     C(uncached_files_are_read_by_many),
