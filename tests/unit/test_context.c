@@ -280,7 +280,10 @@ static ctx_t *_Atomic looked_at;
 static void *looks(void *arg) {
   ctx_t *c;
   while ((c = atomic_load(&looked_at)) != arg) {
-    if (!c) continue;
+    if (!c) {
+      sched_yield();
+      continue;
+    }
     while (!ration_context_err(c)) continue;
     if (!closed(ration_context_done(c))) atomic_fetch_add(&errors, 1);
     atomic_store(&looked_at, NULL);
@@ -298,7 +301,7 @@ START_TEST(error_and_channel_come_together) {
   ctx_t *below[BELOW];
   pthread_t t;
   pthread_create(&t, NULL, looks, ration_context_background());
-  for (int i = 0; i < 3000; i++) {
+  for (int i = 0; i < 1000; i++) {
     ctx_t *c = ration_context_with_cancel(NULL);
     make_below(c, below);
     atomic_store(&looked_at, c);
@@ -317,7 +320,10 @@ END_TEST
 static ctx_t *_Atomic to_cancel;
 static void *cancels(void *arg) {
   for (ctx_t *c; (c = atomic_load(&to_cancel)) != arg;) {
-    if (!c) continue;
+    if (!c) {
+      sched_yield();
+      continue;
+    }
     ration_context_cancel(c);
     atomic_store(&to_cancel, NULL);
   }
@@ -328,7 +334,7 @@ START_TEST(cancel_waits_for_one_above) {
   ctx_t *below[BELOW];
   pthread_t t;
   pthread_create(&t, NULL, cancels, ration_context_background());
-  for (int i = 0; i < 2000; i++) {
+  for (int i = 0; i < 500; i++) {
     ctx_t *root = ration_context_with_cancel(NULL), *c = ration_context_with_cancel(root);
     make_below(c, below);
     atomic_store(&to_cancel, root);
