@@ -276,7 +276,7 @@ END_TEST
 
 /* Whoever sees the error finds the channel closed; the more there is to end below, the longer the time in between. */
 #define BELOW 100
-static ctx_t *_Atomic looked_at;
+static ctx_t *_Atomic looked_at, *_Atomic looks_at;
 static void *looks(void *arg) {
   ctx_t *c;
   while ((c = atomic_load(&looked_at)) != arg) {
@@ -284,6 +284,7 @@ static void *looks(void *arg) {
       sched_yield();
       continue;
     }
+    atomic_store(&looks_at, c);
     while (!ration_context_err(c)) continue;
     if (!closed(ration_context_done(c))) atomic_fetch_add(&errors, 1);
     atomic_store(&looked_at, NULL);
@@ -304,7 +305,9 @@ START_TEST(error_and_channel_come_together) {
   for (int i = 0; i < 1000; i++) {
     ctx_t *c = ration_context_with_cancel(NULL);
     make_below(c, below);
+    atomic_store(&looks_at, NULL);
     atomic_store(&looked_at, c);
+    while (!atomic_load(&looks_at)) sched_yield();
     ration_context_cancel(c);
     while (atomic_load(&looked_at)) sched_yield();
     drop_below(below);
