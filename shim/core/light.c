@@ -705,8 +705,8 @@ static void main_begin(void *arg) {
   main_over(m);
 }
 
-/* In a G it parks as any other, so that a deadlock inside is one. */
-static void wait_for_main(struct main_call *m) {
+/* In a G it parks as any other, so that a deadlock inside is one.  Not inline: main's thread waits here as a rule, and gdb numbers a G's frames from where that is. */
+static __attribute__((noinline)) void wait_for_main(struct main_call *m) {
   if (m->nested) {
     g_park(await_main, m, WAIT_JOIN);
     return;
