@@ -803,6 +803,7 @@ static void end_with_last_thread(struct carrier *c) {
 
 void carrier_m_gone(void) {
   /* acquire: pairs with light_start's release.  Who looks already does so in lie_down. */
+  if (GLANCE(light.rest)) return; /* nor may they be disturbed */
   if (__atomic_load_n(&light.started, __ATOMIC_ACQUIRE) && __atomic_load_n(&sched.nms, __ATOMIC_RELAXED) <= light.ncarriers)
     carrier_wakep();
 }
