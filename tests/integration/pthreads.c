@@ -14,10 +14,11 @@ static const struct table {
   const char *name;
   const struct check *checks;
 } tables[] = {
-    {"life", life_checks}, {"ends", ends_checks},       {"local", local_checks},   {"mutex", mutex_checks},   {"wait", wait_checks},
-    {"cancel", cancel_checks},   {"unwind", unwind_checks}, {"signal", signal_checks}, {"process", process_checks},
-    {"c11", c11_checks},         {"stress", stress_checks}, {"tid", tid_checks},       {"socket", socket_checks},
-    {"sandbox", sandbox_checks}, {"number", number_checks}, {"part", part_checks},     {"argument", argument_checks},
+    {"life", life_checks},         {"ends", ends_checks},       {"local", local_checks},   {"mutex", mutex_checks},
+    {"wait", wait_checks},         {"cancel", cancel_checks},   {"unwind", unwind_checks}, {"signal", signal_checks},
+    {"process", process_checks},   {"c11", c11_checks},         {"stress", stress_checks}, {"tid", tid_checks},
+    {"socket", socket_checks},     {"sandbox", sandbox_checks}, {"number", number_checks}, {"part", part_checks},
+    {"argument", argument_checks},
 };
 #define NTABLES (sizeof tables / sizeof *tables)
 
