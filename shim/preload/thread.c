@@ -131,8 +131,9 @@ void thread_main_leaves(void) {
   if (sees_ends && m_self && m_self->tid == (uint32_t)sys_getpid()) ends_without_key();
 }
 
-/* Not of the process's first, which others outlive; nor of one that is nobody's, but has our thread pointer (vfork). */
+/* Not of the process's first, which others outlive; nor of one that is nobody's, but has our thread pointer (vfork); nor where a filter may forbid all but this call. */
 void thread_exits_raw(void) {
+  if (sys_is_aside()) return;
   uint32_t tid = sys_gettid();
   struct thread *self = thread_self();
   if (!m_self || m_self->tid != tid || tid == (uint32_t)sys_getpid()) return;
