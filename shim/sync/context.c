@@ -295,12 +295,12 @@ static struct ration_context *new_below(struct ration_context *parent) {
   return c;
 }
 
-/* -ETIMEDOUT: it is over.  That of one above may be, and its timer not yet have been seen to. */
+/* -ETIMEDOUT: it is over.  (That of one above may be, and its timer not yet have been seen to: c ends with that one, not before it.) */
 static int set_deadline(struct ration_context *c, uint64_t deadline) {
   if (deadline == UINT64_MAX) return 0;
   bool first = deadline < c->deadline;
   if (first) c->deadline = deadline;
-  if (c->deadline <= sys_now()) return -ETIMEDOUT;
+  if (deadline <= sys_now()) return -ETIMEDOUT;
   if (!first) return 0;
   c->timer.fn = deadline_came;
   c->timer.arg = c;

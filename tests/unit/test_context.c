@@ -142,8 +142,11 @@ START_TEST(deadlines_of_the_past_have_ended) {
     ctx_t *parent = ration_context_with_timeout(NULL, 100 * RATION_US);
     ck_assert(ration_context_deadline(parent, &at));
     while (ration_now() <= at) continue;
-    ctx_t *below = ration_context_with_timeout(parent, 0);
+    ctx_t *below = ration_context_with_timeout(parent, 0), *later = ration_context_with_timeout(parent, RATION_SECOND);
     ck_assert(has_ended(below, -ETIMEDOUT));
+    bool first = ration_context_err(later) && !ration_context_err(parent);
+    ck_assert(!first); /* that one ends with its parent */
+    ration_context_unref(later);
     ration_context_unref(below);
     ration_context_unref(parent);
   }
