@@ -81,7 +81,7 @@ static bool grow(struct timers *ts) {
  */
 static bool will_look(struct carrier *c, bool parks) { return c && c->pq && (!c->g || (parks && runq_empty(&c->pq->runq))); }
 
-static void start(struct timer *t, uint64_t at, bool parks) {
+static void arm(struct timer *t, uint64_t at, bool parks) {
   struct carrier *c = carrier_now();
   if (light_start() < 0) g_fatal("out of memory (timers)");
   struct timers *ts = c && c->pq ? &c->pq->timers : &light.pqs[0].timers;
@@ -104,8 +104,8 @@ static void start(struct timer *t, uint64_t at, bool parks) {
     carrier_wake_poller();
 }
 
-void timer_start(struct timer *t, uint64_t at) { start(t, at, false); }
-void timer_start_parks(struct timer *t, uint64_t at) { start(t, at, true); }
+void timer_start(struct timer *t, uint64_t at) { arm(t, at, false); }
+void timer_start_parks(struct timer *t, uint64_t at) { arm(t, at, true); }
 
 bool timer_stop(struct timer *t) {
   for (;;) {

@@ -31,6 +31,7 @@
 #include "free/thread.h"
 #include "free/where.h"
 #include "ration/context.h"
+#include "sync/context.h"
 
 #define DOUBLINGS 10u
 #define RED_ZONE 128u
@@ -193,7 +194,7 @@ struct ration_context *cancel_kernel_context(void) {
   uint32_t word =
       atomic_load_explicit(identity_cancel_word_of(pthread_self()), memory_order_seq_cst); /* it may have been before it had one */
   if (word & (IDENTITY_CANCEL_OFF | IDENTITY_EXITING)) return NULL;
-  if (word & IDENTITY_CANCELED) ration_context_cancel(ctx);
+  if (word & IDENTITY_CANCELED) context_end(ctx);
   return ctx;
 }
 

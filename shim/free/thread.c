@@ -38,6 +38,7 @@
 #include "free/setxid.h"
 #include "free/shared.h"
 #include "ration/context.h"
+#include "sync/context.h"
 #include "ration/g.h"
 #include "sync/lot.h"
 #include "sync/stop.h"
@@ -893,7 +894,7 @@ void thread_cancel_state(struct thread *self) {
   struct ration_context *ctx = thread_cancel_context(self);
   self->g.io_ctx = self->lent ? NULL : ctx;
   uint32_t word = atomic_load_explicit(identity_cancel_word(&self->id), memory_order_seq_cst); /* pairs with thread_cancel */
-  if (ctx && (word & IDENTITY_CANCELED)) ration_context_cancel(ctx);
+  if (ctx && (word & IDENTITY_CANCELED)) context_end(ctx);
 }
 
 /* The marks are glibc's own, so that its pthread_testcancel acts on them, and are set both at once: it waits for no signal of its own then (cancel.c). */
@@ -904,7 +905,7 @@ int thread_cancel(struct thread *t) {
       atomic_fetch_or_explicit(word, IDENTITY_CANCELING | IDENTITY_CANCELED, memory_order_seq_cst); /* pairs with thread_cancel_state */
   if (was & IDENTITY_CANCEL_OFF) return 0;
   if (t == thread_self() && (was & IDENTITY_CANCEL_ASYNC)) free_testcancel();
-  ration_context_cancel(t->cancel);
+  context_end(t->cancel);
   if (was & IDENTITY_CANCEL_ASYNC) {
     kill_stop(&t->kill);
     cancel_at_once(&t->at_once);

@@ -17,6 +17,7 @@
 #include "preload/signal.h"
 #include "preload/thread.h"
 #include "ration/context.h"
+#include "sync/context.h"
 
 #define REAL_FREE(X)                                              \
   X(int, pthread_detach, (pthread_t))                             \
@@ -64,7 +65,7 @@ static int cancel_kernels(pthread_t t) {
   struct ration_context *ctx = cancel_kernel_of(t);
   int r = REAL(pthread_cancel)(t);
   signal_stay_hidden();
-  ration_context_cancel(ctx);
+  context_end(ctx);
   ration_context_unref(ctx);
   return r;
 }

@@ -268,6 +268,13 @@ void ration_context_cancel_cause(struct ration_context *ctx, int cause) {
   later_run();
 }
 
+void context_end(struct ration_context *ctx) {
+  if (!ctx) return;
+  end_without_waiting(ctx, -ECANCELED, -ECANCELED);
+  (void)context_hook_remove(&ctx->up); /* as above */
+  later_run();
+}
+
 void ration_context_cancel(struct ration_context *ctx) { ration_context_cancel_cause(ctx, -ECANCELED); }
 
 /* It stays in its parent's list, for it may not be there yet. */

@@ -25,6 +25,8 @@ int context_sleep_until(struct ration_context *ctx, uint64_t until);
 struct g;
 /* g ends. */
 void sync_g_unbinds(struct g *g);
+/* As ration_context_cancel of one made by ration_context_with_cancel, but somebody else may still be ending some below when it returns: for who must not park.  Null: nothing. */
+void context_end(struct ration_context *ctx);
 /* As ration_context_err; null: 0. */
 int context_err(const struct ration_context *ctx);
 
