@@ -1046,16 +1046,22 @@ uint64_t carrier_sigmask(void) {
   return mask;
 }
 
-/*
- * A G has ended that had locked its thread, or had it for good and has changed it, and that is nobody else's: as in Go, the thread ends.  False: it would be the last, and another is
- * not to be had; later, then.  The M goes first, and then somebody looks whether all sleep: who lay down meanwhile has counted this one.
- */
-static bool ends_with_its_g(struct carrier *c) {
-  (void)make_spare(c); /* its pq may be lost by that */
+/* There is a carrier that can take over. */
+static bool others_rest(void) {
   light_take();
   bool others = light.nidle || light.nborn || light.poller;
   light_drop();
-  if (!others) return false;
+  return others;
+}
+
+/*
+ * A G has ended that had locked its thread, or had it for good and has changed it, and that is nobody else's: as in Go, the thread ends.  Others see to it that there are enough; only where
+ * none is left to do so is one made here, which inherits what was changed.  False: nor can that be done; later, then.  The M goes first, and then somebody looks whether all sleep: who lay
+ * down meanwhile has counted this one.
+ */
+static bool ends_with_its_g(struct carrier *c) {
+  if (!others_rest()) (void)make_spare(c); /* c's pq may be lost by that */
+  if (!others_rest()) return false;
   struct pq *pq = c->pq;
   c->pq = NULL;
   stop_spinning(c);
