@@ -938,6 +938,7 @@ static void leave_thread(struct carrier *c) {
     m_self->carrier = NULL;
   }
   carrier_self = NULL;
+  cpuclock_thread_ends(c);
   c->m = &c->no_m;
 }
 

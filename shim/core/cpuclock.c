@@ -236,6 +236,15 @@ void cpuclock_gone(struct carrier *c, struct g *g) {
   write_end(k);
 }
 
+void cpuclock_thread_ends(struct carrier *c) {
+  struct cpuclock *k = &c->cpu;
+  write_begin(k);
+  PUT(k->g, NULL);
+  PUT(k->begun, 0);
+  write_end(k);
+  k->alone_known = false;
+}
+
 /* Where the clocks are on, the switch that comes next does it. */
 void cpuclock_returned(struct carrier *c, struct g *g) {
   if (!GLANCE(cpuclock_on)) cpuclock_gone(c, g);

@@ -47,5 +47,7 @@ void cpuclock_alone_over(struct carrier *c, struct g *g);
 void cpuclock_lent(struct carrier *c);
 void cpuclock_returned(struct carrier *c, struct g *g);
 void cpuclock_gone(struct carrier *c, struct g *g);
+/* c, without a G, leaves its thread: the record is another's next, whose clock is another. */
+void cpuclock_thread_ends(struct carrier *c);
 
 #endif
