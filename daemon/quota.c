@@ -596,13 +596,11 @@ static void set_domain(struct quota *q, size_t dir_len, size_t len) {
     path_copy(q->domain, sizeof(q->domain), "/", 1);
 }
 
-static const char *burst_name(const struct quota *q) { return q->version == 2 ? "cpu.max.burst" : "cpu.cfs_burst_us"; }
-
 /* 0 where there is no such file: before Linux 5.14 nothing is saved. */
 static OWN_FRAME uint64_t level_burst(struct job *job, const char *dir, size_t len) {
   char file[QUOTA_FILE_MAX];
   uint64_t burst = 0;
-  if (path_join(file, sizeof(file), dir, len, burst_name(job->q)) < 0) return 0;
+  if (path_join(file, sizeof(file), dir, len, job->q->version == 2 ? "cpu.max.burst" : "cpu.cfs_burst_us") < 0) return 0;
   return read_number(job, file, &burst) == 0 ? burst : 0;
 }
 

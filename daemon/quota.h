@@ -92,9 +92,8 @@ struct quota {
   uint64_t quota_micro; /* the smallest quota/period of the chain; QUOTA_NONE */
   uint64_t quota_us;    /* of the decider: 0 where not limited */
   uint64_t period_us;
-  uint64_t
-      burst_us;   /* cpu.max.burst, cpu.cfs_burst_us of the decider: what the kernel saves of it; 0 where not limited, or by Linux < 5.14 */
-  uint32_t slots; /* ceil(cpu_micro), >= 1 */
+  uint64_t burst_us;      /* of the decider, and of levels with about its quota: what the kernel saves; 0: nothing, or not limited */
+  uint32_t slots;         /* ceil(cpu_micro), >= 1 */
   uint32_t duty_ppm;      /* of the last slot: 500000 for 1.5 CPUs, 1000000 for 2 */
   uint32_t cpus_allowed;  /* online, in the cpuset and in the affinity mask; >= 1 */
   uint32_t cpus_host;     /* online; >= 1 */

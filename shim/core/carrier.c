@@ -1002,7 +1002,7 @@ void carriers_rest(void) {
 static void see_to_others(struct carrier *c) {
   if (c->spinning)
     end_spinning(c);
-  else if (GLANCE(light.idle_pqs) && nobody_polls(timers_first_of_all()))
+  else if (GLANCE(light.idle_pqs) && !GLANCE(light.poller) && nobody_polls(timers_first_of_all())) /* the timers are looked at last */
     carrier_wake_poller();
 }
 

@@ -213,8 +213,8 @@ void light_put_global(struct g *g);
 
 /* --- carrier.c --- */
 uint64_t carrier_sigmask(void); /* what a carrier blocks */
-extern uint64_t
-    carrier_opens; /* free mode's, set before there is one: it leaves these open as well, and hands them to who runs (free_own_signal) */
+/* Free mode's, set before there is a carrier: these it leaves open as well, and hands them to who runs (free_own_signal). */
+extern uint64_t carrier_opens;
 void carrier_wakep(void); /* somebody made a G runnable: see to it that an idle P finds it */
 static inline void carrier_wake_idle(void) {
   if (atomic_load_explicit(&light.idle_pqs, memory_order_relaxed) && atomic_load_explicit(&light.nspinning, memory_order_relaxed) == 0)
