@@ -1135,7 +1135,7 @@ static int make_carrier(void) {
   pthread_attr_t attr;
   pthread_t t;
   pthread_attr_init(&attr);
-  pthread_attr_setstacksize(&attr, CARRIER_STACK + ((tp_static_bytes() + 4095) & ~(size_t)4095));
+  pthread_attr_setstacksize(&attr, CARRIER_STACK + tp_static_bytes());
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   light_take();
   light.ncarriers++;

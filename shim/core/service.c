@@ -139,8 +139,7 @@ static char *fake_tcb(char *middle) {
 }
 
 /* On either side of the thread pointer; only touched pages cost. */
-static size_t tls_bytes(void) { return (tp_static_bytes() + 4095) & ~(size_t)4095; }
-static long mem_bytes(void) { return (long)(STACK_BYTES + 2 * tls_bytes()); }
+static long mem_bytes(void) { return (long)(STACK_BYTES + 2 * tp_static_bytes()); }
 
 /* Those that were started, in no order; statics all. */
 static _Atomic(struct service *) all[SERVICES_MOST];
@@ -182,7 +181,7 @@ int service_start(struct service *svc, const char *name, void (*fn)(struct servi
   uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
   atomic_store_explicit(&svc->stop, false, memory_order_relaxed);
   atomic_store_explicit(&svc->alive, 1, memory_order_relaxed);
-  long tid = spawn(top, fake_tcb((char *)at + STACK_BYTES + tls_bytes()), s, &svc->alive);
+  long tid = spawn(top, fake_tcb((char *)at + STACK_BYTES + tp_static_bytes()), s, &svc->alive);
   if (tid < 0) {
     atomic_store_explicit(&svc->alive, 0, memory_order_relaxed);
     raw_syscall2(SYS_munmap, at, mem_bytes());

@@ -10,6 +10,7 @@ size_t tp_static_bytes(void) {
   void (*info)(size_t *, size_t *) = (void (*)(size_t *, size_t *))dlsym(RTLD_DEFAULT, "_dl_get_tls_static_info");
   if (info) info(&size, &align);
   size += TP_STATIC_LEAST; /* a libc that does not say has no more than that, as a rule */
+  size = (size + 4095) & ~(size_t)4095;
   atomic_store_explicit(&known, size, memory_order_relaxed);
   return size;
 }

@@ -11,7 +11,7 @@
 
 /*
  * At least so many bytes around the thread pointer are thread-local variables at a fixed distance from it, and what glibc has of a thread: as much as the program, and its libraries,
- * want of them.  They are part of a thread's stack.  The first call, at the start, is no handler's.
+ * want of them; whole pages.  They are part of a thread's stack.  The first call, at the start, is no handler's.
  */
 size_t tp_static_bytes(void);
 #define TP_STATIC_LEAST 65536u
