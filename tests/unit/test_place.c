@@ -109,16 +109,21 @@ static void place(void) {
 
 static uint32_t placed(void) { return __atomic_load_n(&s.m.placed, __ATOMIC_RELAXED); }
 
-static void wake(void) {
-  unsigned before = atomic_load(&s.rounds);
+static void rouse(void) {
   atomic_store(&s.word, 1);
   sys_futex_wake(&s.word, 1, false);
+}
+
+static void wake(void) {
+  unsigned before = atomic_load(&s.rounds);
+  rouse();
   while (atomic_load(&s.rounds) == before) sched_yield();
 }
 
+/* It may see the end in the round before, and make no other. */
 static void finish(void) {
   atomic_store(&s.end, true);
-  wake();
+  rouse();
   pthread_join(s.thread, NULL);
 }
 
