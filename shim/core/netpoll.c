@@ -23,13 +23,24 @@
  * a descriptor that our wrappers saw come into being (netpoll_fresh: accept, socket, pipe) is trusted to be registered still; for others
  * each wait asks the kernel (EPOLL_CTL_MOD, which also makes it report anew).
  *
+ * A blocked call of the kernel's has the file, not the number: it goes on when that is closed, or made another file.  So a thread G's call has a use of
+ * the number from its first wait to its end, and goes on with another number of the same file, which is ours (hold):
+ *
+ *   the call  first wait: its use is listed ... woken; tries with netpoll_number(use); waits again ... netpoll_use_end
+ *   closing   e locked: h = dup(fd); its uses and waiters are h's now, each with a share of h; then the kernel forgets fd
+ *   the last share that is given back closes h
+ *
+ * Who only waits for a number (poll) has no use: its waiter has the share.  Light Gs, whose semantics are ours, are woken: their next try says EBADF.
+ *
  * Our own descriptors have high numbers, for programs expect the lowest that they do not use (close(0), open); close and its kin leave them out, and dup2 moves them.
  *
- * Entries are in chunks that are never freed.  Lock: one for each entry; that of a heap of timers may be taken under it.
+ * Entries are in chunks that are never freed.  Lock: one for each entry; that of a heap of timers may be taken under it, and that of the number where its
+ * file is held.
  */
 #include "core/netpoll.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -40,6 +51,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include "core/carrier.h"
+#include "core/gate.h"
 #include "core/uring.h"
 
 #define CHUNK 1024u
@@ -58,9 +70,11 @@ enum { CALL_OPEN, CALL_PARKED, CALL_EDGE, CALL_TIME, CALL_STOPPED };
 
 struct waiter {
   struct waiter *next, **at; /* in the line; at null: not in it */
-  struct entry *e;
+  _Atomic(struct entry *) e; /* [lock of both to change] */
   struct netpoll_call *call;
-  uint32_t on; /* the events that are worth waking it for */
+  struct netpoll_use *use; /* its call's; null: it has none */
+  int share;               /* has one of this number, else 0; as e */
+  uint32_t on;             /* the events that are worth waking it for */
 };
 
 struct entry {
@@ -71,9 +85,11 @@ struct entry {
   _Atomic bool ended; /* the other side has closed, or a read stops at urgent data: no edge need come.  Set before that edge is counted */
   bool lent;          /* its O_NONBLOCK is not the program's just now */
   bool copied;        /* by dup: its flags are seen by another number */
+  uint32_t shares;    /* it is ours, and holds a closed file for so many calls */
   _Atomic uint32_t edges[2]; /* [lock to write] */
   _Atomic uint64_t drained;  /* DRAINED + the read edges seen before the read that emptied it; else 0 */
   struct waiter *line[2];
+  struct netpoll_use *uses;
 };
 #define DRAINED ((uint64_t)1 << 32)
 
@@ -81,6 +97,7 @@ static _Atomic(struct entry *) chunks[CHUNKS];
 static int epfd = -1, evfd = -1;
 static struct lock open_lock;
 static _Atomic uint32_t nwaiters;
+static _Atomic uint32_t nheld; /* numbers that hold a file */
 static _Atomic uint64_t sleeps_until;
 static _Atomic uint64_t polled_at; /* by light.now */
 
@@ -88,12 +105,17 @@ uint32_t netpoll_waiters(void) { return atomic_load_explicit(&nwaiters, memory_o
 bool netpoll_overdue(void) { return netpoll_waiters() && !GLANCE(light.poller) && GLANCE(light.now) - GLANCE(polled_at) >= LIGHT_SLICE_NS; }
 uint64_t netpoll_sleeps_until(void) { return atomic_load_explicit(&sleeps_until, memory_order_relaxed); }
 
-int netpoll_fd_high(int fd) {
+/* Another number of its file, out of the program's way; -errno. */
+static int dup_high(int fd) {
   struct rlimit lim = {1024, 1024};
-  if (fd < 0) return fd;
   raw_syscall4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&lim);
   rlim_t from = lim.rlim_cur >= HIGH_MOST + HIGH_ROOM ? HIGH_MOST : lim.rlim_cur - lim.rlim_cur / 8;
-  int high = (int)raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, (long)from);
+  return (int)raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, (long)from);
+}
+
+int netpoll_fd_high(int fd) {
+  if (fd < 0) return fd;
+  int high = dup_high(fd);
   if (high < 0) return fd;
   raw_syscall1(SYS_close, fd);
   return high;
@@ -159,8 +181,23 @@ void netpoll_signals(bool on) {
 
 static int *const own_fds[NETPOLL_OWN] = {&epfd, &evfd, &sigfd};
 
+static struct entry *entry_of(int fd, bool make);
+
+static bool is_held(int fd) {
+  struct entry *e = GLANCE(nheld) ? entry_of(fd, false) : NULL;
+  return e && __atomic_load_n(&e->shares, __ATOMIC_RELAXED) > 0; /* the program has no business with that number */
+}
+
+/* The first below `most`; -1: none. */
+static int held_from(int first, int most) {
+  int numbers = GLANCE(nheld) ? (int)netpoll_numbers() : 0;
+  for (int fd = first; fd < most && fd < numbers; fd++)
+    if (is_held(fd)) return fd;
+  return -1;
+}
+
 bool netpoll_is_own(int fd) {
-  bool own = false;
+  bool own = is_held(fd);
   for (unsigned i = 0; i < NETPOLL_OWN; i++) own |= fd >= 0 && __atomic_load_n(own_fds[i], __ATOMIC_RELAXED) == fd;
   return own;
 }
@@ -173,7 +210,10 @@ static void register_again(int from, int to) {
   raw_syscall4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, from, (long)&ev);
 }
 
+static void leave_held(int fd);
+
 void netpoll_leave_number(int fd) {
+  if (is_held(fd)) leave_held(fd);
   if (!netpoll_is_own(fd)) return;
   run_lock(&open_lock);
   for (unsigned i = 0; i < NETPOLL_OWN; i++) {
@@ -193,7 +233,8 @@ int netpoll_own_from(int first) {
     int fd = __atomic_load_n(own_fds[i], __ATOMIC_RELAXED);
     if (fd >= first && (next < 0 || fd < next)) next = fd;
   }
-  return next;
+  int held = held_from(first, next < 0 ? INT_MAX : next);
+  return held < 0 ? next : held;
 }
 
 /* shim/free's.  Weak: core stands without. */
@@ -384,23 +425,50 @@ static bool commit_call(struct g *g, void *arg) {
 /* Of a waiter whose entry is locked; the G may be on its way once that is dropped, or before. */
 static bool commit_waiter(struct g *g, void *arg) {
   struct waiter *w = arg;
-  struct lock *l = &w->e->lock;
+  struct lock *l = &GLANCE(w->e)->lock; /* which is held: it can't change */
   (void)g;
   bool parks = park_call(w->call);
   run_unlock(l);
   return parks;
 }
 
-/* Into the line of fd, which is locked then.  1: another edge than those seen has come; -errno of ensure_registered. */
+/* The entry that *at says, locked: it may be moved until then. */
+static struct entry *lock_entry(_Atomic(struct entry *) *at) {
+  for (;;) {
+    struct entry *e = GLANCE(*at);
+    run_lock(&e->lock);
+    if (GLANCE(*at) == e) return e;
+    run_unlock(&e->lock);
+  }
+}
+
+/* Entry locked. */
+static void list_use(struct entry *e, struct netpoll_use *u, int fd) {
+  u->next = e->uses;
+  u->at = &e->uses;
+  if (u->next) u->next->at = &u->next;
+  e->uses = u;
+  atomic_store_explicit(&u->fd, fd, memory_order_release); /* pairs with netpoll_number */
+  atomic_store_explicit(&u->e, e, memory_order_relaxed);
+}
+
+/* Entry locked. */
+static void unlist_use(struct netpoll_use *u) {
+  *u->at = u->next;
+  if (u->next) u->next->at = u->at;
+}
+
+/* Into the line of fd, which is locked then.  1: another edge than those seen has come, or the file has another number; -errno of ensure_registered. */
 static int line_up(struct waiter *w, int fd, enum netpoll_dir dir, uint32_t seen) {
-  struct entry *e = w->e;
-  run_lock(&e->lock);
-  int r = ensure_registered(e, fd);
+  struct netpoll_use *u = w->use;
+  struct entry *e = lock_entry(u && GLANCE(u->e) ? &u->e : &w->e);
+  int r = u && netpoll_number(u, fd) != fd ? 1 : ensure_registered(e, fd);
   if (r == 0 && atomic_load_explicit(&e->edges[dir], memory_order_relaxed) != seen) r = 1;
   if (r) {
     run_unlock(&e->lock);
     return r;
   }
+  if (u && !GLANCE(u->e)) list_use(e, u, fd);
   struct waiter **at = &e->line[dir];
   while (*at) at = &(*at)->next;
   w->next = NULL;
@@ -411,10 +479,12 @@ static int line_up(struct waiter *w, int fd, enum netpoll_dir dir, uint32_t seen
 
 /* Not inline: the G may have come back on another thread, see lot_unlock. */
 static __attribute__((noinline)) void leave_line(struct waiter *w) {
-  run_lock(&w->e->lock);
+  struct entry *e = lock_entry(&w->e);
   if (w->at) unline(w, w->at);
-  run_unlock(&w->e->lock);
+  run_unlock(&e->lock);
 }
+
+static __attribute__((noinline)) void give_back(int number);
 
 /* It is about to park.  Where its carrier finds something to run instead, that does not go to the descriptors: then another has to (timer.c, will_look). */
 static void count_waiter(void) {
@@ -429,29 +499,31 @@ static int how_it_ended(struct netpoll_call *c) {
   return st == CALL_TIME ? -ETIMEDOUT : st == CALL_STOPPED ? -ECANCELED : 0;
 }
 
-int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call) {
+int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call, struct netpoll_use *use) {
   struct netpoll_call own = {0};
   struct deadline d;
-  struct waiter w = {.e = entry_of(fd, true), .call = call ? call : &own, .on = all_of[dir]};
-  if (!w.e) return -ENOMEM;
+  struct entry *e = entry_of(fd, true);
+  struct waiter w = {.e = e, .call = call ? call : &own, .on = all_of[dir]};
+  if (!e) return -ENOMEM;
   int r = netpoll_open();
   if (r < 0) return r;
   bool alone = !call && until == UINT64_MAX; /* only an edge ends it, under the lock: it is as good as parked */
   w.call->g = g_self();
+  if (w.call->g->kind == G_THREAD) w.use = use;
   if (alone) own.state = CALL_PARKED;
   r = line_up(&w, fd, dir, seen);
   if (r) return r < 0 ? r : 0;
   count_waiter();
   if (until != UINT64_MAX) deadline_on(&d, w.call, until);
   if (alone)
-    g_park(g_commit_unlock, &w.e->lock, WAIT_IO);
+    g_park(g_commit_unlock, &e->lock, WAIT_IO);
   else
     g_park(commit_waiter, &w, WAIT_IO);
   atomic_fetch_sub_explicit(&nwaiters, 1, memory_order_relaxed);
-  if (alone) return 0;
-  if (until != UINT64_MAX) deadline_off(&d);
-  r = how_it_ended(w.call);
+  if (!alone && until != UINT64_MAX) deadline_off(&d);
+  r = alone ? 0 : how_it_ended(w.call);
   if (r) leave_line(&w);
+  if (__builtin_expect(w.share, 0)) give_back(w.share);
   return r;
 }
 
@@ -463,13 +535,13 @@ static size_t line_up_all(struct waiter *w, const struct netpoll_want *want, siz
     for (int dir = 0; dir < 2; dir++) {
       if (!want[i].dir[dir]) continue;
       w[k] = (struct waiter){.e = entry_of(want[i].fd, true), .call = call, .on = want[i].only ? want[i].only | ENDS : all_of[dir]};
-      *r = w[k].e ? line_up(&w[k], want[i].fd, dir, want[i].seen[dir]) : -ENOMEM;
+      *r = GLANCE(w[k].e) ? line_up(&w[k], want[i].fd, dir, want[i].seen[dir]) : -ENOMEM;
       if (*r == -EPERM)
         *r = 0; /* it has no poll of its own: what it is not now it won't become */
       else if (*r)
         return k;
       else
-        run_unlock(&w[k++].e->lock);
+        run_unlock(&GLANCE(w[k++].e)->lock);
     }
   return k;
 }
@@ -486,7 +558,10 @@ static int wait_in(struct waiter *w, const struct netpoll_want *want, size_t n, 
     if (until != UINT64_MAX) deadline_off(&d);
     if (k) atomic_fetch_sub_explicit(&nwaiters, 1, memory_order_relaxed);
   }
-  for (size_t i = 0; i < k; i++) leave_line(&w[i]);
+  for (size_t i = 0; i < k; i++) {
+    leave_line(&w[i]);
+    if (__builtin_expect(w[i].share, 0)) give_back(w[i].share);
+  }
   return r < 0 ? r : r ? 0 : how_it_ended(call);
 }
 
@@ -526,9 +601,120 @@ static void lock_own_flags(struct entry *e) {
   }
 }
 
-static void reset(struct entry *e, bool trusted) {
+static bool is_moved(const struct waiter *w) { return w->call->g->kind == G_THREAD; }
+
+static bool any_moves(const struct entry *e) {
+  if (e->uses) return true;
+  for (int dir = 0; dir < 2; dir++)
+    for (struct waiter *w = e->line[dir]; w; w = w->next)
+      if (is_moved(w)) return true;
+  return false;
+}
+
+/* Both locked; none is in h's line. */
+static void move_line(struct entry *e, struct entry *h, int number, enum netpoll_dir dir) {
+  struct waiter **end = &h->line[dir];
+  for (struct waiter **at = &e->line[dir], *w; (w = *at);) {
+    if (!is_moved(w)) {
+      at = &w->next;
+      continue;
+    }
+    unline(w, at);
+    w->next = NULL;
+    w->at = end;
+    if (!w->use) w->share = number, h->shares++;
+    atomic_store_explicit(&w->e, h, memory_order_relaxed); /* pairs with lock_entry, by the locks */
+    *end = w;
+    end = &w->next;
+  }
+}
+
+/* Both locked. */
+static void move_uses(struct entry *e, struct entry *h, int number) {
+  struct netpoll_use *u;
+  while ((u = e->uses)) {
+    unlist_use(u);
+    u->share = true;
+    h->shares++;
+    list_use(h, u, number);
+  }
+}
+
+/* The entry of a new number of fd's file, locked, without any history; null: it is not to be had. */
+static struct entry *held_entry(int fd, int *number) {
+  int high = sys_is_aside() ? -EPERM : dup_high(fd);
+  if (high < 0) return NULL;
+  struct entry *h = entry_of(high, true);
+  if (h) run_lock(&h->lock);
+  if (h) h->registered = false, h->trusted = true;
+  if (h && ensure_registered(h, high) == 0) {
+    *number = high;
+    return h;
+  }
+  if (h) run_unlock(&h->lock);
+  raw_syscall1(SYS_close, high);
+  return NULL;
+}
+
+/* fd is about to be closed: what thread Gs do there goes on with another number. Entry locked. */
+static void hold(struct entry *e, int fd) {
+  int number;
+  struct entry *h = any_moves(e) ? held_entry(fd, &number) : NULL;
+  if (!h) return;
+  for (int dir = 0; dir < 2; dir++) move_line(e, h, number, (enum netpoll_dir)dir);
+  move_uses(e, h, number);
+  atomic_fetch_add_explicit(&nheld, 1, memory_order_relaxed); /* a glance of who comes with a number of ours */
+  run_unlock(&h->lock);
+}
+
+/* A number of ours is to be the program's. */
+static void leave_held(int fd) {
+  struct entry *e = entry_of(fd, false);
+  run_lock(&e->lock);
+  hold(e, fd);
+  if (e->shares) atomic_fetch_sub_explicit(&nheld, 1, memory_order_relaxed);
+  __atomic_store_n(&e->shares, 0, __ATOMIC_RELAXED);
+  run_unlock(&e->lock);
+}
+
+/* See leave_line. */
+static __attribute__((noinline)) void give_back(int number) {
+  struct entry *e = entry_of(number, false);
+  run_lock(&e->lock);
+  uint32_t shares = e->shares;
+  if (shares) __atomic_store_n(&e->shares, shares - 1, __ATOMIC_RELAXED); /* 0: leave_held */
+  run_unlock(&e->lock);
+  if (shares != 1) return;
+  atomic_fetch_sub_explicit(&nheld, 1, memory_order_relaxed);
+  netpoll_forget(number);
+  gate_enter(); /* as the program's own close, which may block */
+  raw_syscall1(SYS_close, number);
+  gate_exit();
+}
+
+void netpoll_use_begin(struct netpoll_use *u, int fd) {
+  struct entry *e = g_self()->kind == G_THREAD && !GLANCE(u->e) ? entry_of(fd, true) : NULL;
+  if (!e) return;
+  run_lock(&e->lock);
+  list_use(e, u, fd);
+  run_unlock(&e->lock);
+}
+
+/* See leave_line. */
+__attribute__((noinline)) void netpoll_use_end_slow(struct netpoll_use *u) {
+  struct entry *e = lock_entry(&u->e);
+  unlist_use(u);
+  run_unlock(&e->lock);
+  atomic_store_explicit(&u->e, NULL, memory_order_relaxed);
+  if (u->share) give_back(atomic_load_explicit(&u->fd, memory_order_relaxed));
+  u->share = false;
+}
+
+/* closing: the number is still that of the file that they wait for. */
+static void reset(struct entry *e, bool trusted, int closing) {
   struct gqueue woken = {0};
   lock_own_flags(e);
+  if (closing >= 0) hold(e, closing);
   wake_both(e, &woken);
   e->registered = false;
   e->trusted = trusted;
@@ -554,7 +740,7 @@ void netpoll_wake(int fd) {
 void netpoll_fresh(int fd) {
   if (!__atomic_load_n(&light.started, __ATOMIC_RELAXED)) return; /* a G that waits for it later asks the kernel */
   struct entry *e = entry_of(fd, true);
-  if (e) reset(e, true);
+  if (e) reset(e, true, -1);
 }
 
 bool netpoll_is_fresh(int fd) {
@@ -670,6 +856,8 @@ void netpoll_fork_child(void) {
   if (evfd >= 0) raw_syscall1(SYS_close, evfd);
   if (sigfd >= 0) raw_syscall1(SYS_close, sigfd);
   epfd = evfd = sigfd = -1;
+  for (int fd = -1; (fd = held_from(fd + 1, INT_MAX)) >= 0;) raw_syscall1(SYS_close, fd); /* of calls that are not made here */
+  atomic_store_explicit(&nheld, 0, memory_order_relaxed);
   atomic_store_explicit(&signals_added, false, memory_order_relaxed);
   atomic_store_explicit(&signals_on, false, memory_order_relaxed);
   for (unsigned i = 0; i < CHUNKS; i++) atomic_store_explicit(&chunks[i], NULL, memory_order_relaxed);
@@ -678,12 +866,15 @@ void netpoll_fork_child(void) {
   atomic_store_explicit(&open_lock.word, 0, memory_order_relaxed);
 }
 
-void netpoll_forget(int fd) {
+static void forget(int fd, bool closing) {
   struct entry *e = entry_of(fd, false);
-  if (!e || (!e->registered && !e->trusted && !e->line[0] && !e->line[1])) return;
+  if (!e || (!e->registered && !e->trusted && !e->line[0] && !e->line[1] && !e->uses)) return;
   if (e->registered) {
     struct epoll_event ev = {0};
     raw_syscall4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, fd, (long)&ev); /* another descriptor may keep the file open */
   }
-  reset(e, false);
+  reset(e, false, closing ? fd : -1);
 }
+
+void netpoll_forget(int fd) { forget(fd, true); }
+void netpoll_made(int fd) { forget(fd, false); }

@@ -2,6 +2,7 @@
 #ifndef RATION_CORE_NETPOLL_H
 #define RATION_CORE_NETPOLL_H
 /* Parking a light G until a descriptor is ready; netpoll.c says how. */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,18 +21,43 @@ struct netpoll_call {
 void netpoll_stop(struct netpoll_call *call);
 
 /*
- * Parks the calling light G until fd has an edge that is not among those seen (it may be read or written, or somebody closes it), or
- * until `until` (CLOCK_MONOTONIC ns; UINT64_MAX: for ever).  call: null if nobody is to end it.
+ * A thread G's call has its file from its first wait to its end, also where the number is closed meanwhile, or made another file's.  Zeros at first; touched by
+ * the call only, but for closing (netpoll.c, hold).
+ */
+struct netpoll_use {
+  struct netpoll_use *next, **at; /* those of the same number [its lock] */
+  _Atomic(struct entry *) e;      /* [lock of both to change]; null: it has not begun */
+  _Atomic int fd;
+  bool share; /* fd is ours: it was moved [lock] */
+};
+/* The file's number. */
+static inline int netpoll_number(struct netpoll_use *u, int fd) {
+  if (!atomic_load_explicit(&u->e, memory_order_relaxed)) return fd;
+  return atomic_load_explicit(&u->fd, memory_order_acquire); /* pairs with list_use: it is open */
+}
+/* Without a wait. */
+void netpoll_use_begin(struct netpoll_use *u, int fd);
+/* May block, as close. */
+void netpoll_use_end_slow(struct netpoll_use *u);
+static inline void netpoll_use_end(struct netpoll_use *u) {
+  if (__builtin_expect(atomic_load_explicit(&u->e, memory_order_relaxed) != NULL, 0)) netpoll_use_end_slow(u);
+}
+
+/*
+ * Parks the calling G until fd has an edge that is not among those seen (it may be read or written; of a light G also: somebody closes it), or
+ * until `until` (CLOCK_MONOTONIC ns; UINT64_MAX: for ever).  call: null if nobody is to end it.  use: begins here, and is to be ended also where the wait
+ * failed; null: only the wait has the file.
  * 0: try again (may be early); -ETIMEDOUT; -ECANCELED; -EPERM: no such descriptor can be waited for (a regular file); other -errno of
  * epoll_ctl.
  */
-int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call);
+int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call, struct netpoll_use *use);
 
-/* The same for several, in one or both directions: until one of them has an edge.  What can't be waited for is left out. */
+/* The same for several, in one or both directions: until one of them has an edge.  What can't be waited for is left out.  Of thread Gs the wait has the files. */
 struct netpoll_want {
   int fd;
   uint32_t only; /* EPOLL* bits, the only ones besides hang-up and error that are of interest; 0: all of its directions */
   bool dir[2];
+  struct netpoll_use *use; /* where it is the only one; or null */
   uint32_t seen[2];
 };
 int netpoll_wait_any(const struct netpoll_want *want, size_t n, uint64_t until, struct netpoll_call *call);
@@ -46,8 +72,9 @@ int netpoll_own_from(int first);
 /* The program is about to use that number: if it is one of ours, we take another. */
 void netpoll_leave_number(int fd);
 
-/* What was known of fd is no longer true: it was just made (fresh), or is about to be closed. Waiters are woken. */
+/* What was known of fd is no longer true: it was just made (fresh: by a call that is known; made: by another), or is about to be closed (forget). Waiters are woken, or moved. */
 void netpoll_fresh(int fd);
+void netpoll_made(int fd);
 /* It is a socket or a pipe: a wrapper has seen it made. */
 bool netpoll_is_fresh(int fd);
 void netpoll_forget(int fd);

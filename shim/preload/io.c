@@ -222,11 +222,11 @@ EXPORT int pipe2(int fds[2], int flags) { return fresh_pair(REAL(pipe2)(fds, fla
 EXPORT int dup(int fd) {
   netpoll_copied(fd); /* what is set on the copy is set on this one */
   int copy = REAL(dup)(fd);
-  if (copy >= 0) netpoll_forget(copy);
+  if (copy >= 0) netpoll_made(copy);
   return copy;
 }
 
-/* `call` makes fd another file, or none.  Waiters are woken before, by what forgets the registration, and those who came in between after. */
+/* `call` makes fd another file, or none.  Waiters are moved or woken before, by what forgets the registration, and those who came in between are woken after. */
 #define LOSE(type, fd, call)          \
   ({                                  \
     bool ours_ = owns_descriptors();  \
@@ -411,7 +411,7 @@ static bool lock_waits(int cmd) { return cmd == F_SETLKW || cmd == F_OFD_SETLKW;
 static int copied(int fd, int copy) {
   if (copy < 0) return copy;
   netpoll_copied(fd);
-  netpoll_forget(copy);
+  netpoll_made(copy);
   return copy;
 }
 

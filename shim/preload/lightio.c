@@ -9,6 +9,9 @@
  *   5. what cannot be waited for, or not tried without blocking (poll first; ttys at once), is called as it is, in the
  *      bracket: if it blocks, the P's queue goes to another M
  *
+ * A thread G's call has the file, not the number: where another closes that while it waits, it goes on with op.fd, which is the file's number then (netpoll.c, hold).
+ * What a handler interrupts begins again with the number, as in the kernel.
+ *
  * So the descriptor's own flags stay what they are, and a process that shares it sees nothing.  A write of n bytes to a blocking
  * descriptor returns when all of them are written, or with what was written before an error (write_whole).  SO_RCVTIMEO and
  * SO_SNDTIMEO are kept by asking for them at a first park (netpoll_plain: where that is not needed).
@@ -181,8 +184,8 @@ static __attribute__((noinline)) int park_bound(struct g *g, const struct netpol
   b.hook.arg = &b;
   if (context_hook_add(g->io_ctx, &b.hook)) return -ECANCELED;
   if (!stop_arm(g, &b.stop)) netpoll_stop(&b.call);
-  int r =
-      dir < 0 ? netpoll_wait_any(want, n, until, &b.call) : netpoll_wait(want->fd, (enum netpoll_dir)dir, want->seen[dir], until, &b.call);
+  int r = dir < 0 ? netpoll_wait_any(want, n, until, &b.call)
+                  : netpoll_wait(want->fd, (enum netpoll_dir)dir, want->seen[dir], until, &b.call, want->use);
   stop_disarm(g, &b.stop);
   if (!context_hook_remove(&b.hook))
     while (atomic_load_explicit(&b.left, memory_order_acquire)) g_yield(); /* pairs with bound_ended */
@@ -192,11 +195,11 @@ static __attribute__((noinline)) int park_bound(struct g *g, const struct netpol
 /* Others may end its waits. */
 static bool is_bound(const struct g *g) { return g->io_ctx || g->kind == G_THREAD; }
 
-int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until) {
+int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_use *use) {
   struct g *g = g_self();
   if (g->kind == G_WIRED) return -EPERM;
-  if (__builtin_expect(!is_bound(g), 1)) return netpoll_wait(fd, dir, seen, until, NULL);
-  struct netpoll_want want = {.fd = fd};
+  if (__builtin_expect(!is_bound(g), 1)) return netpoll_wait(fd, dir, seen, until, NULL, use);
+  struct netpoll_want want = {.fd = fd, .use = use};
   want.seen[dir] = seen;
   return park_bound(g, &want, 1, (int)dir, until);
 }
@@ -249,7 +252,9 @@ __attribute__((noinline)) bool call_over(void) {
 
 /* What one call needs to remember over its parks. */
 struct op {
-  int fd;
+  int fd;     /* its file's, before each try */
+  int number; /* the program's */
+  struct netpoll_use use;
   enum netpoll_dir dir;
   uint32_t seen; /* edges before the last try */
   bool asked;    /* deadline is known */
@@ -257,16 +262,37 @@ struct op {
   uint64_t deadline;
 };
 
+#define OP(of, to) \
+  { .fd = (of), .number = (of), .dir = (to) }
+
+static inline void op_end(struct op *op) {
+  netpoll_use_end(&op->use);
+  op->fd = op->number;
+}
+
+/* How the call ends: errno is set after a close of ours. */
+static inline long op_ends(struct op *op, long r) {
+  netpoll_use_end(&op->use);
+  return r;
+}
+
 static bool is_file(int fd) {
   struct stat st;
   return raw_syscall2(SYS_fstat, fd, (long)&st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
+/* A thread G whose context is over may end here. */
+static int op_over(struct op *op, struct ration_context *ctx) {
+  if (__builtin_expect(context_err(ctx) == 0, 1)) return 0;
+  op_end(op);
+  return lightio_over();
 }
 
 /* Before each try.  0, or the error of the G's context, which is over. */
 static inline int op_look(struct op *op) {
   const struct carrier *c = carrier_now();
   if (c && __builtin_expect(c->g->io_ctx != NULL, 0)) {
-    int err = lightio_over();
+    int err = op_over(op, c->g->io_ctx);
     if (err && !is_file(op->fd)) return err;
   }
   op->seen = netpoll_edges(op->fd, op->dir);
@@ -286,23 +312,37 @@ static bool op_may_wait(struct op *op) {
 /* SA_RESTART or not. */
 static bool ends_by_handler(const struct op *op) { return op->partial || op->deadline != UINT64_MAX; }
 
-/* After -EAGAIN. 0: try again; else the call's result: -EAGAIN, or the context's error; -EPERM: call it as it is. */
-static int op_wait(struct op *op) {
+static int op_wait_once(struct op *op) {
   if (!op_may_wait(op)) return -EAGAIN;
-  int r = lightio_park(op->fd, op->dir, op->seen, op->deadline);
+  int r = lightio_park(op->fd, op->dir, op->seen, op->deadline, &op->use);
+  if (r == -EINTR || r == -ECANCELED) op_end(op); /* before code of the program's runs, which may never come back */
   if (r == -EINTR) return lightio_signalled(ends_by_handler(op));
   return r == -ETIMEDOUT ? -EAGAIN : r == -ECANCELED ? lightio_over() : r == 0 ? 0 : -EPERM;
 }
 
-#define POLL_LOOP(op, attempt, blocking)               \
-  for (;;) {                                           \
-    int over_ = op_look(&(op));                        \
-    if (over_) return lightio_result(over_);           \
-    long r_ = (attempt);                               \
-    if (r_ != -EAGAIN) return lightio_result(r_);      \
-    int w_ = op_wait(&(op));                           \
-    if (w_ == -EPERM) return lightio_result(blocking); \
-    if (w_ < 0) return lightio_result(w_);             \
+/* Its number was closed since. */
+static bool op_moved(struct op *op) {
+  int was = op->fd;
+  op->fd = netpoll_number(&op->use, op->number);
+  return op->fd != was;
+}
+
+/* After -EAGAIN. 0: try again; else the call's result: -EAGAIN, or the context's error; -EPERM: call it as it is. */
+static int op_wait(struct op *op) {
+  int r = op_wait_once(op);
+  op_moved(op);
+  return r;
+}
+
+#define POLL_LOOP(op, attempt, blocking)                               \
+  for (;;) {                                                           \
+    long r_ = op_look(&(op));                                          \
+    if (r_ == 0) r_ = (attempt);                                       \
+    if (r_ == -EBADF && op_moved(&(op))) continue;                     \
+    if (r_ != -EAGAIN) return lightio_result(op_ends(&(op), r_));      \
+    int w_ = op_wait(&(op));                                           \
+    if (w_ == -EPERM) return lightio_result(op_ends(&(op), blocking)); \
+    if (w_ < 0) return lightio_result(op_ends(&(op), w_));             \
   }
 
 /* --- pieces --- */
@@ -400,15 +440,15 @@ static long try_first(struct op *op, void *buf, size_t n, bool any) {
 }
 
 ssize_t lightio_read(int fd, void *buf, size_t n) {
-  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  struct op op = OP(fd, NETPOLL_READ);
   if (__builtin_expect(n == 0, 0)) lightio_point();
   if (__builtin_expect(n == 0, 0)) return lightio_result(BRACKET(SYS_read, fd, buf, n)); /* of a socket it waits as little as of others */
-  POLL_LOOP(op, try_first(&op, buf, n, true), BRACKET(SYS_read, fd, buf, n));
+  POLL_LOOP(op, try_first(&op, buf, n, true), BRACKET(SYS_read, op.fd, buf, n));
 }
 
 ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
-  struct op op = {.fd = fd, .dir = NETPOLL_READ};
-  POLL_LOOP(op, try_readv(fd, v, n), BRACKET(SYS_readv, fd, v, n));
+  struct op op = OP(fd, NETPOLL_READ);
+  POLL_LOOP(op, try_readv(op.fd, v, n), BRACKET(SYS_readv, op.fd, v, n));
 }
 
 static bool is_stream(int fd) {
@@ -427,7 +467,7 @@ static bool bytes_there(int fd) {
  * Looking ahead (MSG_PEEK) can't be done in parts, and what comes with a part (names, control messages) not be put together.
  */
 static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
-  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  struct op op = OP(fd, NETPOLL_READ);
   struct iovec left[IOV_COPY];
   struct msghdr m = *msg;
   size_t all = iov_bytes(msg->msg_iov, (int)msg->msg_iovlen), done = 0;
@@ -435,19 +475,21 @@ static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
     return lightio_result(BRACKET(SYS_recvmsg, fd, msg, flags));
   for (;;) {
     int ended = op_look(&op);
-    long ev = done ? poll_one(fd, POLLIN) : POLLIN;
-    if (done && (ev & POLLERR) && !bytes_there(fd)) return (ssize_t)done;
-    long r = ended ? ended : ev ? raw_syscall3(SYS_recvmsg, fd, (long)&m, flags | MSG_DONTWAIT) : -EAGAIN;
+    long ev = done ? poll_one(op.fd, POLLIN) : POLLIN;
+    if (done && (ev & POLLERR) && !bytes_there(op.fd)) return op_ends(&op, (long)done);
+    long r = ended ? ended : ev ? raw_syscall3(SYS_recvmsg, op.fd, (long)&m, flags | MSG_DONTWAIT) : -EAGAIN;
+    if (r == -EBADF && op_moved(&op)) continue;
     bool over = r != -EAGAIN && (r <= 0 || done + (size_t)r >= all);
     if (r == -EAGAIN) {
       int w = op_wait(&op);
       if (w == 0) continue;
-      r = w == -EPERM ? BRACKET(SYS_recvmsg, fd, &m, flags) : w;
+      r = w == -EPERM ? BRACKET(SYS_recvmsg, op.fd, &m, flags) : w;
       over = true;
     }
     if (r > 0) done += (size_t)r;
     op.partial = done > 0;
     if (over) {
+      op_end(&op);
       msg->msg_flags = m.msg_flags;
       msg->msg_controllen = 0;
       return r < 0 && !done ? lightio_result(r) : (ssize_t)done;
@@ -458,16 +500,17 @@ static ssize_t recv_all(int fd, struct msghdr *msg, int flags) {
 }
 
 ssize_t lightio_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from, socklen_t *len) {
-  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  struct op op = OP(fd, NETPOLL_READ);
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) lightio_point();
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE))
     return lightio_result(raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)len));
   if ((flags & MSG_WAITALL) && !from) return recv_all(fd, &(struct msghdr){.msg_iov = &(struct iovec){buf, n}, .msg_iovlen = 1}, flags);
   if (flags & MSG_WAITALL) return lightio_result(BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
-  if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n, false), BRACKET(SYS_recvfrom, fd, buf, n, flags));
-  POLL_LOOP(op,
-            BELOW_LOWAT(fd, n) ? -EAGAIN : raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
-            BRACKET(SYS_recvfrom, fd, buf, n, flags, from, len));
+  if (flags == 0 && !from) POLL_LOOP(op, try_first(&op, buf, n, false), BRACKET(SYS_recvfrom, op.fd, buf, n, flags));
+  POLL_LOOP(
+      op,
+      BELOW_LOWAT(op.fd, n) ? -EAGAIN : raw_syscall6(SYS_recvfrom, op.fd, (long)buf, (long)n, flags | MSG_DONTWAIT, (long)from, (long)len),
+      BRACKET(SYS_recvfrom, op.fd, buf, n, flags, from, len));
 }
 
 /* Else the kernel is to say what it misses. */
@@ -479,12 +522,12 @@ static bool msg_there(const struct msghdr *m) {
 static size_t msg_bytes(const struct msghdr *m) { return msg_there(m) ? iov_bytes(m->msg_iov, (int)m->msg_iovlen) : 0; }
 
 ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
-  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  struct op op = OP(fd, NETPOLL_READ);
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) lightio_point();
   if (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) return lightio_result(raw_syscall3(SYS_recvmsg, fd, (long)msg, flags));
   if (flags & MSG_WAITALL) return msg_there(msg) ? recv_all(fd, msg, flags) : lightio_result(BRACKET(SYS_recvmsg, fd, msg, flags));
-  POLL_LOOP(op, BELOW_LOWAT(fd, msg_bytes(msg)) ? -EAGAIN : raw_syscall3(SYS_recvmsg, fd, (long)msg, flags | MSG_DONTWAIT),
-            BRACKET(SYS_recvmsg, fd, msg, flags));
+  POLL_LOOP(op, BELOW_LOWAT(op.fd, msg_bytes(msg)) ? -EAGAIN : raw_syscall3(SYS_recvmsg, op.fd, (long)msg, flags | MSG_DONTWAIT),
+            BRACKET(SYS_recvmsg, op.fd, msg, flags));
 }
 
 /* --- writing: all of it --- */
@@ -540,20 +583,26 @@ static long look_before(int fd, size_t done, bool *over) {
 }
 
 static ssize_t write_whole(struct out *o) {
-  struct op op = {.fd = o->fd, .dir = NETPOLL_WRITE};
+  struct op op = OP(o->fd, NETPOLL_WRITE);
   size_t done = 0;
   for (;;) {
     int over = op_look(&op);
     bool lost, last = false;
     long ev = look_before(o->fd, done, &lost);
-    if (lost) return (ssize_t)done;
+    if (lost) return op_ends(&op, (long)done);
     long r = over ? over : ev ? o->attempt(o, done, false) : -EAGAIN;
+    if (r == -EBADF && op_moved(&op)) {
+      o->fd = op.fd;
+      continue;
+    }
     if (r == -EAGAIN) {
       int w = to_unix(o) ? -EPERM : op_wait(&op);
+      o->fd = op.fd;
       if (w == 0) continue;
       last = true;
       r = w == -EPERM ? o->attempt(o, done, true) : w;
     }
+    if (r < 0) op_end(&op);
     if (r < 0 && !done) return lightio_result(r);
     if (r < 0) {
       signals_of(r);
@@ -561,7 +610,7 @@ static ssize_t write_whole(struct out *o) {
     }
     done += (size_t)r;
     op.partial = done > 0;
-    if (last || r == 0 || done >= o->all || (!op.asked && nonblocking(o->fd))) return (ssize_t)done;
+    if (last || r == 0 || done >= o->all || (!op.asked && nonblocking(o->fd))) return op_ends(&op, (long)done);
   }
 }
 
@@ -692,20 +741,33 @@ static void accept_leave(struct accepting *me) {
   lot_wake_all(behind);
 }
 
+/* Behind another. 0: again; else why it waits no longer. */
+static int accept_behind(struct op *op, struct waiter *w) {
+  struct free_mark mark = free_mark();
+  int r = lot_wait(w, &(struct limit){op->deadline, g_self()->io_ctx}, WAIT_IO);
+  if (r) op_end(op); /* as in op_wait_once */
+  if (r == -EINTR && free_interrupted(&mark, ends_by_handler(op))) return r;
+  if (r == 0 || r == -EINTR) return 0;
+  int over = lightio_over();
+  return over ? over : -EAGAIN;
+}
+
 /* 0: come in, or need not; else why it waits no longer. */
 static int accept_turn(struct op *op, struct accepting *me) {
   struct waiter w;
-  while (!accept_enter(me, NULL)) {
+  for (;;) {
+    op_moved(op);
+    *me = (struct accepting){.fd = op->fd, .age = netpoll_edges(op->fd, NETPOLL_WRITE)};
+    int over = op_look(op);
+    if (over) return over;
+    if (accept_enter(me, NULL)) return 0;
     if (!op_may_wait(op)) return 0; /* nor does the call */
+    netpoll_use_begin(&op->use, op->fd);
+    if (op_moved(op)) continue;
     if (accept_enter(me, &w)) return 0;
-    struct free_mark mark = free_mark();
-    int r = lot_wait(&w, &(struct limit){op->deadline, g_self()->io_ctx}, WAIT_IO);
-    if (r == -EINTR && free_interrupted(&mark, ends_by_handler(op))) return r;
-    if (r == 0 || r == -EINTR) continue;
-    int over = lightio_over();
-    return over ? over : -EAGAIN;
+    over = accept_behind(op, &w);
+    if (over) return over;
   }
-  return 0;
 }
 
 /* It has the listener's timeouts, but not its O_NONBLOCK. */
@@ -727,22 +789,22 @@ static bool accepts_nothing(int fd, int flags) {
 }
 
 int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
-  struct op op = {.fd = fd, .dir = NETPOLL_READ};
+  struct op op = OP(fd, NETPOLL_READ);
   for (;;) {
-    struct accepting me = {.fd = fd, .age = netpoll_edges(fd, NETPOLL_WRITE)};
-    int over = op_look(&op);
-    if (!over) over = accept_turn(&op, &me);
-    if (over) return (int)lightio_result(over);
-    bool ready = poll_one(fd, POLLIN) != 0 || accepts_nothing(fd, flags);
-    long r = ready ? BRACKET(SYS_accept4, fd, from, len, flags) : 0;
+    struct accepting me;
+    int over = accept_turn(&op, &me);
+    if (over) return (int)lightio_result(op_ends(&op, over));
+    bool ready = poll_one(op.fd, POLLIN) != 0 || accepts_nothing(op.fd, flags);
+    long r = ready ? BRACKET(SYS_accept4, op.fd, from, len, flags) : 0;
     accept_leave(&me);
+    if (r == -EBADF && op_moved(&op)) continue;
     if (!ready) {
       int w = op_wait(&op);
       if (w == 0) continue;
-      r = w == -EPERM ? BRACKET(SYS_accept4, fd, from, len, flags) : w;
+      r = w == -EPERM ? BRACKET(SYS_accept4, op.fd, from, len, flags) : w;
     }
-    if (r >= 0) lightio_accepted(fd, (int)r, flags);
-    return (int)lightio_result(r);
+    if (r >= 0) lightio_accepted(op.fd, (int)r, flags);
+    return (int)lightio_result(op_ends(&op, r));
   }
 }
 
@@ -781,7 +843,7 @@ static __attribute__((noinline)) long begin_connect(int fd, const struct sockadd
 }
 
 int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
-  struct op op = {.fd = fd, .dir = NETPOLL_WRITE};
+  struct op op = OP(fd, NETPOLL_WRITE);
   bool begun;
   int over = op_look(&op);
   if (over) return (int)lightio_result(over);
@@ -789,12 +851,13 @@ int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
   if (!begun || (first != -EINPROGRESS && first != -EALREADY)) return (int)lightio_result(first);
   for (;;) {
     over = op_look(&op);
-    if (over) return (int)lightio_result(over);
-    if (poll_one(fd, POLLOUT) != 0) break;
+    if (over) return (int)lightio_result(op_ends(&op, over));
+    if (poll_one(op.fd, POLLOUT) != 0) break;
     int w = op_wait(&op);
     if (w == -EPERM) break;
-    if (w == -EAGAIN) return (int)lightio_result(first); /* SO_SNDTIMEO is over */
-    if (w < 0) return (int)lightio_result(w);
+    if (w == -EAGAIN) return (int)lightio_result(op_ends(&op, first)); /* SO_SNDTIMEO is over */
+    if (w < 0) return (int)lightio_result(op_ends(&op, w));
   }
-  return (int)lightio_result(BRACKET(SYS_connect, fd, to, len));
+  op_moved(&op);
+  return (int)lightio_result(op_ends(&op, BRACKET(SYS_connect, op.fd, to, len)));
 }

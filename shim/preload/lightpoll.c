@@ -13,6 +13,7 @@
  * each call; the netpoller's registrations stay.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include "core/netpoll.h"
@@ -54,7 +55,7 @@ static void note_edges(struct netpoll_want *want, size_t n) {
 static int park_for(const struct netpoll_want *want, size_t n, uint64_t until) {
   if (n == 1 && !want->only && !(want->dir[0] && want->dir[1])) {
     enum netpoll_dir dir = want->dir[NETPOLL_READ] ? NETPOLL_READ : NETPOLL_WRITE;
-    int r = lightio_park(want->fd, dir, want->seen[dir], until);
+    int r = lightio_park(want->fd, dir, want->seen[dir], until, want->use);
     if (r != -EPERM) return r;
   }
   return lightio_park_any(want, n, until);
@@ -63,14 +64,18 @@ static int park_for(const struct netpoll_want *want, size_t n, uint64_t until) {
 /* Looks until something is there, or the time is over: what look says.  -EPERM: it can't be waited for. */
 static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, long (*look)(void *), void *arg) {
   bool closed = false;
+  struct netpoll_use *use = n == 1 ? want->use : NULL;
+  int number = use ? want->fd : -1;
   for (;;) {
     int over = lightio_over();
     if (over) return over;
+    if (use) want->fd = netpoll_number(use, number);
     note_edges(want, n);
     long r = look(arg);
     if (r == -EINTR) continue; /* ours, as in poll_one */
     if (r != 0 || is_over(until)) return r;
     int w = park_for(want, n, until);
+    if ((w == -EINTR || w == -ECANCELED) && use) netpoll_use_end(use); /* code of the program's may run, and not come back */
     if (w == -EINTR) w = lightio_signalled(true);
     if (w == -EINTR) return w;
     if (w == -EBADF && !closed)
@@ -140,6 +145,7 @@ struct select_call {
   size_t bytes;
   fd_set *at[3];   /* read, write, exceptional; null: not wanted */
   fd_set asked[3]; /* as they were */
+  bool again;      /* it has looked before */
 };
 
 static void select_as_asked(struct select_call *s) {
@@ -147,13 +153,37 @@ static void select_as_asked(struct select_call *s) {
     if (s->at[i]) memcpy(s->at[i], &s->asked[i], s->bytes);
 }
 
-static long select_look(void *arg) {
-  struct select_call *s = arg;
-  select_as_asked(s);
+static bool asks(const struct select_call *s, int set, int fd) { return s->at[set] && FD_ISSET(fd, &s->asked[set]); }
+
+static long select_as_is(struct select_call *s) {
   return raw_syscall6(SYS_pselect6, s->n, (long)s->at[0], (long)s->at[1], (long)s->at[2], (long)&none, 0);
 }
 
-static bool asks(const struct select_call *s, int set, int fd) { return s->at[set] && FD_ISSET(fd, &s->asked[set]); }
+/* What is closed while select waits counts as ready for all that is asked of it, as in the kernel, where only a new call finds that the number is nobody's. */
+static long select_closed(struct select_call *s) {
+  fd_set closed;
+  FD_ZERO(&closed);
+  for (int fd = 0; fd < s->n; fd++)
+    if ((asks(s, 0, fd) || asks(s, 1, fd) || asks(s, 2, fd)) && raw_syscall3(SYS_fcntl, fd, F_GETFD, 0) < 0) FD_SET(fd, &closed);
+  select_as_asked(s);
+  for (int fd = 0; fd < s->n; fd++)
+    for (int i = 0; i < 3 && FD_ISSET(fd, &closed); i++)
+      if (s->at[i]) FD_CLR(fd, s->at[i]);
+  long r = select_as_is(s);
+  for (int fd = 0; r >= 0 && fd < s->n; fd++)
+    for (int i = 0; i < 3 && FD_ISSET(fd, &closed); i++)
+      if (asks(s, i, fd)) FD_SET(fd, s->at[i]), r++;
+  return r;
+}
+
+static long select_look(void *arg) {
+  struct select_call *s = arg;
+  bool again = s->again;
+  s->again = true;
+  select_as_asked(s);
+  long r = select_as_is(s);
+  return r == -EBADF && again ? select_closed(s) : r;
+}
 
 static size_t select_wants(const struct select_call *s, struct netpoll_want *want) {
   size_t k = 0;
@@ -194,19 +224,22 @@ int lightio_select(int n, fd_set *r, fd_set *w, fd_set *e, uint64_t until) {
 /* --- epoll --- */
 
 struct epoll_call {
-  int ep, n;
+  const struct netpoll_want *ep;
+  int n;
   struct epoll_event *ev;
 };
 
 static long epoll_look(void *arg) {
-  struct epoll_call *e = arg;
-  return raw_syscall6(SYS_epoll_pwait, e->ep, (long)e->ev, e->n, 0, 0, 8);
+  struct epoll_call *e = arg; /* with the instance that it has, also if that is closed */
+  return raw_syscall6(SYS_epoll_pwait, e->ep->fd, (long)e->ev, e->n, 0, 0, 8);
 }
 
 int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until) {
-  struct epoll_call e = {ep, n, ev};
-  struct netpoll_want want = {.fd = ep, .dir = {true, false}};
+  struct netpoll_use use = {0};
+  struct netpoll_want want = {.fd = ep, .dir = {true, false}, .use = &use};
+  struct epoll_call e = {&want, n, ev};
   long r = look_and_park(&want, 1, until, epoll_look, &e);
-  if (r != -EPERM) return (int)lightio_result(r);
-  return (int)lightio_result(BRACKET(SYS_epoll_pwait, ep, ev, n, ms_left(until), 0, 8));
+  if (r == -EPERM) r = BRACKET(SYS_epoll_pwait, netpoll_number(&use, ep), ev, n, ms_left(until), 0, 8);
+  netpoll_use_end(&use);
+  return (int)lightio_result(r);
 }

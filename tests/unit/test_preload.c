@@ -109,6 +109,7 @@ void carrier_gate_block(struct m *m) { (void)m, not_here(); }
 void carrier_gate_exit(struct m *m) { (void)m, not_here(); }
 void netpoll_fresh(int fd) { (void)fd; }
 void netpoll_forget(int fd) { (void)fd; }
+void netpoll_made(int fd) { (void)fd; }
 void netpoll_set_plain(int fd) { (void)fd; }
 void netpoll_copied(int fd) { (void)fd; }
 void netpoll_wake(int fd) { (void)fd, not_here(); }

@@ -34,6 +34,7 @@ extern const struct check argument_checks[];
 extern const struct check sandbox_checks[];
 extern const struct check number_checks[];
 extern const struct check part_checks[];
+extern const struct check closed_checks[];
 
 extern const char *self_path;
 
