@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/fiber.h"
+#include "core/netpoll.h"
 
 enum g_kind { G_LIGHT, G_THREAD, G_WIRED };
 enum g_status { G_DEAD, G_RUNNABLE, G_RUNNING, G_SYSCALL, G_WAITING };
@@ -117,6 +118,7 @@ struct g {
   struct note *note;                /* [own] that it waits for, or did when a handler left it; only whether there is one is looked at */
   _Atomic uint64_t cpu;             /* of a thread G: ns that it was charged; [its carrier] (cpuclock.c) */
   _Atomic(struct carrier *) cpu_on; /* the same: where it is being charged more; null: it does not run */
+  struct netpoll_use use;           /* of a thread G: of the descriptor that its call waits for */
   char name[24];
 };
 

@@ -365,6 +365,11 @@ static _Noreturn void end_g(void) {
   if (!c) pthread_exit(NULL); /* it has forked, and is the child's only thread */
   carrier_hold(c);
   struct g *g = c->g;
+  if (__builtin_expect(atomic_load_explicit(&g->use.e, memory_order_relaxed) != NULL, 0)) {
+    carrier_release(c);
+    netpoll_use_end(&g->use);
+    carrier_hold(c = carrier_now());
+  }
   g->status = G_DEAD;
   if (g->locked && g->kind == G_LIGHT && !fiber_used) c->ends = true;
   g->locked = 0;
@@ -402,6 +407,7 @@ static void prepare(struct g *g, void *top, ration_fn *fn, void *arg, const char
   g->readied = G_READIED_NONE;
   g->waiting_on = NULL;
   g->wait = NULL;
+  g->use = (struct netpoll_use){0};
   atomic_store_explicit(&g->stop, 0, memory_order_relaxed);
   g->note = NULL;
   atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);

@@ -26,7 +26,7 @@
  * A blocked call of the kernel's has the file, not the number: it goes on when that is closed, or made another file.  So a thread G's call has a use of
  * the number from its first wait to its end, and goes on with another number of the same file, which is ours (hold):
  *
- *   the call  first wait: its use is listed ... woken; tries with netpoll_number(use); waits again ... netpoll_use_end
+ *   the call  first wait: its G's use is listed ... woken; tries with netpoll_number(); waits again ... netpoll_hold_end
  *   closing   e locked: h = dup(fd); its uses and waiters are h's now, each with a share of h; then the kernel forgets fd
  *   the last share that is given back closes h
  *
@@ -72,7 +72,7 @@ struct waiter {
   struct waiter *next, **at; /* in the line; at null: not in it */
   _Atomic(struct entry *) e; /* [lock of both to change] */
   struct netpoll_call *call;
-  struct netpoll_use *use; /* its call's; null: it has none */
+  struct netpoll_use *use; /* its G's, where its call has it */
   int share;               /* has one of this number, else 0; as e */
   uint32_t on;             /* the events that are worth waking it for */
 };
@@ -454,15 +454,17 @@ static void list_use(struct entry *e, struct netpoll_use *u, int fd) {
 
 /* Entry locked. */
 static void unlist_use(struct netpoll_use *u) {
+  if (!u->at) return;
   *u->at = u->next;
   if (u->next) u->next->at = u->at;
+  u->at = NULL;
 }
 
 /* Into the line of fd, which is locked then.  1: another edge than those seen has come, or the file has another number; -errno of ensure_registered. */
 static int line_up(struct waiter *w, int fd, enum netpoll_dir dir, uint32_t seen) {
   struct netpoll_use *u = w->use;
   struct entry *e = lock_entry(u && GLANCE(u->e) ? &u->e : &w->e);
-  int r = u && netpoll_number(u, fd) != fd ? 1 : ensure_registered(e, fd);
+  int r = u && GLANCE(u->e) && GLANCE(u->fd) != fd ? 1 : ensure_registered(e, fd);
   if (r == 0 && atomic_load_explicit(&e->edges[dir], memory_order_relaxed) != seen) r = 1;
   if (r) {
     run_unlock(&e->lock);
@@ -499,7 +501,18 @@ static int how_it_ended(struct netpoll_call *c) {
   return st == CALL_TIME ? -ETIMEDOUT : st == CALL_STOPPED ? -ECANCELED : 0;
 }
 
-int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call, struct netpoll_use *use) {
+static bool is_its(const struct netpoll_hold *h) { return h->g && h->turn == h->g->use.turn; }
+
+/* The use of a call that has none yet is begun.  One of another call, that was left by a handler or is below one, ends. */
+static struct netpoll_use *take_use(struct netpoll_hold *h, struct g *g) {
+  if (is_its(h)) return &g->use;
+  netpoll_use_end(&g->use);
+  h->g = g;
+  h->turn = g->use.turn;
+  return &g->use;
+}
+
+int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call, struct netpoll_hold *hold) {
   struct netpoll_call own = {0};
   struct deadline d;
   struct entry *e = entry_of(fd, true);
@@ -509,7 +522,7 @@ int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, st
   if (r < 0) return r;
   bool alone = !call && until == UINT64_MAX; /* only an edge ends it, under the lock: it is as good as parked */
   w.call->g = g_self();
-  if (w.call->g->kind == G_THREAD) w.use = use;
+  if (hold && w.call->g->kind == G_THREAD) w.use = take_use(hold, w.call->g);
   if (alone) own.state = CALL_PARKED;
   r = line_up(&w, fd, dir, seen);
   if (r) return r < 0 ? r : 0;
@@ -656,9 +669,18 @@ static struct entry *held_entry(int fd, int *number) {
   return NULL;
 }
 
+/* Who closes the number is in no other call of its own: a handler has left it, or has come into it, and then it goes on with the number. Entry locked. */
+static void drop_own(struct entry *e) {
+  struct netpoll_use *u = &g_self()->use;
+  if (GLANCE(u->e) != e || u->share) return;
+  unlist_use(u);
+  atomic_store_explicit(&u->e, NULL, memory_order_relaxed);
+}
+
 /* fd is about to be closed: what thread Gs do there goes on with another number. Entry locked. */
 static void hold(struct entry *e, int fd) {
   int number;
+  if (e->uses) drop_own(e);
   struct entry *h = any_moves(e) ? held_entry(fd, &number) : NULL;
   if (!h) return;
   for (int dir = 0; dir < 2; dir++) move_line(e, h, number, (enum netpoll_dir)dir);
@@ -692,22 +714,46 @@ static __attribute__((noinline)) void give_back(int number) {
   gate_exit();
 }
 
-void netpoll_use_begin(struct netpoll_use *u, int fd) {
-  struct entry *e = g_self()->kind == G_THREAD && !GLANCE(u->e) ? entry_of(fd, true) : NULL;
-  if (!e) return;
+/* See leave_line. */
+__attribute__((noinline)) void netpoll_use_end(struct netpoll_use *u) {
+  u->turn++;
+  if (!GLANCE(u->e)) return;
+  struct entry *e = lock_entry(&u->e);
+  unlist_use(u);
+  run_unlock(&e->lock);
+  bool share = u->share;
+  u->share = false;
+  atomic_store_explicit(&u->e, NULL, memory_order_relaxed);
+  if (share) give_back(GLANCE(u->fd));
+}
+
+int netpoll_number(const struct netpoll_hold *h, int fd) {
+  if (!is_its(h) || !GLANCE(h->g->use.e)) return fd;
+  return atomic_load_explicit(&h->g->use.fd, memory_order_acquire); /* pairs with list_use: it is open */
+}
+
+void netpoll_hold_begin(struct netpoll_hold *h, int fd) {
+  struct g *g = g_self();
+  struct entry *e = g->kind == G_THREAD ? entry_of(fd, true) : NULL;
+  if (!e || (is_its(h) && GLANCE(g->use.e))) return;
+  struct netpoll_use *u = take_use(h, g);
   run_lock(&e->lock);
   list_use(e, u, fd);
   run_unlock(&e->lock);
 }
 
-/* See leave_line. */
-__attribute__((noinline)) void netpoll_use_end_slow(struct netpoll_use *u) {
+void netpoll_hold_rest(struct netpoll_hold *h) {
+  if (!is_its(h) || !GLANCE(h->g->use.e)) return;
+  struct netpoll_use *u = &h->g->use;
   struct entry *e = lock_entry(&u->e);
   unlist_use(u);
   run_unlock(&e->lock);
-  atomic_store_explicit(&u->e, NULL, memory_order_relaxed);
-  if (u->share) give_back(atomic_load_explicit(&u->fd, memory_order_relaxed));
-  u->share = false;
+  if (!u->share) atomic_store_explicit(&u->e, NULL, memory_order_relaxed);
+}
+
+void netpoll_hold_end_slow(struct netpoll_hold *h) {
+  if (is_its(h)) netpoll_use_end(&h->g->use);
+  h->g = NULL;
 }
 
 /* closing: the number is still that of the file that they wait for. */
@@ -857,6 +903,7 @@ void netpoll_fork_child(void) {
   if (sigfd >= 0) raw_syscall1(SYS_close, sigfd);
   epfd = evfd = sigfd = -1;
   for (int fd = -1; (fd = held_from(fd + 1, INT_MAX)) >= 0;) raw_syscall1(SYS_close, fd); /* of calls that are not made here */
+  g_self()->use = (struct netpoll_use){.turn = g_self()->use.turn + 1};
   atomic_store_explicit(&nheld, 0, memory_order_relaxed);
   atomic_store_explicit(&signals_added, false, memory_order_relaxed);
   atomic_store_explicit(&signals_on, false, memory_order_relaxed);

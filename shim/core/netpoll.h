@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct g;
+struct entry;
+
 enum netpoll_dir { NETPOLL_READ, NETPOLL_WRITE };
 
 /* The edges that fd has had: to be noted before a look or a try, so that a wait after it misses none. */
@@ -21,43 +24,50 @@ struct netpoll_call {
 void netpoll_stop(struct netpoll_call *call);
 
 /*
- * A thread G's call has its file from its first wait to its end, also where the number is closed meanwhile, or made another file's.  Zeros at first; touched by
- * the call only, but for closing (netpoll.c, hold).
+ * A thread G's call has its file from its first wait to its end, also where the number is closed meanwhile, or made another file's.  It is in the G, not in the call: handlers may leave
+ * that at any moment.  So a call knows by its turn whether it is still its own; one that comes later takes it.
  */
 struct netpoll_use {
-  struct netpoll_use *next, **at; /* those of the same number [its lock] */
+  struct netpoll_use *next, **at; /* those of the same number [its lock]; at null: it is in no list, as nobody closes that number */
   _Atomic(struct entry *) e;      /* [lock of both to change]; null: it has not begun */
   _Atomic int fd;
-  bool share; /* fd is ours: it was moved [lock] */
+  bool share;    /* fd is ours: it was moved [lock] */
+  uint32_t turn; /* [own] */
 };
-/* The file's number. */
-static inline int netpoll_number(struct netpoll_use *u, int fd) {
-  if (!atomic_load_explicit(&u->e, memory_order_relaxed)) return fd;
-  return atomic_load_explicit(&u->fd, memory_order_acquire); /* pairs with list_use: it is open */
-}
-/* Without a wait. */
-void netpoll_use_begin(struct netpoll_use *u, int fd);
+/* What the call knows it by. Zeros at first. */
+struct netpoll_hold {
+  struct g *g;
+  uint32_t turn;
+};
+/* The file's number. fd: the program's. */
+int netpoll_number(const struct netpoll_hold *h, int fd);
+/* It begins without a wait. */
+void netpoll_hold_begin(struct netpoll_hold *h, int fd);
+/* The call is about to block in the kernel, which has the file itself. */
+void netpoll_hold_rest(struct netpoll_hold *h);
 /* May block, as close. */
-void netpoll_use_end_slow(struct netpoll_use *u);
-static inline void netpoll_use_end(struct netpoll_use *u) {
-  if (__builtin_expect(atomic_load_explicit(&u->e, memory_order_relaxed) != NULL, 0)) netpoll_use_end_slow(u);
+void netpoll_hold_end_slow(struct netpoll_hold *h);
+static inline void netpoll_hold_end(struct netpoll_hold *h) {
+  if (__builtin_expect(h->g != NULL, 0)) netpoll_hold_end_slow(h);
 }
+/* The G ends. */
+void netpoll_use_end(struct netpoll_use *u);
 
 /*
  * Parks the calling G until fd has an edge that is not among those seen (it may be read or written; of a light G also: somebody closes it), or
- * until `until` (CLOCK_MONOTONIC ns; UINT64_MAX: for ever).  call: null if nobody is to end it.  use: begins here, and is to be ended also where the wait
+ * until `until` (CLOCK_MONOTONIC ns; UINT64_MAX: for ever).  call: null if nobody is to end it.  hold: it begins here, and is to be ended also where the wait
  * failed; null: only the wait has the file.
  * 0: try again (may be early); -ETIMEDOUT; -ECANCELED; -EPERM: no such descriptor can be waited for (a regular file); other -errno of
  * epoll_ctl.
  */
-int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call, struct netpoll_use *use);
+int netpoll_wait(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_call *call, struct netpoll_hold *hold);
 
 /* The same for several, in one or both directions: until one of them has an edge.  What can't be waited for is left out.  Of thread Gs the wait has the files. */
 struct netpoll_want {
   int fd;
   uint32_t only; /* EPOLL* bits, the only ones besides hang-up and error that are of interest; 0: all of its directions */
   bool dir[2];
-  struct netpoll_use *use; /* where it is the only one; or null */
+  struct netpoll_hold *hold; /* where it is the only one; or null */
   uint32_t seen[2];
 };
 int netpoll_wait_any(const struct netpoll_want *want, size_t n, uint64_t until, struct netpoll_call *call);

@@ -185,7 +185,7 @@ static __attribute__((noinline)) int park_bound(struct g *g, const struct netpol
   if (context_hook_add(g->io_ctx, &b.hook)) return -ECANCELED;
   if (!stop_arm(g, &b.stop)) netpoll_stop(&b.call);
   int r = dir < 0 ? netpoll_wait_any(want, n, until, &b.call)
-                  : netpoll_wait(want->fd, (enum netpoll_dir)dir, want->seen[dir], until, &b.call, want->use);
+                  : netpoll_wait(want->fd, (enum netpoll_dir)dir, want->seen[dir], until, &b.call, want->hold);
   stop_disarm(g, &b.stop);
   if (!context_hook_remove(&b.hook))
     while (atomic_load_explicit(&b.left, memory_order_acquire)) g_yield(); /* pairs with bound_ended */
@@ -195,11 +195,11 @@ static __attribute__((noinline)) int park_bound(struct g *g, const struct netpol
 /* Others may end its waits. */
 static bool is_bound(const struct g *g) { return g->io_ctx || g->kind == G_THREAD; }
 
-int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_use *use) {
+int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_hold *hold) {
   struct g *g = g_self();
   if (g->kind == G_WIRED) return -EPERM;
-  if (__builtin_expect(!is_bound(g), 1)) return netpoll_wait(fd, dir, seen, until, NULL, use);
-  struct netpoll_want want = {.fd = fd, .use = use};
+  if (__builtin_expect(!is_bound(g), 1)) return netpoll_wait(fd, dir, seen, until, NULL, hold);
+  struct netpoll_want want = {.fd = fd, .hold = hold};
   want.seen[dir] = seen;
   return park_bound(g, &want, 1, (int)dir, until);
 }
@@ -254,7 +254,7 @@ __attribute__((noinline)) bool call_over(void) {
 struct op {
   int fd;     /* its file's, before each try */
   int number; /* the program's */
-  struct netpoll_use use;
+  struct netpoll_hold hold;
   enum netpoll_dir dir;
   uint32_t seen; /* edges before the last try */
   bool asked;    /* deadline is known */
@@ -266,13 +266,13 @@ struct op {
   { .fd = (of), .number = (of), .dir = (to) }
 
 static inline void op_end(struct op *op) {
-  netpoll_use_end(&op->use);
+  netpoll_hold_end(&op->hold);
   op->fd = op->number;
 }
 
 /* How the call ends: errno is set after a close of ours. */
 static inline long op_ends(struct op *op, long r) {
-  netpoll_use_end(&op->use);
+  netpoll_hold_end(&op->hold);
   return r;
 }
 
@@ -314,7 +314,7 @@ static bool ends_by_handler(const struct op *op) { return op->partial || op->dea
 
 static int op_wait_once(struct op *op) {
   if (!op_may_wait(op)) return -EAGAIN;
-  int r = lightio_park(op->fd, op->dir, op->seen, op->deadline, &op->use);
+  int r = lightio_park(op->fd, op->dir, op->seen, op->deadline, &op->hold);
   if (r == -EINTR || r == -ECANCELED) op_end(op); /* before code of the program's runs, which may never come back */
   if (r == -EINTR) return lightio_signalled(ends_by_handler(op));
   return r == -ETIMEDOUT ? -EAGAIN : r == -ECANCELED ? lightio_over() : r == 0 ? 0 : -EPERM;
@@ -323,7 +323,7 @@ static int op_wait_once(struct op *op) {
 /* Its number was closed since. */
 static bool op_moved(struct op *op) {
   int was = op->fd;
-  op->fd = netpoll_number(&op->use, op->number);
+  op->fd = netpoll_number(&op->hold, op->number);
   return op->fd != was;
 }
 
@@ -331,6 +331,7 @@ static bool op_moved(struct op *op) {
 static int op_wait(struct op *op) {
   int r = op_wait_once(op);
   op_moved(op);
+  if (r == -EPERM) netpoll_hold_rest(&op->hold);
   return r;
 }
 
@@ -394,13 +395,14 @@ static bool has_own_rules(int fd, const struct stat *st, size_t bytes) {
  * A try does not block, and says -EAGAIN where it would have to.  A descriptor that can't be tried is polled first.  Files are not tried: where that gets a part,
  * another reader of the same position comes before the rest.
  */
-static long try_readv(int fd, const struct iovec *v, int n) {
+static long try_readv(struct netpoll_hold *h, int fd, const struct iovec *v, int n) {
   struct stat st = {.st_mode = S_IFSOCK};
   if (is_no_pipe(fd, &st)) return lightdisk_readv(fd, v, n, &st);
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL && r != -EIO) return r;
   if (!in_background(fd, false) && r == -EIO) return r;
   if (carrier_now() && r != -EINVAL && poll_one(fd, POLLIN) == 0 && !has_own_rules(fd, &st, iov_bytes(v, n))) return -EAGAIN;
+  netpoll_hold_rest(h);
   return BRACKET(SYS_readv, fd, v, n);
 }
 
@@ -423,18 +425,19 @@ static bool is_below(int fd, int low, size_t n) {
   })
 
 /* any: not only of a socket. */
-static long try_read(int fd, void *buf, size_t n, bool any) {
+static long try_read(struct op *op, void *buf, size_t n, bool any) {
+  int fd = op->fd;
   if (BELOW_LOWAT(fd, n)) return -EAGAIN;
   long r = raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, MSG_DONTWAIT, 0, 0);
   if (r != -ENOTSOCK || !any) return r;
   struct iovec v = {buf, n};
-  return try_readv(fd, &v, 1);
+  return try_readv(&op->hold, fd, &v, 1);
 }
 
 /* As try_read, but what is known to be empty is not tried: step 1 is left out. */
 static long try_first(struct op *op, void *buf, size_t n, bool any) {
   if (n && netpoll_drained(op->fd, op->seen)) return -EAGAIN;
-  long r = try_read(op->fd, buf, n, any);
+  long r = try_read(op, buf, n, any);
   if (r > 0 && (size_t)r < n) netpoll_set_drained(op->fd, op->seen);
   return r;
 }
@@ -448,7 +451,7 @@ ssize_t lightio_read(int fd, void *buf, size_t n) {
 
 ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
   struct op op = OP(fd, NETPOLL_READ);
-  POLL_LOOP(op, try_readv(op.fd, v, n), BRACKET(SYS_readv, op.fd, v, n));
+  POLL_LOOP(op, try_readv(&op.hold, op.fd, v, n), BRACKET(SYS_readv, op.fd, v, n));
 }
 
 static bool is_stream(int fd) {
@@ -533,13 +536,14 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
 /* --- writing: all of it --- */
 
 /* As try_readv. */
-static long try_writev(int fd, const struct iovec *v, int n) {
+static long try_writev(struct netpoll_hold *h, int fd, const struct iovec *v, int n) {
   struct stat st = {.st_mode = S_IFSOCK};
   if (is_no_pipe(fd, &st)) return BRACKET(SYS_writev, fd, v, n);
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
   bool whole = (st.st_mode & S_IFMT) != 0 || iov_bytes(v, n) >= sizeof(uint64_t); /* an eventfd refuses less */
   if (r != -EINVAL && whole && !in_background(fd, true) && poll_one(fd, POLLOUT) == 0) return -EAGAIN;
+  netpoll_hold_rest(h);
   return BRACKET(SYS_writev, fd, v, n);
 }
 
@@ -556,6 +560,7 @@ struct out {
   const struct iovec *v;
   int n;
   const struct msghdr *msg;
+  struct netpoll_hold *hold;
 };
 
 /*
@@ -584,6 +589,7 @@ static long look_before(int fd, size_t done, bool *over) {
 
 static ssize_t write_whole(struct out *o) {
   struct op op = OP(o->fd, NETPOLL_WRITE);
+  o->hold = &op.hold;
   size_t done = 0;
   for (;;) {
     int over = op_look(&op);
@@ -626,7 +632,7 @@ static long attempt_buf(struct out *o, size_t done, bool block) {
     if (r != -ENOTSOCK || !o->any) return r;
     o->socket = false;
   }
-  return block || o->all == 0 ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(o->fd, &v, 1);
+  return block || o->all == 0 ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(o->hold, o->fd, &v, 1);
 }
 
 ssize_t lightio_write(int fd, const void *buf, size_t n) {
@@ -645,7 +651,7 @@ static long attempt_iov(struct out *o, size_t done, bool block) {
   struct iovec left[IOV_COPY];
   const struct iovec *v = done ? left : o->v;
   int n = done ? iov_after(o->v, o->n, done, left) : o->n;
-  long r = block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(o->fd, v, n);
+  long r = block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(o->hold, o->fd, v, n);
   if (r >= 0 && !done) o->all = iov_bytes(v, n); /* not before the kernel has found that v is there */
   return r;
 }
@@ -762,7 +768,7 @@ static int accept_turn(struct op *op, struct accepting *me) {
     if (over) return over;
     if (accept_enter(me, NULL)) return 0;
     if (!op_may_wait(op)) return 0; /* nor does the call */
-    netpoll_use_begin(&op->use, op->fd);
+    netpoll_hold_begin(&op->hold, op->fd);
     if (op_moved(op)) continue;
     if (accept_enter(me, &w)) return 0;
     over = accept_behind(op, &w);
@@ -795,6 +801,7 @@ int lightio_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags) {
     int over = accept_turn(&op, &me);
     if (over) return (int)lightio_result(op_ends(&op, over));
     bool ready = poll_one(op.fd, POLLIN) != 0 || accepts_nothing(op.fd, flags);
+    if (ready) netpoll_hold_rest(&op.hold);
     long r = ready ? BRACKET(SYS_accept4, op.fd, from, len, flags) : 0;
     accept_leave(&me);
     if (r == -EBADF && op_moved(&op)) continue;
@@ -859,5 +866,6 @@ int lightio_connect(int fd, const struct sockaddr *to, socklen_t len) {
     if (w < 0) return (int)lightio_result(op_ends(&op, w));
   }
   op_moved(&op);
+  netpoll_hold_rest(&op.hold);
   return (int)lightio_result(op_ends(&op, BRACKET(SYS_connect, op.fd, to, len)));
 }

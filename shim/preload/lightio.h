@@ -32,7 +32,7 @@ void libcall_end(void);
  * netpoll_wait and netpoll_wait_any for the calling G, whose context ends them too: -ECANCELED; then lightio_over says how.  A signal: -EINTR; then lightio_signalled.
  * -EPERM also where it is no G any more: it was wired.
  */
-int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_use *use);
+int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, struct netpoll_hold *hold);
 int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
 /* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
 int lightio_over(void);

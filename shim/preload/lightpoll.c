@@ -55,7 +55,7 @@ static void note_edges(struct netpoll_want *want, size_t n) {
 static int park_for(const struct netpoll_want *want, size_t n, uint64_t until) {
   if (n == 1 && !want->only && !(want->dir[0] && want->dir[1])) {
     enum netpoll_dir dir = want->dir[NETPOLL_READ] ? NETPOLL_READ : NETPOLL_WRITE;
-    int r = lightio_park(want->fd, dir, want->seen[dir], until, want->use);
+    int r = lightio_park(want->fd, dir, want->seen[dir], until, want->hold);
     if (r != -EPERM) return r;
   }
   return lightio_park_any(want, n, until);
@@ -64,18 +64,18 @@ static int park_for(const struct netpoll_want *want, size_t n, uint64_t until) {
 /* Looks until something is there, or the time is over: what look says.  -EPERM: it can't be waited for. */
 static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, long (*look)(void *), void *arg) {
   bool closed = false;
-  struct netpoll_use *use = n == 1 ? want->use : NULL;
-  int number = use ? want->fd : -1;
+  struct netpoll_hold *hold = n == 1 ? want->hold : NULL;
+  int number = hold ? want->fd : -1;
   for (;;) {
     int over = lightio_over();
     if (over) return over;
-    if (use) want->fd = netpoll_number(use, number);
+    if (hold) want->fd = netpoll_number(hold, number);
     note_edges(want, n);
     long r = look(arg);
     if (r == -EINTR) continue; /* ours, as in poll_one */
     if (r != 0 || is_over(until)) return r;
     int w = park_for(want, n, until);
-    if ((w == -EINTR || w == -ECANCELED) && use) netpoll_use_end(use); /* code of the program's may run, and not come back */
+    if ((w == -EINTR || w == -ECANCELED) && hold) netpoll_hold_end(hold); /* code of the program's may run, and not come back */
     if (w == -EINTR) w = lightio_signalled(true);
     if (w == -EINTR) return w;
     if (w == -EBADF && !closed)
@@ -235,11 +235,12 @@ static long epoll_look(void *arg) {
 }
 
 int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until) {
-  struct netpoll_use use = {0};
-  struct netpoll_want want = {.fd = ep, .dir = {true, false}, .use = &use};
+  struct netpoll_hold hold = {0};
+  struct netpoll_want want = {.fd = ep, .dir = {true, false}, .hold = &hold};
   struct epoll_call e = {&want, n, ev};
   long r = look_and_park(&want, 1, until, epoll_look, &e);
-  if (r == -EPERM) r = BRACKET(SYS_epoll_pwait, netpoll_number(&use, ep), ev, n, ms_left(until), 0, 8);
-  netpoll_use_end(&use);
+  if (r == -EPERM) netpoll_hold_rest(&hold);
+  if (r == -EPERM) r = BRACKET(SYS_epoll_pwait, netpoll_number(&hold, ep), ev, n, ms_left(until), 0, 8);
+  netpoll_hold_end(&hold);
   return (int)lightio_result(r);
 }

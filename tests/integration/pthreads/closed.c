@@ -313,11 +313,16 @@ static void forked(void) {
   make_pipe();
   pthread_t t = waiting(reads, NULL);
   close(fd);
+  int runs[2];
+  char c;
+  MUST(pipe(runs) == 0);
   pid_t child = fork();
   if (child == 0) {
     close(other);
+    MUST(write(runs[1], "", 1) == 1);
     for (;;) pause();
   }
+  MUST(read(runs[0], &c, 1) == 1);
   MUST(write(other, "abc", 3) == 3);
   pthread_join(t, NULL);
   SAY_CALL("write", write(other, "abc", 3));
