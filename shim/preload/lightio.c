@@ -560,7 +560,7 @@ struct out {
   const struct iovec *v;
   int n;
   const struct msghdr *msg;
-  struct netpoll_hold *hold;
+  struct op op;
 };
 
 /*
@@ -588,35 +588,35 @@ static long look_before(int fd, size_t done, bool *over) {
 }
 
 static ssize_t write_whole(struct out *o) {
-  struct op op = OP(o->fd, NETPOLL_WRITE);
-  o->hold = &op.hold;
+  struct op *op = &o->op;
+  *op = (struct op)OP(o->fd, NETPOLL_WRITE);
   size_t done = 0;
   for (;;) {
-    int over = op_look(&op);
+    int over = op_look(op);
     bool lost, last = false;
     long ev = look_before(o->fd, done, &lost);
-    if (lost) return op_ends(&op, (long)done);
+    if (lost) return op_ends(op, (long)done);
     long r = over ? over : ev ? o->attempt(o, done, false) : -EAGAIN;
-    if (r == -EBADF && op_moved(&op)) {
-      o->fd = op.fd;
+    if (r == -EBADF && op_moved(op)) {
+      o->fd = op->fd;
       continue;
     }
     if (r == -EAGAIN) {
-      int w = to_unix(o) ? -EPERM : op_wait(&op);
-      o->fd = op.fd;
+      int w = to_unix(o) ? -EPERM : op_wait(op);
+      o->fd = op->fd;
       if (w == 0) continue;
       last = true;
       r = w == -EPERM ? o->attempt(o, done, true) : w;
     }
-    if (r < 0) op_end(&op);
+    if (r < 0) op_end(op);
     if (r < 0 && !done) return lightio_result(r);
     if (r < 0) {
       signals_of(r);
       return (ssize_t)done;
     }
     done += (size_t)r;
-    op.partial = done > 0;
-    if (last || r == 0 || done >= o->all || (!op.asked && nonblocking(o->fd))) return op_ends(&op, (long)done);
+    op->partial = done > 0;
+    if (last || r == 0 || done >= o->all || (!op->asked && nonblocking(o->fd))) return op_ends(op, (long)done);
   }
 }
 
@@ -632,7 +632,7 @@ static long attempt_buf(struct out *o, size_t done, bool block) {
     if (r != -ENOTSOCK || !o->any) return r;
     o->socket = false;
   }
-  return block || o->all == 0 ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(o->hold, o->fd, &v, 1);
+  return block || o->all == 0 ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(&o->op.hold, o->fd, &v, 1);
 }
 
 ssize_t lightio_write(int fd, const void *buf, size_t n) {
@@ -651,7 +651,7 @@ static long attempt_iov(struct out *o, size_t done, bool block) {
   struct iovec left[IOV_COPY];
   const struct iovec *v = done ? left : o->v;
   int n = done ? iov_after(o->v, o->n, done, left) : o->n;
-  long r = block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(o->hold, o->fd, v, n);
+  long r = block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(&o->op.hold, o->fd, v, n);
   if (r >= 0 && !done) o->all = iov_bytes(v, n); /* not before the kernel has found that v is there */
   return r;
 }
