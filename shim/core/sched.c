@@ -352,15 +352,18 @@ static struct g *pick(const struct p *p, uint64_t now) {
   return e ? e : r;
 }
 
-/* Whose turn is it, ours or another process's?  In proportion to the Gs that wait here and there. */
-static bool others_turn(uint32_t ours, uint32_t theirs) {
-  if (theirs == 0) return false;
-  if (ours == 0) return true;
-  sched.stride += (uint32_t)((uint64_t)theirs * 65536 / (ours + theirs));
+static bool stride_over(uint32_t part, uint32_t of) {
+  sched.stride += (uint32_t)((uint64_t)part * 65536 / of);
   if (sched.stride < 65536) return false;
   sched.stride -= 65536;
   return true;
 }
+
+/* Whose turn is it, ours or another process's?  In proportion to the Gs that wait here and there. */
+static bool others_turn(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, ours + theirs)); }
+
+/* The same of the next frame, for which both would look otherwise: so they change places as often as that proportion lets them. */
+static bool others_frame(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, ours > theirs ? ours : theirs)); }
 
 void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   SCHED_ASSERT_LOCKED();
@@ -379,7 +382,7 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
     if (lease_transfer(p, o.member)) return;
   }
   if (!g) {
-    if (slice_over && !hogs && sched.paced && o.wants > o.express && others_turn(sched.global.len, o.wants))
+    if (slice_over && !hogs && sched.paced && o.wants > o.express && others_frame(sched.global.len, o.wants))
       sched.passed_frame = sched.paced_frame;
     lease_release(p);
     return;
@@ -462,7 +465,7 @@ static void look_pace_due(struct look *l) {
   if (sched.paced) return;
   /* Newcomers run for a moment as a rule: to reckon with them would mean to think again at every one that comes and goes. */
   int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)(rate / POOL_RATE_ONE);
-  if (l->running == 0 || drain <= 0) return;
+  if (l->running <= l->fresh || drain <= 0) return; /* no hog of ours runs: it is others' business */
   uint64_t wait = l->ahead > 0 ? (uint64_t)(l->ahead / drain) : 0;
   due(l, about_then(l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait), l->now, frame_end));
 }

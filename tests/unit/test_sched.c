@@ -922,15 +922,46 @@ START_TEST(frames_go_round_among_processes) {
   sched_balance(clock_now);
   ck_assert(sched.paced);
   ck_assert(ms[0].preempt_at);
-  for (int turns = 0; turns < 2 && sched.passed_frame != end; turns++) { /* 2 wait there, 1 here: two turns of three are theirs */
-    sched_p_free(ms[0].p ? sched_p_take(&ms[0], clock_now) : lease_acquire(false, false, clock_now), clock_now, true);
-    ck_assert_uint_eq(page->slots[0].word, 0);
-  }
+  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, true); /* 2 wait there, 1 here: the next is theirs for sure */
+  ck_assert_uint_eq(page->slots[0].word, 0);
   ck_assert_uint_eq(sched.passed_frame, end);
   ck_assert_uint_eq(sched_balance(clock_now), end + SCHED_FRAME_MAX_NS);
   clock_now = end + 1;
   page->slots[0].word = POOL_LEASE(5, 7);                                /* it came and took it */
   ck_assert_uint_eq(sched_balance(clock_now), end + SCHED_FRAME_MAX_NS); /* and in that frame it looks at the end again */
+}
+END_TEST
+
+/* As many wait there as here: each has every other frame, and the two never look for the same one. */
+START_TEST(equal_processes_change_places) {
+  setup(1, 1, 480000);
+  add_member(5, 1, 0);
+  usage(0, HOG);
+  usage(1, HOG);
+  ck_assert(arrive(0));
+  ck_assert(!arrive(1));
+  uint64_t end = lease_frame_end(clock_now);
+  run_for(SCHED_SLICE_NS - MS, 0);
+  sched_balance(clock_now);
+  page->tat = clock_now + 12 * MS;
+  sched_balance(clock_now);
+  ck_assert(sched.paced);
+  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, true);
+  ck_assert_uint_eq(sched.passed_frame, end);
+}
+END_TEST
+
+/* The frame's part is for hogs, and the one that runs is another process's. */
+START_TEST(who_has_no_hog_running_does_not_look_for_the_end_of_its_part) {
+  setup(1, 1, 480000);
+  add_member(5, 0, 0);
+  page->slots[0].word = POOL_LEASE(5, 7);
+  usage(0, 0);
+  ck_assert(arrive(0));
+  page->tat = clock_now + 10 * MS;
+  ck_assert_int_lt(lease_ahead(clock_now), (int64_t)(8 * MS));
+  ck_assert(!sched.paced);
+  ck_assert_uint_eq(sched_balance(clock_now), clock_now + 10 * MS);
 }
 END_TEST
 
@@ -1261,5 +1292,6 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           opening_the_gate_lets_everybody_run, bpf_looks_away_while_the_gate_is_open, fewer_slots_call_in_who_holds_more,
           maxprocs_bounds_the_regular_slots, one_that_is_born_and_runs_is_soon_a_hog,
           who_waits_is_not_told_of_a_slot_that_a_pause_has_closed, who_waits_looks_when_a_frame_begins, frames_go_round_among_processes,
+          equal_processes_change_places, who_has_no_hog_running_does_not_look_for_the_end_of_its_part,
           what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu,
           sysmon_is_not_woken_for_the_little_that_a_newcomer_moves, idle_stacks_of_any_size_give_their_pages_back)
