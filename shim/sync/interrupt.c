@@ -20,6 +20,7 @@
  */
 #include "sync/interrupt.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -42,8 +43,21 @@ static bool is_file(long fd) {
   return sys_is_file((int)fd, &st);
 }
 
-static bool may_end(long nr, long first) {
+/* Of a file it comes at once, and never says EINTR: the signal may have come just before the call. */
+static bool open_waits(long dir, const char *path) {
+  struct stat st;
+  if (raw_syscall4(SYS_newfstatat, dir, (long)path, (long)&st, 0) < 0) return false;
+  return S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode);
+}
+
+static bool may_end(long nr, long first, long second) {
   switch (nr) {
+#ifdef SYS_open
+    case SYS_open:
+      return open_waits(AT_FDCWD, (const char *)first);
+#endif
+    case SYS_openat:
+      return open_waits(first, (const char *)second);
     case SYS_read:
     case SYS_readv:
     case SYS_write:
@@ -144,7 +158,7 @@ uint64_t interrupt_look(uint64_t now) {
 /* Of glibc's own the futexes: who waits there looks again, or is to return EINTR.  Not what goes on by itself once it is begun. */
 static bool may_be_interrupted(long nr, long first, long second) {
   if (nr == SYS_futex) return (second & FUTEX_CMD_MASK) == FUTEX_WAIT || (second & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
-  return nr != SYS_connect && may_end(nr, first);
+  return nr != SYS_connect && may_end(nr, first, second);
 }
 
 static void end_call(void *uctx, bool any) {
@@ -152,14 +166,14 @@ static void end_call(void *uctx, bool any) {
 #if defined(__x86_64__)
   const uint8_t *pc = (const uint8_t *)mc->gregs[REG_RIP];
   if (pc[0] != 0x0f || pc[1] != 0x05 /* syscall */) return;
-  long nr = mc->gregs[REG_RAX], first = mc->gregs[REG_RDI];
-  if (!(any ? may_be_interrupted(nr, first, mc->gregs[REG_RSI]) : may_end(nr, first))) return;
+  long nr = mc->gregs[REG_RAX], first = mc->gregs[REG_RDI], second = mc->gregs[REG_RSI];
+  if (!(any ? may_be_interrupted(nr, first, second) : may_end(nr, first, second))) return;
   mc->gregs[REG_RAX] = -EINTR;
   mc->gregs[REG_RIP] += 2;
 #elif defined(__aarch64__)
   if (*(const uint32_t *)mc->pc != 0xd4000001u /* svc #0 */) return;
-  long nr = (long)mc->regs[8], first = (long)mc->regs[0];
-  if (!(any ? may_be_interrupted(nr, first, (long)mc->regs[1]) : may_end(nr, first))) return;
+  long nr = (long)mc->regs[8], first = (long)mc->regs[0], second = (long)mc->regs[1];
+  if (!(any ? may_be_interrupted(nr, first, second) : may_end(nr, first, second))) return;
   mc->regs[0] = (uint64_t)-EINTR;
   mc->pc += 4;
 #endif

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
@@ -592,6 +593,69 @@ static void restarted(void) {
   pthread_join(r, NULL);
   sem_post(&sem);
   pthread_join(s, NULL);
+}
+
+/* --- a FIFO that nobody else opens --- */
+
+static char fifo_dir[] = "/tmp/pthreads-XXXXXX";
+static char fifo[64];
+static void make_fifo(void) {
+  MUST(mkdtemp(fifo_dir));
+  snprintf(fifo, sizeof fifo, "%s/fifo", fifo_dir);
+  MUST(mkfifo(fifo, 0600) == 0);
+}
+static void remove_fifo(void) { MUST(unlink(fifo) == 0 && rmdir(fifo_dir) == 0); }
+
+enum opening { OPEN, OPENAT, FOPEN, RAW, OPENINGS };
+static void *opens_fifo(void *arg) {
+  int how = (int)(intptr_t)arg, fd = -1;
+  FILE *f = NULL;
+  errno = 0;
+  if (how == OPEN) fd = open(fifo, O_RDONLY);
+  if (how == OPENAT) fd = openat(AT_FDCWD, fifo, O_WRONLY);
+  if (how == FOPEN) f = fopen(fifo, "r");
+  if (how == RAW) fd = (int)syscall(SYS_openat, AT_FDCWD, fifo, O_RDONLY);
+  int e = errno;
+  if (fd >= 0) close(fd);
+  if (f) fclose(f);
+  returned++;
+  return (void *)(intptr_t)e;
+}
+/* By one signal; where that comes before the call, by more. */
+static bool interrupt_open(enum opening how, int *error) {
+  int before = returned, sent = 0;
+  pthread_t t = start(opens_fifo, (void *)(intptr_t)how);
+  for (int k = 0; returned == before; k++) {
+    if (k % 500 == 0) nap(50);
+    if (k % 500 == 0 && ++sent) pthread_kill(t, SIGUSR1);
+    nap(1);
+  }
+  *error = (int)join_value(t);
+  return sent == 1;
+}
+static void fifo_interrupted(void) {
+  make_fifo();
+  handle(SIGUSR1, on_mine, 0);
+  for (int how = 0; how < OPENINGS; how++) {
+    int error;
+    bool once = interrupt_open((enum opening)how, &error);
+    for (int i = 0; i < 4 && !once; i++) once = interrupt_open((enum opening)how, &error);
+    say("%d: %s, once %d", how, err(error), once);
+  }
+  remove_fifo();
+}
+static void fifo_restarted(void) {
+  make_fifo();
+  handle(SIGUSR1, on_mine, SA_RESTART);
+  pthread_t t = start(opens_fifo, (void *)OPEN);
+  for (int i = 0; i < 10; i++) {
+    nap(3);
+    pthread_kill(t, SIGUSR1);
+  }
+  int fd = open(fifo, O_WRONLY);
+  say("%s, handled some %d, other end %d", err((int)join_value(t)), handled > 0, fd >= 0);
+  close(fd);
+  remove_fifo();
 }
 
 static void *locked_through_signals(void *arg) {
@@ -1746,6 +1810,8 @@ const struct check signal_checks[] = {
     CHECK(sigsuspend_thread),
     CHECK(interrupt_the_right_one),
     CHECK(restarted),
+    CHECK(fifo_interrupted),
+    CHECK(fifo_restarted),
     CHECK(not_interrupted),
     CHECK(queued_to_each_other),
     CHECK(timed_not_restarted),
