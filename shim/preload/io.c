@@ -321,12 +321,28 @@ EXPORT int setsockopt(int fd, int level, int what, const void *value, socklen_t 
     flags_;                              \
   })
 
-/* Only to see FIONBIO. */
+/* The same by ioctl, of sockets. */
+static bool thread_owner_of_socket(int fd, unsigned long what, void *arg, int *r) {
+  bool sets = what == FIOSETOWN || what == SIOCSPGRP, gets = what == FIOGETOWN || what == SIOCGPGRP;
+  if ((!sets && !gets) || __builtin_expect(!free_mode, 1)) return false;
+  int who;
+  if (sets && sys_can_read(arg, sizeof who)) {
+    who = tid_to_set(*(int *)arg);
+    arg = &who;
+  }
+  *r = REAL(ioctl)(fd, what, arg);
+  if (gets && *r == 0) *(int *)arg = tid_shown(*(int *)arg);
+  return true;
+}
+
+/* Only to see FIONBIO, and whom signals are for. */
 EXPORT int ioctl(int fd, unsigned long what, ...) {
   va_list ap;
   va_start(ap, what);
   void *arg = va_arg(ap, void *);
   va_end(ap);
+  int r;
+  if (thread_owner_of_socket(fd, what, arg, &r)) return r;
   if (what != FIONBIO) return REAL(ioctl)(fd, what, arg);
   netpoll_changed(fd);
   return FLAGS(fd, REAL(ioctl)(fd, what, arg));
@@ -415,19 +431,12 @@ static int copied(int fd, int copy) {
   return copy;
 }
 
-/* F_SETOWN_EX, F_GETOWN_EX: true, if they are about a thread G; then *r is what the call returns. */
-static bool thread_owner(int fd, int cmd, struct f_owner_ex *o, int *r) {
-  if ((cmd != F_SETOWN_EX && cmd != F_GETOWN_EX) || __builtin_expect(!free_mode, 1)) return false;
+/* Of whom a descriptor's signals are for: true, if that is told by tids; then *r is what the call returns. */
+static bool thread_owner(int fd, int cmd, void *arg, int *r) {
   struct f_owner_ex real;
-  if (cmd == F_GETOWN_EX) {
-    *r = REAL(fcntl)(fd, cmd, o);
-    if (*r == 0 && o->type == F_OWNER_TID) o->pid = tid_shown(o->pid);
-    return true;
-  }
-  if (!o || !sys_can_read(o, sizeof *o) || o->type != F_OWNER_TID) return false;
-  real = *o;
-  real.pid = tid_to_set(o->pid);
-  *r = REAL(fcntl)(fd, cmd, &real);
+  if (!tid_owns(cmd, &arg, &real)) return false;
+  *r = REAL(fcntl)(fd, cmd, arg);
+  if (*r >= 0) *r = tid_owner_shown(cmd, arg, *r);
   return true;
 }
 

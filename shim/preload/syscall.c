@@ -187,6 +187,15 @@ static void before(long nr, const struct args *x) {
   }
 }
 
+/* Whom signals are for may be a thread G: preload/tid.c. */
+static bool ioctl_by_name(unsigned long what) {
+  return what == FIONBIO || what == FIOSETOWN || what == SIOCSPGRP || what == FIOGETOWN || what == SIOCGPGRP;
+}
+static bool fcntl_by_name(int cmd) {
+  return cmd == F_GETFL || cmd == F_SETFL || cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC || cmd == F_SETOWN_EX || cmd == F_GETOWN_EX ||
+         cmd == F_SETOWN;
+}
+
 /* Descriptors come and go, or wait otherwise: the netpoller is told, by the function of that name, which is no cancellation point. */
 static bool descriptor_call(long nr, const struct args *x, long *r) {
   const long *a = x->a;
@@ -202,12 +211,11 @@ static bool descriptor_call(long nr, const struct args *x, long *r) {
     case SYS_close_range:
       return *r = close_range((unsigned)a[0], (unsigned)a[1], (int)a[2]), true;
     case SYS_ioctl:
-      return a[1] == FIONBIO && (*r = ioctl((int)a[0], FIONBIO, a[2]), true);
+      return ioctl_by_name((unsigned long)a[1]) && (*r = ioctl((int)a[0], (unsigned long)a[1], a[2]), true);
     case SYS_setsockopt:
       return *r = setsockopt((int)a[0], (int)a[1], (int)a[2], (const void *)a[3], (socklen_t)a[4]), true;
     case SYS_fcntl:
-      if (a[1] != F_GETFL && a[1] != F_SETFL && a[1] != F_DUPFD && a[1] != F_DUPFD_CLOEXEC) return false;
-      return *r = fcntl((int)a[0], (int)a[1], a[2]), true;
+      return fcntl_by_name((int)a[1]) && (*r = fcntl((int)a[0], (int)a[1], a[2]), true);
     default:
       return false;
   }

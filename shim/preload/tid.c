@@ -4,7 +4,7 @@
  *
  *   TID_PROCESS   kill, getpgid, getsid, prlimit             the process, as for the kernel
  *   TID_READ      sched_getscheduler, getpriority, ...       its kernel thread; of a G that is not wired one that has what all such have: ration's own
- *   tid_to_set    sched_setaffinity, setpriority, ...        its kernel thread, which it gets first
+ *   tid_to_set    sched_setaffinity, setpriority, F_SETOWN   its kernel thread, which it gets first
  *
  * A G that is wired keeps its tid in the program's eyes: that may be the mark of an owner somewhere, and has to be the same when it is looked at next.
  *
@@ -177,6 +177,36 @@ EXPORT int getpriority(__priority_which_t which, id_t who) {
 EXPORT int setpriority(__priority_which_t which, id_t who, int prio) {
   if (which == PRIO_PROCESS && who == 0) free_wire(FREE_WIRE_SCHED);
   return REAL(setpriority)(which, which == PRIO_PROCESS ? (id_t)tid_to_set((pid_t)who) : who, prio);
+}
+
+/* --- whom a descriptor's signals are for --- */
+
+/* F_SETOWN names the process of the thread, of which that one is asked first. */
+bool tid_owns(int cmd, void **arg, struct f_owner_ex *room) {
+  if (__builtin_expect(!free_mode, 1)) return false;
+  switch (cmd) {
+    case F_SETOWN:
+      *arg = (void *)(intptr_t)tid_to_set((pid_t)(intptr_t)*arg);
+      return true;
+    case F_SETOWN_EX:
+      if (!*arg || !sys_can_read(*arg, sizeof *room)) return true;
+      *room = *(const struct f_owner_ex *)*arg;
+      if (room->type == F_OWNER_TID || room->type == F_OWNER_PID) room->pid = tid_to_set(room->pid);
+      *arg = room;
+      return true;
+    case F_GETOWN:
+    case F_GETOWN_EX:
+      return true;
+    default:
+      return false;
+  }
+}
+
+int tid_owner_shown(int cmd, void *arg, int r) {
+  struct f_owner_ex *o = arg;
+  if (cmd == F_GETOWN) return (int)tid_shown(r);
+  if (cmd == F_GETOWN_EX && o->type == F_OWNER_TID) o->pid = tid_shown(o->pid);
+  return r;
 }
 
 /* --- futexes that know their owner --- */

@@ -20,6 +20,14 @@ pid_t tid_shown(pid_t tid);
 /* As tid_kernels or tid_to_set, whichever it takes, for the arguments of a raw system call. */
 void tid_raw(long nr, long *a);
 
+/*
+ * Whom a descriptor's signals are for (F_SETOWN and its kin).  True: of these cmd is one; then *arg, or what it is set to (room is for that), is the kernel's, and what it says to be
+ * shown as tid_owner_shown has it, where it has not failed.
+ */
+struct f_owner_ex;
+bool tid_owns(int cmd, void **arg, struct f_owner_ex *room);
+int tid_owner_shown(int cmd, void *arg, int r);
+
 /* The word of a futex with an owner, before the kernel has it (true: it was changed), and after the caller has got it. */
 bool tid_pi_to_kernel(_Atomic uint32_t *word);
 void tid_pi_to_program(_Atomic uint32_t *word);

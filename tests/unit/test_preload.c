@@ -129,6 +129,14 @@ pid_t tid_kernels(pid_t tid, enum tid_use use) {
   return tid;
 }
 pid_t tid_shown(pid_t tid) { return tid; }
+bool tid_owns(int cmd, void **arg, struct f_owner_ex *room) {
+  (void)cmd, (void)arg, (void)room;
+  return false;
+}
+int tid_owner_shown(int cmd, void *arg, int r) {
+  (void)cmd, (void)arg;
+  return r;
+}
 #if defined(__x86_64__)
 bool tp_by_instruction;
 #endif

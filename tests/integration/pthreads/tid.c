@@ -5,6 +5,7 @@
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include "checks.h"
@@ -194,6 +195,76 @@ static void owner_by_tid(void) {
   in_thread(owner_thread, NULL);
 }
 
+/* By the older names: these mean the process of that thread, whom the kernel asks first. */
+enum owning { OWN_FCNTL, OWN_PID, OWN_RAW, OWN_IOCTL, OWN_SIOC, OWN_RAW_IOCTL, OWNINGS };
+static int own_by(enum owning how, int fd, pid_t tid) {
+  struct f_owner_ex ex = {F_OWNER_PID, tid};
+  switch (how) {
+    case OWN_FCNTL:
+      return fcntl(fd, F_SETOWN, tid);
+    case OWN_PID:
+      return fcntl(fd, F_SETOWN_EX, &ex);
+    case OWN_RAW:
+      return (int)syscall(SYS_fcntl, fd, F_SETOWN, tid);
+    case OWN_IOCTL:
+      return ioctl(fd, FIOSETOWN, &tid);
+    case OWN_SIOC:
+      return ioctl(fd, SIOCSPGRP, &tid);
+    default:
+      return (int)syscall(SYS_ioctl, fd, FIOSETOWN, &tid);
+  }
+}
+static void say_owned(enum owning how, pid_t tid) {
+  int fd[2], said = -1, before = handled;
+  struct f_owner_ex ex = {-1, -1};
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == 0);
+  say("by %d", (int)how);
+  SAY_CALL("set", own_by(how, fd[0], tid));
+  SAY_CALL("get", fcntl(fd[0], F_GETOWN));
+  SAY_CALL("get", ioctl(fd[0], FIOGETOWN, &said));
+  SAY_CALL("get", fcntl(fd[0], F_GETOWN_EX, &ex));
+  say("said %d, type %d, pid %d", said, ex.type, ex.pid);
+  SAY_CALL("async", fcntl(fd[0], F_SETFL, O_ASYNC));
+  seen_tid = 0;
+  MUST(write(fd[1], "x", 1) == 1);
+  UNTIL(handled > before);
+  say("in the thread %d", seen_tid == tid);
+  close(fd[0]);
+  close(fd[1]);
+}
+static void *owns_thread(void *arg) {
+  for (int how = 0; how < OWNINGS; how++) say_owned((enum owning)how, gettid());
+  return arg;
+}
+static void *owned_thread(void *arg) {
+  others_tid = gettid();
+  gate_pass(&gate);
+  return arg;
+}
+static void owner_of_process(void) {
+  struct f_owner_ex ex = {F_OWNER_TID, 0};
+  int fd[2], said = -1;
+  handle(SIGIO);
+  in_thread(owns_thread, NULL);
+  pthread_t t = start(owned_thread, NULL);
+  gate_await(&gate, 1);
+  say("another");
+  for (int how = 0; how < OWNINGS; how++) say_owned((enum owning)how, others_tid);
+  ex.pid = others_tid;
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == 0);
+  SAY_CALL("set", fcntl(fd[0], F_SETOWN_EX, &ex));
+  say("get %d", fcntl(fd[0], F_GETOWN) == others_tid);
+  SAY_CALL("get", ioctl(fd[0], SIOCGPGRP, &said));
+  say("said %d", said == others_tid);
+  SAY_CALL("main", fcntl(fd[0], F_SETOWN, getpid()));
+  say("main %d", fcntl(fd[0], F_GETOWN) == getpid());
+  SAY_CALL("group", fcntl(fd[0], F_SETOWN, -getpgrp()));
+  SAY_CALL("none", fcntl(fd[0], F_SETOWN, 0));
+  SAY_CALL("bad", ioctl(fd[0], FIOSETOWN, NULL));
+  gate_open(&gate);
+  pthread_join(t, NULL);
+}
+
 static void *waits_for_timer(void *arg) {
   others_tid = gettid();
   gate_pass(&gate);
@@ -318,7 +389,7 @@ static void owned_futex_of_many(void) {
 }
 
 const struct check tid_checks[] = {
-    CHECK(owned_futex),    CHECK(owned_futex_of_many), CHECK(tid_stays),      CHECK(tid_stays_of_other),
-    CHECK(tid_after_fork), CHECK(asked_by_tid),        CHECK(set_by_own_tid), CHECK(set_by_others),
-    CHECK(owner_by_tid),   CHECK(timer_of_other),      CHECK(process_by_tid), CHECKS_END,
+    CHECK(owned_futex),    CHECK(owned_futex_of_many), CHECK(tid_stays),     CHECK(tid_stays_of_other), CHECK(tid_after_fork),
+    CHECK(asked_by_tid),   CHECK(set_by_own_tid),      CHECK(set_by_others), CHECK(owner_by_tid),       CHECK(owner_of_process),
+    CHECK(timer_of_other), CHECK(process_by_tid),      CHECKS_END,
 };
