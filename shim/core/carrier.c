@@ -17,6 +17,10 @@
  *
  * More than these, asleep for CARRIER_IDLE_NS, end: a program that once had many blocked calls at a time does not keep their threads.
  *
+ * No thread may be to be had for a while (RLIMIT_NPROC, pids.max).  Carriers that look for a G try again, after 10, 20, ... 100 ms; but all may be blocked or wired, maybe until a G runs that
+ * waits for one.  The monitor can't make one: that takes a thread with a TCB, and with the program's descriptors.  So it sends SIGURG to one of those that there are; the handler, which may
+ * be anywhere, clones a thread that takes on a TCB kept for that (carriers_maker, free/maker.c), makes a carrier, and ends.
+ *
  * light.lock guards the idle lists and the global queue.  Taken with the M held (no preemption, no handlers); nothing is taken under it.
  */
 #include "core/carrier.h"
@@ -42,6 +46,8 @@
 #define SPARES 2u
 #define CARRIER_IDLE_NS 5000000000u
 #define LATER_LOW 16u
+#define MAKE_FIRST_NS 10000000u
+#define MAKE_MOST_NS 100000000u
 #define REST_LOOK_NS 1000000u
 #define REST_LOOKS 200u
 
@@ -1155,28 +1161,89 @@ static int make_carrier(void) {
   return -r;
 }
 
+/* Lock held. */
+static void retry_later(uint64_t now) {
+  uint64_t twice = light.make_pause * 2;
+  light.make_pause = twice < MAKE_FIRST_NS ? MAKE_FIRST_NS : twice < MAKE_MOST_NS ? twice : MAKE_MOST_NS;
+  atomic_store_explicit(&light.make_at, now + light.make_pause, memory_order_relaxed);
+}
+
+/* What has come of it. */
+static void made(bool one) {
+  light_take();
+  if (one) {
+    light.make_pause = 0;
+    atomic_store_explicit(&light.make_at, 0, memory_order_relaxed);
+  } else {
+    retry_later(sys_now());
+  }
+  light_drop();
+  if (!one) monitor_look_now();
+}
+
 /*
  * On c's own stack, held, without a G in hand.  Not held meanwhile: pthread_create allocates, and who has the allocator's lock may be a G that was
  * preempted and waits for this very pq; it can be taken away then, like that of anyone who blocks outside of a wrapper.
  */
 static bool make_spare(struct carrier *c) {
-  static uint64_t again_at; /* [light.lock] when no thread was to be had: not before */
+  uint64_t make_at = GLANCE(light.make_at);
+  if (make_at && sys_now() < make_at) return false;
   light_take();
-  bool make = light.nidle < SPARES && light.nborn == 0 && GLANCE(light.now) >= again_at;
+  bool make = light.nidle < SPARES && light.nborn == 0;
   light.nborn += make;
   light_drop();
   if (!make) return false;
   carrier_release(c);
-  if (make_carrier() < 0) {
-    light_take();
-    again_at = GLANCE(light.now) + LIGHT_SLICE_NS;
-    light_drop();
-    carrier_born();
-  }
+  bool one = make_carrier() == 0;
+  if (!one) carrier_born();
+  made(one);
   carrier_hold(c);
   if (c->pq) return false;
   stop_spinning(c);
   return true; /* it was lost */
+}
+
+/* --- where no thread was to be had --- */
+
+/*
+ * shim/free's: fn() in a thread of its own, by a TCB that is kept for that.  Any thread with the program's descriptors, also in a handler.  False: it could not begin.  fn null: is
+ * there such a TCB?
+ */
+bool free_make(void (*fn)(void)) __attribute__((weak));
+
+static void make_one(void) { made(make_carrier() == 0); }
+
+void carriers_maker(void) {
+  if (atomic_exchange_explicit(&light.maker, 0, memory_order_relaxed)) free_make(make_one);
+}
+
+/* A pq is idle, and might not be, but for want of a carrier. */
+static bool carrier_is_missing(void) {
+  if (!GLANCE(light.idle_pqs) || GLANCE(light.nidle) || GLANCE(light.poller) || GLANCE(light.rest)) return false;
+  return anything() || netpoll_waiters() || timers_first_of_all() != UINT64_MAX;
+}
+
+/* Some thread, each time another one: of the one before it may be that it blocks SIGURG. */
+static void tell_one_to_make(void) {
+  static uint32_t turn;
+  sched_lock();
+  uint32_t n = sched.nms ? turn++ % sched.nms : 0;
+  struct m *m = sched.allm;
+  while (m && n--) m = m->next;
+  if (m) sched_hooks.signal(m);
+  sched_unlock();
+}
+
+uint64_t carriers_look(uint64_t now) {
+  uint64_t make_at = GLANCE(light.make_at);
+  if (__builtin_expect(make_at == 0, 1) || !free_make || !free_make(NULL) || !carrier_is_missing()) return UINT64_MAX;
+  if (now < make_at) return make_at;
+  light_take();
+  retry_later(now);
+  light_drop();
+  atomic_store_explicit(&light.maker, 1, memory_order_relaxed); /* read by the handler, after the signal */
+  tell_one_to_make();
+  return GLANCE(light.make_at);
 }
 
 static uint32_t count_pqs(void) {
@@ -1188,7 +1255,7 @@ static uint32_t count_pqs(void) {
   return n < 1 ? 1 : n > LIGHT_PQS_MAX ? LIGHT_PQS_MAX : n;
 }
 
-static int start_all(void) {
+static int make_pqs(void) {
   uint32_t n = count_pqs();
   long at = raw_syscall6(SYS_mmap, 0, (long)(n * sizeof(struct pq)), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at < 0 && at > -4096) return (int)at;
@@ -1207,26 +1274,33 @@ static int start_all(void) {
   fiber_init();
   atomic_store_explicit(&light.now, sys_now(), memory_order_relaxed); /* the monitor may be long in coming */
   netpoll_open(); /* now: it takes low numbers for a moment, and the program may be opening files later */
-  int r = monitor_start();
-  for (uint32_t i = 0; r == 0 && i < n + 1; i++) r = make_carrier();
+  return 0;
+}
+
+/* Goes on where it was left, if not all was to be had: then the program may ask again. */
+static int start_all(void) {
+  int r = light.npqs ? 0 : make_pqs();
+  if (r == 0 && !light.monitored) light.monitored = (r = monitor_start()) == 0;
+  while (r == 0 && __atomic_load_n(&light.ncarriers, __ATOMIC_RELAXED) <= light.npqs) r = make_carrier();
   return r;
 }
 
 int light_start(void) {
   static struct lock start_lock;
-  static int result;
-  if (__atomic_load_n(&light.started, __ATOMIC_ACQUIRE)) return result; /* pairs with the release below */
+  int r = 0;
+  if (__atomic_load_n(&light.complete, __ATOMIC_ACQUIRE)) return 0; /* pairs with the release below */
   m_hold(m_self);
   lock_take(&start_lock);
-  if (!light.started) {
+  if (!light.complete) {
     lock_take(&sched.lock);
     sched.carriers = true;
     sched_watch_ms(); /* before there is one */
     sched_drop();
-    result = start_all();
-    __atomic_store_n(&light.started, true, __ATOMIC_RELEASE);
+    r = start_all();
+    if (light.npqs) __atomic_store_n(&light.started, true, __ATOMIC_RELEASE);
+    if (r == 0) __atomic_store_n(&light.complete, true, __ATOMIC_RELEASE);
   }
   lock_drop(&start_lock);
   m_release(m_self);
-  return result;
+  return r;
 }

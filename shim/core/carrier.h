@@ -103,7 +103,9 @@ struct carrier {
 /* Everything in here is guarded by lock, but what says otherwise.  Lock order: light.lock, then nothing. */
 struct light {
   struct lock lock;
-  bool started; /* double-checked: release / acquire */
+  bool started;   /* release / acquire: the pqs are there */
+  bool monitored; /* [start_lock] and the monitor */
+  bool complete;  /* and all carriers that there are at first.  Double-checked: release / acquire */
   struct gqueue global;
   _Atomic uint32_t nglobal; /* read without the lock */
   uint32_t npqs;
@@ -126,6 +128,9 @@ struct light {
   _Atomic uint32_t mains;      /* that ration_main runs: a sleep of all is a deadlock */
   _Atomic bool rest;           /* carriers_rest */
   _Atomic uint32_t births;     /* threads that are made and are no Ms yet: somebody who may ready a G */
+  _Atomic uint64_t make_at; /* [written under lock] no thread was to be had for a carrier: when one is tried to make again; 0: there was */
+  _Atomic uint32_t maker;   /* 1: who gets a SIGURG begins a thread that makes a carrier */
+  uint64_t make_pause;      /* and after how long, if that is in vain as well */
 };
 extern struct light light;
 
@@ -269,6 +274,10 @@ void carrier_handoff(struct pq *pq);
 struct m *carrier_m_of(const struct g *g);
 /* Is g one that computes, and would keep others waiting?  Then it goes on its own way: carrier_evict. */
 bool carrier_hog(const struct carrier *c, const struct g *g);
+/* The monitor's: a thread was not to be had for a carrier, and one is missing; somebody tries again.  When to look next. */
+uint64_t carriers_look(uint64_t now);
+/* In the SIGURG handler: that somebody. */
+void carriers_maker(void);
 /* An M has ended: somebody is to see whether those that are left are all carriers'. */
 void carrier_m_gone(void);
 /* c, held and alone, is about to leave its G. */

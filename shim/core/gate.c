@@ -432,6 +432,7 @@ static bool is_programs(const siginfo_t *si) { return si->si_code <= 0 && si->si
 /* In the SIGURG handler. */
 bool gate_sigurg(const siginfo_t *si, void *uctx) {
   struct m *m = m_self;
+  if (__builtin_expect(GLANCE(light.maker) != 0, 0)) carriers_maker();
   bool ours = take_sigurg(m, si, uctx);
   if (ours && m && free_cancel_here) free_cancel_here(m, uctx);
   if (ours && m && m->carrier) carrier_resumes(m->carrier, uctx);

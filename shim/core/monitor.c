@@ -12,6 +12,7 @@
  *   a call whose G's context is over                                   interrupted (sync/interrupt.c)
  *   a thread G that was sent a signal and has not seen to it           told again (free/remind.c)
  *   a signal to the process that only thread Gs have open              given to one of them (free/shared.c)
+ *   a carrier is missing, for which no thread was to be had            a thread of the program's begins one that tries again
  *   idle stacks                                                        trimmed, about once in five seconds
  *   how many Gs there are, for `ration ps`                             told ten times a second, and before it sleeps for good
  *
@@ -219,6 +220,7 @@ static uint64_t look_lists(uint64_t now) {
   uint64_t next = UINT64_MAX;
   if (free_shared_look) next = free_shared_look(now); /* before those that it may remind */
   if (interrupt_look) next = sooner(next, interrupt_look(now));
+  next = sooner(next, carriers_look(now));
   if (free_remind_look) next = sooner(next, free_remind_look(now));
   return next;
 }

@@ -65,7 +65,8 @@ static bool take_fds(struct start *s) {
   return true;
 }
 
-__attribute__((used)) static void service_body(struct start *s) {
+static void service_body(void *arg) {
+  struct start *s = arg;
   raw_syscall5(SYS_prctl, PR_SET_NAME, (long)s->name, 0, 0, 0);
   ask_for_short_slices();
   bool fine = s->same_files || take_fds(s);
@@ -77,9 +78,9 @@ __attribute__((used)) static void service_body(struct start *s) {
   for (;;) raw_syscall1(SYS_exit, 0);
 }
 
-static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *alive) {
+long service_clone(void *stack_top, void *tp, bool files, _Atomic uint32_t *alive, void (*fn)(void *arg), void *arg) {
   unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
-  if (s->same_files || s->shares_files) flags |= CLONE_FILES;
+  if (files) flags |= CLONE_FILES;
 #if defined(__x86_64__)
   long ret;
   register long r10 __asm__("r10") = (long)alive;
@@ -95,7 +96,7 @@ static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *
       "hlt\n"
       "1:"
       : "=a"(ret)
-      : "a"(SYS_clone), "D"(flags), "S"(stack_top), "d"(0), "r"(r10), "r"(r8), [arg] "r"(s), [fn] "r"(service_body)
+      : "a"(SYS_clone), "D"(flags), "S"(stack_top), "d"(0), "r"(r10), "r"(r8), [arg] "r"(arg), [fn] "r"(fn)
       : "rcx", "r11", "memory");
   return ret;
 #elif defined(__aarch64__)
@@ -115,7 +116,7 @@ static long spawn(char *stack_top, char *tp, struct start *s, _Atomic uint32_t *
       "brk #1\n"
       "1:"
       : "+r"(x0)
-      : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x8), [arg] "r"(s), [fn] "r"(service_body)
+      : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x8), [arg] "r"(arg), [fn] "r"(fn)
       : "x9", "x30", "memory", "cc");
   return x0;
 #else
@@ -181,7 +182,8 @@ int service_start(struct service *svc, const char *name, void (*fn)(struct servi
   uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
   atomic_store_explicit(&svc->stop, false, memory_order_relaxed);
   atomic_store_explicit(&svc->alive, 1, memory_order_relaxed);
-  long tid = spawn(top, fake_tcb((char *)at + STACK_BYTES + tp_static_bytes()), s, &svc->alive);
+  char *tp = fake_tcb((char *)at + STACK_BYTES + tp_static_bytes());
+  long tid = service_clone(top, tp, s->same_files || s->shares_files, &svc->alive, service_body, s);
   if (tid < 0) {
     atomic_store_explicit(&svc->alive, 0, memory_order_relaxed);
     raw_syscall2(SYS_munmap, at, mem_bytes());

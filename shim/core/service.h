@@ -25,6 +25,12 @@ struct service {
 #define SERVICES_MOST 8u /* that are told apart by service_is */
 int service_start(struct service *svc, const char *name, void (*fn)(struct service *svc), const int *fds, unsigned nfds);
 
+/*
+ * A thread that glibc does not know of, which runs fn(arg) down from stack_top, a multiple of 64, by the thread pointer tp, with the caller's mask, and with its descriptors (files) or a copy of
+ * them; fn ends it by a raw exit.  The kernel clears `alive` then.  Its tid or -errno.
+ */
+long service_clone(void *stack_top, void *tp, bool files, _Atomic uint32_t *alive, void (*fn)(void *arg), void *arg);
+
 /* Is it one of the service threads that run?  Any thread. */
 bool service_is(uint32_t tid);
 

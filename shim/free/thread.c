@@ -32,6 +32,7 @@
 #include "free/cancel.h"
 #include "free/free.h"
 #include "free/kill.h"
+#include "free/maker.h"
 #include "free/most.h"
 #include "free/pspin.h"
 #include "free/robust.h"
@@ -708,7 +709,7 @@ static bool may_open_more(const struct thread_attr *a) {
 }
 
 int thread_create(pthread_t *out, const struct thread_attr *a, void *(*fn)(void *), int (*cfn)(void *), void *arg) {
-  if (light_start() < 0) return EAGAIN;
+  if (light_start() < 0 || maker_keep() != 0) return EAGAIN;
   cancel_kernel_begins(); /* the creator's, who may be main */
   if (!life_begins()) return EAGAIN;
   int r;
@@ -1025,6 +1026,7 @@ void thread_g_fork_child(void) {
   atomic_store_explicit(&nkernels, 0, memory_order_relaxed);
   atomic_store_explicit(&main_left, false, memory_order_relaxed);
   cancel_fork_child();
+  maker_fork_child();
   memset(spares, 0, sizeof spares);
   bare = NULL;
   memset(places, 0, sizeof places);

@@ -18,7 +18,7 @@ static const struct table {
     {"wait", wait_checks},         {"cancel", cancel_checks},   {"unwind", unwind_checks}, {"signal", signal_checks},
     {"process", process_checks},   {"c11", c11_checks},         {"stress", stress_checks}, {"tid", tid_checks},
     {"socket", socket_checks},     {"sandbox", sandbox_checks}, {"number", number_checks}, {"part", part_checks},
-    {"argument", argument_checks}, {"closed", closed_checks},
+    {"argument", argument_checks}, {"closed", closed_checks},   {"limit", limit_checks},
 };
 #define NTABLES (sizeof tables / sizeof *tables)
 

@@ -35,6 +35,7 @@ extern const struct check sandbox_checks[];
 extern const struct check number_checks[];
 extern const struct check part_checks[];
 extern const struct check closed_checks[];
+extern const struct check limit_checks[];
 
 extern const char *self_path;
 
