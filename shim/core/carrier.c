@@ -15,7 +15,8 @@
  * for a G and sees fewer makes one (nborn: one is on its way).  Those that a spare was woken for go through that place as well.  Two: who makes one
  * may have to wait for a lock of a G that is to run yet, and its pq goes to the other.
  *
- * More than these, asleep for CARRIER_IDLE_NS, end: a program that once had many blocked calls at a time does not keep their threads.
+ * More than these, asleep for CARRIER_IDLE_NS, end: a program that once had many blocked calls at a time does not keep their threads.  But one that has started a program (posix_spawn) stays
+ * for as long as that is there: it may have asked to be killed when its parent ends, which to the kernel is a thread.
  *
  * No thread may be to be had for a while (RLIMIT_NPROC, pids.max).  Carriers that look for a G try again, after 10, 20, ... 100 ms; but all may be blocked or wired, maybe until a G runs that
  * waits for one.  The monitor can't make one: that takes a thread with a TCB, and with the program's descriptors.  So it sends SIGURG to one of those that there are; the handler, which may
@@ -31,6 +32,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include "core/gate.h"
 #include "core/place.h"
@@ -281,6 +283,10 @@ void carrier_leaves_handler(void) {
 
 /* --- lent threads --- */
 
+bool carrier_has_children(void) {
+  return raw_syscall5(SYS_waitid, P_ALL, 0, 0, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD | __WALL, 0) != -ECHILD;
+}
+
 /* c gives its pq away: false: it has none any more.  In a wrapped call it is for everyone to take, as in carrier_retake. */
 static bool give_up_pq(struct carrier *c) {
   struct pq *pq = c->pq;
@@ -302,6 +308,7 @@ struct carrier *carrier_lend(void) {
   struct m *m = c->m;
   struct pq *pq = c->pq;
   cpuclock_lent(c);
+  c->foster = carrier_has_children();
   c->alone = false;
   if (GLANCE(c->interrupt.state) != INTERRUPT_OFF) interrupt_disarm(c);
   if (!give_up_pq(c)) pq = NULL;
@@ -970,7 +977,7 @@ static bool idle_wait(struct carrier *c) {
   uint64_t until = GLANCE(light.rest) ? SYS_FOREVER : sys_now() + CARRIER_IDLE_NS;
   if (!sleep_until(c, until) && !GLANCE(light.rest)) {
     while (free_trim && !__atomic_load_n(&c->pq, __ATOMIC_RELAXED) && free_trim()) continue; /* the monitor sleeps where all are idle */
-    if (!fiber_used && one_too_many(c)) {
+    if (!fiber_used && !carrier_has_children() && one_too_many(c)) {
       retire(c);
       return false;
     }

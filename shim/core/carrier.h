@@ -86,6 +86,7 @@ struct carrier {
   bool alone;                /* [own] its G computes, and goes on without a pq: carrier_evict */
   struct g *wired_g;         /* [own] waits for its wired G to be scheduled; it runs nothing else */
   bool ends;                 /* [own] what its thread has of its own is to be nobody else's: it ends when it has left its G */
+  bool foster;               /* [own] lent, its thread had children of others than who has it now */
   bool spinning;             /* [own] looks for work to steal */
   _Atomic uint32_t wake;     /* futex: 1: it was given a pq, or is to look around */
   _Atomic uint32_t syscalls; /* [own] wrapped calls begun */
@@ -238,6 +239,10 @@ void carrier_run_wired(struct carrier *c, struct g *g);
 /* The thread of the calling G's carrier becomes that G's own; and at its end a carrier again. */
 struct carrier *carrier_lend(void);
 void carrier_take_back(struct carrier *c);
+/*
+ * The calling thread of the kernel's has children, also ended ones that nobody has waited for: some may have asked to be killed when it ends (PR_SET_PDEATHSIG).
+ */
+bool carrier_has_children(void);
 /* After that: its thread ends when that G has left its stack, as one that was idle for long. */
 void carrier_ends(struct carrier *c);
 /* Instead of both: it is no more, nor is its M; the calling kernel thread is about to end, and g, which it was lent to, has ended. */

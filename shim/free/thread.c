@@ -526,6 +526,11 @@ bool thread_wire(struct thread *t, ucontext_t *uc) {
   return true;
 }
 
+/* It leaves children, which the kernel is to tell of its end (PR_SET_PDEATHSIG).  Not of one that is itself a forked child's first. */
+static bool mourned(const struct carrier *c) {
+  return !c->foster && !sys_is_aside() && sys_gettid() != sys_getpid() && carrier_has_children();
+}
+
 /* All signals blocked, from here on nobody sends it any. */
 static void unwire(struct thread *t) {
   if (t->lent) sys_sigmask(carrier_sigmask() | carrier_opens);
@@ -536,7 +541,7 @@ static void unwire(struct thread *t) {
   (void)robust_end(t->id.robust, false);
   robust_set_list(t->carriers_robust);
   carrier_take_back(t->lent);
-  if (GLANCE(t->changed)) carrier_ends(t->lent); /* no other G is to have that kernel thread */
+  if (GLANCE(t->changed) || mourned(t->lent)) carrier_ends(t->lent); /* no other G is to have that kernel thread */
   t->lent = NULL;
   atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
   identity_real_tid(&t->id, false);

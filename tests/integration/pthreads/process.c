@@ -1051,6 +1051,63 @@ static void child_lives_with_thread(void) {
   for (int i = 0; i < 6; i++) say("ended by %ld", (long)join_value(t[i]));
 }
 
+/* The same of a program that is started otherwise, and asks for that itself. */
+static void *starts_mortal_program(void *arg) {
+  char *argv[] = {"setpriv", "--pdeathsig", "KILL", "sleep", "60", NULL};
+  int status = -1;
+  pid_t p = 0;
+  compute_ms(60);
+  int e = posix_spawnp(&p, argv[0], NULL, NULL, argv, environ);
+  if (e == ENOENT) return NULL;
+  MUST(e == 0);
+  compute_ms(20);
+  gate_pass(&gate);
+  pid_t dead = waitpid(p, &status, WNOHANG);
+  if (!dead) kill(p, SIGTERM);
+  if (!dead) MUST(waitpid(p, &status, 0) == p);
+  (void)arg;
+  return (void *)(intptr_t)status;
+}
+static void program_lives_with_thread(void) {
+  pthread_t t[6];
+  for (int i = 0; i < 6; i++) t[i] = start(starts_mortal_program, NULL);
+  nap(7500);
+  gate_open(&gate);
+  for (int i = 0; i < 6; i++) say("ended by %ld", (long)join_value(t[i]));
+}
+
+/* And dies with it, whoever else has its kernel thread. */
+static void *leaves_mortal_child(void *arg) {
+  int asked[2];
+  char c;
+  MUST(pipe(asked) == 0);
+  pid_t p = fork();
+  if (p == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    MUST(write(asked[1], "x", 1) == 1);
+    pause();
+    _exit(0);
+  }
+  MUST(read(asked[0], &c, 1) == 1);
+  (void)arg;
+  return (void *)(intptr_t)p;
+}
+static void child_dies_with_thread(void) {
+  pthread_t other = start(wait_at_gate, NULL);
+  for (int i = 0; i < 3; i++) {
+    int status = -1;
+    pid_t p = (pid_t)in_thread(leaves_mortal_child, NULL), dead = 0;
+    for (int k = 0; k < 1000 && !dead; k++) {
+      nap(1);
+      dead = waitpid(p, &status, WNOHANG);
+    }
+    say("dead %d, by %d", dead == p, status);
+    if (!dead) kill(p, SIGKILL);
+  }
+  gate_open(&gate);
+  pthread_join(other, NULL);
+}
+
 static void *traces(void *arg) {
   int status = -1;
   pid_t p = fork();
@@ -1425,6 +1482,8 @@ const struct check process_checks[] = {
     CHECK(vfork_in_thread),
     CHECK(vforks_that_wait),
     CHECK(child_lives_with_thread),
+    CHECK(program_lives_with_thread),
+    CHECK(child_dies_with_thread),
     CHECK(tracer_is_thread),
     CHECK(spawn_in_threads),
     CHECK(exec_from_thread),
