@@ -28,9 +28,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
+#include "core/decimal.h"
 #include "core/gate.h"
 #include "core/netpoll.h"
 #include "core/sys.h"
@@ -384,11 +386,20 @@ static __attribute__((noinline)) bool in_background(int fd, bool writes) {
 /* A file.  *st is filled in where it has to be asked. */
 static bool is_no_pipe(int fd, struct stat *st) { return !netpoll_is_fresh(fd) && sys_is_file(fd, st); }
 
-/* Whatever poll says, it is not for us to wait: a tty has rules of its own (VMIN, VTIME, who is in the background), and an eventfd or the like refuses less than a number. */
+static bool is_signalfd(int fd) {
+  static const char what[] = "anon_inode:[signalfd]";
+  char path[32] = "/proc/self/fd/", name[sizeof what];
+  decimal(path + strlen(path), (uint32_t)fd);
+  long n = raw_syscall4(SYS_readlinkat, AT_FDCWD, (long)path, (long)name, sizeof name);
+  return n == sizeof what - 1 && memcmp(name, what, sizeof what - 1) == 0;
+}
+
+/* Whatever poll says, it is not for us to wait: a tty has rules of its own (VMIN, VTIME, who is in the background), and an eventfd or the like refuses less than a number, a signalfd than one signal. */
 static bool has_own_rules(int fd, const struct stat *st, size_t bytes) {
   char termios[256]; /* the kernel's own struct is smaller */
   if (S_ISCHR(st->st_mode)) return raw_syscall3(SYS_ioctl, fd, TCGETS, (long)termios) == 0;
-  return (st->st_mode & S_IFMT) == 0 && bytes < sizeof(uint64_t);
+  if (st->st_mode & S_IFMT) return false;
+  return bytes < sizeof(uint64_t) || (bytes < sizeof(struct signalfd_siginfo) && is_signalfd(fd));
 }
 
 /*

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a call does with arguments that it can't take, in a thread: an error, at once. */
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <termios.h>
 #include "checks.h"
@@ -206,17 +211,41 @@ static void *reads_of_nothing(void *arg) {
 }
 
 static void *short_reads(void *arg) {
-  char buf[16] = "";
-  sigset_t set;
-  int ev = eventfd(0, 0), sig;
-  sigemptyset(&set);
-  sigaddset(&set, SIGUSR1);
-  MUST((sig = signalfd(-1, &set, SFD_CLOEXEC)) >= 0);
-  SAY_CALL("eventfd", read(ev, buf, 4));
-  SAY_CALL("write to eventfd", write(ev, buf, 4));
-  SAY_CALL("signalfd", read(sig, buf, 4));
-  close(ev), close(sig);
+  char buf[256];
+  sigset_t set = set_of(SIGUSR1, 0);
+  int ev = eventfd(0, 0), sig = signalfd(-1, &set, 0), timer = timerfd_create(CLOCK_MONOTONIC, 0), notify = inotify_init();
+  int faults = (int)syscall(SYS_userfaultfd, 1);
+  const int fds[] = {ev, sig, timer, faults};
+  static const size_t sizes[] = {1, 4, 7, 12, 31, 64, 127};
+  for (int k = 0; k < 4; k++)
+    for (int i = 0; i < 7; i++) {
+      bool waits = sizes[i] >= 8 && (k == 0 || k == 2);
+      if (waits || fds[k] < 0) continue;
+      say("%d, %zu", k, sizes[i]);
+      SAY_CALL("read", read(fds[k], buf, sizes[i]));
+    }
+  int watch = inotify_add_watch(notify, "/tmp", IN_OPEN);
+  MUST(watch >= 0 && close(open("/tmp", O_RDONLY | O_DIRECTORY)) == 0);
+  SAY_CALL("inotify", read(notify, buf, 4));
+  say("inotify, more %d", read(notify, buf, sizeof buf) > 0);
+  SAY_CALL("write", write(ev, buf, 4));
+  memset(buf, 255, 8);
+  SAY_CALL("write the most", write(ev, buf, 8));
+  for (int k = 0; k < 4; k++)
+    if (fds[k] >= 0) close(fds[k]);
+  close(notify);
   return arg;
+}
+
+/* The same where the kernel knows RWF_NOWAIT of nothing. */
+static void old_kernel_reads(void) {
+  struct sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_preadv2, 0, 1),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EOPNOTSUPP), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  struct sock_fprog prog = {sizeof filter / sizeof *filter, filter};
+  MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0);
+  execl(self_path, self_path, "argument:argument_short_reads", NULL);
+  MUST(0);
 }
 
 static void *vectors(void *arg) {
@@ -282,6 +311,7 @@ const struct check argument_checks[] = {CHECK(argument_clone3),
                                         CHECK(argument_not_listening),
                                         CHECK(argument_reads_of_nothing),
                                         CHECK(argument_short_reads),
+                                        CHECK(old_kernel_reads),
                                         CHECK(argument_vectors),
                                         CHECK(argument_tty),
                                         CHECK(argument_polls),
