@@ -203,6 +203,7 @@ void m_exit(struct m *m) {
     sched_p_free(p, now, false);
     if (sched.nheld) sched_kick(now + SCHED_ACTIVE_TICK_NS);
   }
+  if (atomic_load_explicit(&sched_last_status, memory_order_relaxed) >= 0) sched_kick(now); /* it may have been the last */
   sched_drop();
   m->slot = &m->own_slot;
   SLOT_STORE(m->own_slot.state, M_OPEN);

@@ -44,6 +44,7 @@
 struct sched sched = {.maxprocs = 0, .seed = 1, .bell = &sched.private_bell};
 _Atomic uint32_t sched_waiting_flag;
 _Atomic uint32_t sched_gs_queued;
+_Atomic int sched_last_status = -1;
 struct pool_page *sched_count_page;
 _Atomic bool gate_quiet __attribute__((aligned(64))); /* it seldom changes, and what lies beside it often does */
 

@@ -197,6 +197,16 @@ struct p *sched_p_get(struct g *g, uint64_t now);
 struct p *sched_p_take(struct m *m, uint64_t now);
 /* Wakes sysmon if it would sleep beyond `deadline`. */
 void sched_kick(uint64_t deadline);
+/*
+ * The process's first thread has left by a raw exit: with this status the process ends when the last one of the program's does, that of who has left last (as Linux has it from 6.0 on).
+ * -1: it has not.
+ */
+extern _Atomic int sched_last_status;
+/* A thread of the program's ends with this status. */
+static inline void sched_thread_leaves(int status) {
+  if (atomic_load_explicit(&sched_last_status, memory_order_relaxed) >= 0)
+    atomic_store_explicit(&sched_last_status, status & 0xff, memory_order_relaxed);
+}
 /* The owner block changed or we moved to another page: recompute `gated`, let everybody run or call them in. Lock held. */
 void sched_reconfigure(uint64_t now);
 /*

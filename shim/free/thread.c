@@ -345,7 +345,10 @@ static bool outlive_others(void) {
 }
 
 static void life_over(void) {
-  if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) == 1 && !outlive_others()) exit(0);
+  if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) != 1 || outlive_others()) return;
+  int status = GLANCE(sched_last_status);
+  if (status >= 0) raw_syscall1(SYS_exit_group, status); /* glibc counts main still, so it would do nothing more */
+  exit(0);
 }
 
 void thread_main_exits(void) {
@@ -601,7 +604,8 @@ static bool goes_back(struct thread *t) {
 }
 
 /* All but the program's own ends has been. */
-static _Noreturn void leave(struct thread *t) {
+static _Noreturn void leave(struct thread *t, int status) {
+  sched_thread_leaves(status);
   life_over();
   clear_tid(t);
   if (t->lent && sys_gettid() != sys_getpid() && (sys_is_aside() || !goes_back(t))) end_alone(t);
@@ -625,15 +629,15 @@ static void thread_main(void *arg) {
   for (int i = 0; i < PTHREAD_DESTRUCTOR_ITERATIONS && destroy_values(); i++) continue;
   drop_values();
   identity_forget_libcs();
-  leave(t);
+  leave(t, 0);
 }
 
-void thread_vanishes(struct thread *self) {
+void thread_vanishes(struct thread *self, int status) {
   self->torn = true;
   self->result = NULL;
   self->g.io_ctx = NULL;
   atomic_fetch_or_explicit(identity_cancel_word(&self->id), IDENTITY_EXITING, memory_order_relaxed); /* who cancels it leaves it alone */
-  leave(self);
+  leave(self, status);
 }
 
 /* It begins with its creator's. */

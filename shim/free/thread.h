@@ -106,7 +106,7 @@ int thread_detach(struct thread *t);
 /* The result of the calling thread G, which is about to unwind. */
 void thread_exits(void *result);
 /* The calling one, which is no forked child's first, ends as by a raw exit: nothing more of the program's runs. */
-_Noreturn void thread_vanishes(struct thread *self);
+_Noreturn void thread_vanishes(struct thread *self, int status);
 /* As pthread_cancel. */
 int thread_cancel(struct thread *t);
 /* The calling thread G has enabled or disabled its cancellation. */

@@ -257,7 +257,7 @@ static long special(long nr, struct args *x) {
     return PASS(nr, &y);
   }
   if (nr == SYS_gettid) return gettid();
-  if (nr == SYS_exit) thread_exits_raw();
+  if (nr == SYS_exit) thread_exits_raw((int)x->a[0]);
   if (nr == SYS_prctl) return prctl((int)x->a[0], x->a[1], x->a[2], x->a[3], x->a[4]);
   if (tid_address(nr, x, &r) || clock_raw(nr, x->a, &r)) return r;
   long killed;

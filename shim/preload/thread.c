@@ -10,6 +10,7 @@
  * That takes one of the PTHREAD_KEYS_MAX keys.  A program that wants them all gets it (thread_give_key_up): from then on a thread is an M until its cleanup
  * handlers have run, and its destructors run as those of a thread that ration does not know.
  */
+#include "preload/process.h"
 #include "preload/thread.h"
 #include <errno.h>
 #include <limits.h>
@@ -72,6 +73,7 @@ static void births_drop(void) {
 /* In a forked child: whoever held the lock is not here. */
 void thread_fork_child(void) {
   thread_g_fork_child();
+  atomic_store_explicit(&sched_last_status, -1, memory_order_relaxed);
   atomic_store_explicit(&births_lock.word, 0, memory_order_relaxed);
   free_births = NULL; /* maybe half linked */
 }
@@ -110,8 +112,13 @@ static __attribute__((noinline)) void kernels_end(void) {
 
 static bool key_is_ours(void) { return atomic_load_explicit(&have_key, memory_order_relaxed); }
 
+static __attribute__((noinline)) void note_end(int status) {
+  if (m_self && !m_self->rations) sched_thread_leaves(status);
+}
+
 /* Not inline either. */
-static __attribute__((noinline)) void thread_ends(void) {
+static __attribute__((noinline)) void thread_ends(int status) {
+  note_end(status);
   if (free_mode) kernels_end();
   if (m_self) m_exit(m_self);
 }
@@ -120,25 +127,38 @@ static __attribute__((noinline)) void thread_ends(void) {
 static void at_end(void *value) {
   uintptr_t round = (uintptr_t)value;
   if (round < PTHREAD_DESTRUCTOR_ITERATIONS && key_is_ours() && pthread_setspecific(end_key, (void *)(round + 1)) == 0) return;
-  thread_ends();
+  thread_ends(0);
 }
 
 static void ends_without_key(void) {
-  if (!key_is_ours()) thread_ends();
+  if (!key_is_ours()) thread_ends(0);
 }
 
 void thread_main_leaves(void) {
   if (sees_ends && m_self && m_self->tid == (uint32_t)sys_getpid()) ends_without_key();
 }
 
-/* Not of the process's first, which others outlive; nor of one that is nobody's, but has our thread pointer (vfork); nor where a filter may forbid all but this call. */
-void thread_exits_raw(void) {
-  if (sys_is_aside()) return;
+static __attribute__((noinline)) bool is_m(uint32_t tid) { return m_self && m_self->tid == tid; }
+
+/* The process's first: it lasts as long as others do. */
+static __attribute__((noinline)) void main_exits_raw(int status) {
+  atomic_store_explicit(&sched_last_status, status & 0xff, memory_order_relaxed);
+  if (m_self) return; /* m_exit tells of it */
+  sched_lock();
+  sched_kick(sched_hooks.now());
+  sched_unlock();
+}
+
+/* Not of one that is nobody's, but has our thread pointer (vfork); nor where a filter may forbid all but this call. */
+void thread_exits_raw(int status) {
+  if (sys_is_aside() || process_in_vfork_child()) return;
   uint32_t tid = sys_gettid();
   struct thread *self = thread_self();
-  if (!m_self || m_self->tid != tid || tid == (uint32_t)sys_getpid()) return;
-  if (self) thread_vanishes(self);
-  if (sees_ends) thread_ends();
+  bool first = tid == sys_getpid();
+  if (first) main_exits_raw(status);
+  if (!is_m(tid)) return;
+  if (self && !first) thread_vanishes(self, status);
+  if (sees_ends) thread_ends(status);
 }
 
 /* One that is past its cleanup handlers just now ends unseen: its P is taken as that of a thread that is blocked, and its record is lost. */

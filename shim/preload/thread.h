@@ -18,6 +18,6 @@ void thread_main_leaves(void);
 /* In a forked child, before any thread is made. */
 void thread_fork_child(void);
 /* The calling thread is about to end by a raw exit, of which nobody would hear: what ration has of it ends.  Returns, unless it is a thread G. */
-void thread_exits_raw(void);
+void thread_exits_raw(int status);
 
 #endif

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include "checks.h"
 
 /* A user whose processes nobody else counts, and whom limits are for. */
@@ -106,4 +107,42 @@ static void first_refused(void) {
   say("then made");
 }
 
-const struct check limit_checks[] = {CHECK(none_to_be_had), CHECK(none_is_needed), CHECK(first_refused), CHECKS_END};
+/* It leaves by a raw exit: the process has its status, when the others have ended. */
+static void at_exit(void) { say("at exit"); }
+static void *lasts(void *arg) {
+  if (arg) nap(60);
+  say("lasts");
+  return arg;
+}
+static void *leaves_raw(void *arg) {
+  nap(30);
+  say("leaves");
+  syscall(SYS_exit, 9);
+  return arg;
+}
+static void say_first_leaves(int others, void *(*fn)(void *)) {
+  pid_t p = fork();
+  if (p == 0) {
+    atexit(at_exit);
+    for (int i = 0; i < others; i++) pthread_detach(start(fn, &gate));
+    syscall(SYS_exit, 5);
+  }
+  say_wait("first of several", p);
+}
+static void first_leaves(void) {
+  say_first_leaves(0, lasts);
+  say_first_leaves(1, lasts);
+  say_first_leaves(4, lasts);
+  say_first_leaves(1, leaves_raw);
+  say_first_leaves(3, leaves_raw);
+  in_thread(lasts, NULL);
+  say_first_leaves(2, lasts);
+}
+static void leaves_itself(void) {
+  atexit(at_exit);
+  pthread_detach(start(lasts, &gate));
+  syscall(SYS_exit, 300 + 6);
+}
+
+const struct check limit_checks[] = {CHECK(none_to_be_had), CHECK(none_is_needed), CHECK(first_refused),
+                                     CHECK(first_leaves),   CHECK(leaves_itself),  CHECKS_END};
