@@ -34,6 +34,7 @@ struct timers {
   struct timer **heap;
   uint32_t n, cap;
   _Atomic uint64_t first; /* at of heap[0]; UINT64_MAX: none.  Read without the lock */
+  bool parents;           /* of before a fork, in whatever state: nobody runs what is in it */
 };
 
 struct carrier;

@@ -661,6 +661,7 @@ void light_fork_child(struct m *m) {
   if (m) m->carrier = NULL;
   carrier_self = NULL;
   uint64_t id = GLANCE(light.next_id);
+  for (uint32_t i = 0; i < light.npqs; i++) light.pqs[i].timers.parents = true;
   memset(&light, 0, sizeof light);
   atomic_store_explicit(&light.next_id, id, memory_order_relaxed);
   monitor_fork_child();

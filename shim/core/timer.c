@@ -8,6 +8,8 @@
  *                     <--timer_stop----
  *
  * t->in is written under the lock of the heap; timer_stop reads it without to find that lock, and looks again under it.
+ *
+ * In the child of a fork no timer of before it comes: heaps are the parent's, maybe in the middle of a change.  But one may be stopped, and is then armed anew as any other.
  */
 #include "core/carrier.h"
 #include <string.h>
@@ -111,6 +113,10 @@ bool timer_stop(struct timer *t) {
   for (;;) {
     struct timers *ts = __atomic_load_n(&t->in, __ATOMIC_RELAXED); /* the lock orders the rest */
     if (!ts) return false;
+    if (__builtin_expect(ts->parents, 0)) { /* somebody may have had the lock */
+      __atomic_store_n(&t->in, NULL, __ATOMIC_RELAXED);
+      return true;
+    }
     run_lock(&ts->lock);
     bool here = t->in == ts;
     if (here) take_out(ts, t);

@@ -1865,6 +1865,43 @@ static int a_forked_child_wakes_none_of_its_parents(void) {
   return 0;
 }
 
+/* Timers of its parent's don't come in a child, which may stop, reset and free them, whatever others are doing with theirs. */
+static struct ration_timer *kept[16];
+static void resets_for_long(void *arg) {
+  struct ration_timer *t = ration_timer_new(RATION_SECOND);
+  for (int64_t i = 0; !atomic_load((_Atomic int *)arg); i++) {
+    for (int k = 0; k < 50; k++) ration_timer_reset(t, RATION_SECOND + (i * 50 + k) * 7919 % RATION_SECOND);
+    ration_yield();
+  }
+  ration_timer_free(t);
+  atomic_fetch_add(&count, 1);
+}
+static void child_has_its_own_timers(struct ration_timer *soon) {
+  alarm(10); /* else it may wait for ever */
+  for (int i = 0; i < 16; i++) MUST(ration_timer_stop(kept[i]));
+  ration_sleep(5 * RATION_MS);
+  MUST(ration_chan_try_recv(ration_timer_chan(soon), NULL) != 0);
+  MUST(ration_timer_reset(soon, RATION_MS) && ration_chan_recv(ration_timer_chan(soon), NULL));
+  for (int i = 0; i < 16; i++) ration_timer_free(kept[i]);
+  _exit(0);
+}
+static int a_forked_child_has_its_own_timers(void) {
+  static _Atomic int over;
+  int status;
+  for (int i = 0; i < 16; i++) kept[i] = ration_timer_new(1000 * RATION_SECOND);
+  for (int i = 0; i < 4; i++) ration_go(resets_for_long, &over);
+  for (int i = 0; i < 50; i++) {
+    struct ration_timer *soon = ration_timer_new(4 * RATION_MS);
+    pid_t pid = fork();
+    if (pid == 0) child_has_its_own_timers(soon);
+    MUST(waitpid(pid, &status, 0) == pid && status == 0);
+    ration_timer_free(soon);
+  }
+  atomic_store(&over, 1);
+  until(4);
+  return 0;
+}
+
 /* sysmon gets no CPU while the program changes its credentials: a new one begins, and the old one ends when it gets one. */
 static int sysmons(pid_t pid, pid_t *last) {
   char path[sizeof "/proc//task//comm" + 2 * 11 + 256], name[32];
@@ -2281,6 +2318,7 @@ static const struct check {
     C(a_thread_blocked_by_hand_leaves_its_p),
     C(a_thread_that_comes_back_is_preempted),
     C(a_forked_child_goes_on_alone),
+    C(a_forked_child_has_its_own_timers),
     C(a_forked_child_wakes_none_of_its_parents),
     C(a_process_ends_with_its_last_thread),
     C(one_sysmon_is_left_after_a_change_of_credentials),

@@ -29,7 +29,10 @@ RATION_API struct ration_context *ration_context_background(void);
 
 /* Ends by ration_context_cancel, or with its parent.  NULL: no memory.  context.WithCancel. */
 RATION_API struct ration_context *ration_context_with_cancel(struct ration_context *parent);
-/* The same, and at the latest at `at` (ns, as ration_now), with -ETIMEDOUT.  A deadline above that comes earlier counts.  context.WithDeadline. */
+/*
+ * The same, and at the latest at `at` (ns, as ration_now), with -ETIMEDOUT.  A deadline above that comes earlier counts.  Not in the child of a fork: there those of its parent's
+ * never come.  context.WithDeadline.
+ */
 RATION_API struct ration_context *ration_context_with_deadline(struct ration_context *parent, ration_ns at);
 /* The deadline is d from now; d <= 0: it has ended when this returns.  context.WithTimeout. */
 RATION_API struct ration_context *ration_context_with_timeout(struct ration_context *parent, ration_ns d);

@@ -12,6 +12,7 @@
  * The time is CLOCK_MONOTONIC (ration_now).  Channels have room for one element: the time, a ration_ns, at which it was sent; a tick that finds it full
  * is dropped.  After stop or reset has returned no time of before can be received any more.
  * Functions of one timer may be called by any Gs and threads, several at once, but free.  None waits, none is async-signal-safe.
+ * In the child of a fork none of its parent's ends by itself; it may be stopped, reset (then it ends as one of the child's own) and freed there.
  * Durations: 0 and less are over at once, RATION_FOREVER never.  What makes one returns NULL where there is no memory, or the scheduler could not be started.
  */
 #include <stdbool.h>
