@@ -133,6 +133,7 @@ class Library:
         threads = self.objfile.lookup_static_symbol("threads")  # not there where free mode is not linked in
         self.thread = Struct(threads.type.target()) if threads else None
         self.identity = Struct(self.thread.kinds["id"]) if threads else None
+        self.maker = self.address("maker_identity") if threads else None
         self.status = self.g.enumerators("status")
         self.why = self.g.enumerators("why")
         self.kind = self.g.enumerators("kind")
@@ -307,7 +308,7 @@ class Gs:
                 yield G(self.library, record, carrier, m)
 
     def find_threads_of_free(self):
-        """The records of free/thread.c's Gs; identities has those of their stacks, which are not of stack.c's, and of threads that nobody has lived in yet: glibc lists those too."""
+        """The records of free/thread.c's Gs; identities has those of their stacks, which are not of stack.c's, and of threads that nobody has lived in yet (free/maker.c's is for none): glibc lists those too."""
         self.identities = []
         if not self.library.thread:
             return
@@ -319,6 +320,9 @@ class Gs:
                     self.identities.append((record, identity))
                 if record["id"]:
                     yield record
+            maker = self.library.identity.at(self.library.maker)
+            if maker["map"]:
+                self.identities.append((None, maker))
         except gdb.MemoryError:
             self.unreadable += 1
 
@@ -572,8 +576,8 @@ def used_ranges(gs):
         yield g["stack"] + PAGE, g["stack"] + g["stack_bytes"]
     for g, identity in gs.identities:
         low, high = identity["map"] + identity["guard"], identity["map"] + identity["bytes"]
-        used_at = (g["sp"] if g["id"] else identity["top"]) & -PAGE
-        yield (used_at if low <= used_at < high and g.address not in gs.carriers else low), high
+        used_at = (g["sp"] if g and g["id"] else identity["top"]) & -PAGE
+        yield (used_at if low <= used_at < high and not (g and g.address in gs.carriers) else low), high
 
 
 def fill_stacks(path, ranges):
