@@ -45,7 +45,6 @@ static struct {
 
 static void publish(void) {
   if (!ph.known || ph.hi - ph.lo > PHASE_USABLE_NS) return; /* what was known before stays */
-  if (sched.period == 0) sched.even_until = ph.hi + 2 * ph.period;
   sched.period = ph.period;
   sched.phase = (ph.lo + (ph.hi - ph.lo) / 2) % ph.period; /* one of long ago: it must not lie ahead of now */
 }

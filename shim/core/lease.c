@@ -82,15 +82,7 @@ uint64_t lease_frame_end(uint64_t now) {
   return end < period_end ? end : period_end;
 }
 
-/* What was spent beyond the rate before the phase was known was spent of other periods: the kernel has stopped us for it, or never will. */
-static void forgive_debt(struct pool_page *pg, uint64_t begin) {
-  uint64_t tat = atomic_load_explicit(&pg->tat, memory_order_relaxed); /* as lease_new_period */
-  while ((int64_t)(tat - begin) > 0 &&
-         !atomic_compare_exchange_weak_explicit(&pg->tat, &tat, begin, memory_order_relaxed, memory_order_relaxed)) {
-  }
-}
-
-/* A period of the kernel's has begun: what was saved in the last one is gone. (A debt stays, but for the first time: it is how the average keeps to the rate.) */
+/* A period of the kernel's has begun: what was saved in the last one is gone. (A debt stays: it is how the average keeps to the rate.) */
 void lease_new_period(uint64_t now) {
   struct pool_page *pg = sched.page;
   uint64_t end = lease_period_end(now);
@@ -100,8 +92,6 @@ void lease_new_period(uint64_t now) {
   if (begin < seen + sched.period / 2) return; /* members may differ by part of a ms */
   /* relaxed: it publishes nothing, and tat is moved by CAS */
   if (!atomic_compare_exchange_strong_explicit(&pg->period_seen, &seen, begin, memory_order_relaxed, memory_order_relaxed)) return;
-  if (begin < sched.even_until) forgive_debt(pg, begin);
-  sched.even_until = 0;
   pool_begin(pg, begin, (uint64_t)uncharged(begin) / 1000);
 }
 

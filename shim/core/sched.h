@@ -112,7 +112,6 @@ struct sched {
   bool kicked;                /* sysmon is to be woken then */
   bool paced;                 /* the bucket ran empty and has not filled again */
   uint64_t phase, period;     /* when a CFS period of the kernel's begins, and how long it is; 0: not known (client/phase.c) */
-  uint64_t even_until;        /* the phase has just become known: the first period that begins until then begins with an even account */
   uint64_t paced_frame;       /* in this one, named by its end */
   uint64_t passed_frame;      /* at the end of this one another process has its turn: we don't look, for who looks first has the slot */
   uint64_t overslept;         /* ns by which sysmon woke too late: the whole process was kept from the CPUs */

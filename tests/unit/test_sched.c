@@ -965,22 +965,6 @@ START_TEST(who_has_no_hog_running_does_not_look_for_the_end_of_its_part) {
 }
 END_TEST
 
-/* What was overspent before the phase was known, in periods that are over, is not paid back; what is overspent later, is. */
-START_TEST(the_first_known_period_begins_with_an_even_account) {
-  setup(1, 1, 500000);
-  sched.period = 100 * MS;
-  sched.phase = clock_now % (100 * MS);
-  page->period_seen = clock_now;
-  sched.even_until = clock_now + 200 * MS;
-  for (int i = 0; i < 2; i++) {
-    clock_now += 100 * MS;
-    page->tat = clock_now + 30 * MS;
-    lease_new_period(clock_now + 1);
-    ck_assert_uint_eq(page->tat, clock_now + (i ? 30 * MS : 0));
-  }
-}
-END_TEST
-
 /* A process charges when it looks, every few ms; the others reckoned as if nothing was used meanwhile, and at a period's end forgot what was spent as if it had been saved. */
 START_TEST(what_others_have_not_charged_yet_is_spent) {
   setup(2, 0, 1480000);
@@ -1308,7 +1292,6 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           opening_the_gate_lets_everybody_run, bpf_looks_away_while_the_gate_is_open, fewer_slots_call_in_who_holds_more,
           maxprocs_bounds_the_regular_slots, one_that_is_born_and_runs_is_soon_a_hog,
           who_waits_is_not_told_of_a_slot_that_a_pause_has_closed, who_waits_looks_when_a_frame_begins, frames_go_round_among_processes,
-          equal_processes_change_places, the_first_known_period_begins_with_an_even_account,
-          who_has_no_hog_running_does_not_look_for_the_end_of_its_part, what_others_have_not_charged_yet_is_spent,
-          one_who_has_displaced_an_m_leaves_no_cpu, sysmon_is_not_woken_for_the_little_that_a_newcomer_moves,
-          idle_stacks_of_any_size_give_their_pages_back)
+          equal_processes_change_places, who_has_no_hog_running_does_not_look_for_the_end_of_its_part,
+          what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu,
+          sysmon_is_not_woken_for_the_little_that_a_newcomer_moves, idle_stacks_of_any_size_give_their_pages_back)
