@@ -907,10 +907,10 @@ START_TEST(who_waits_looks_when_a_frame_begins) {
 }
 END_TEST
 
-/* Who looks first when a frame begins has the slot: who has had its turn leaves the next frame to the others. */
-START_TEST(frames_go_round_among_processes) {
+/* Our one hog that has run stops for a pause, one waits here, and `theirs` in another process.  The end of its frame. */
+static uint64_t hogs_pause(uint32_t theirs) {
   setup(1, 1, 480000);
-  add_member(5, 2, 0);
+  add_member(5, theirs, 0);
   usage(0, HOG);
   usage(1, HOG);
   ck_assert(arrive(0));
@@ -922,8 +922,14 @@ START_TEST(frames_go_round_among_processes) {
   sched_balance(clock_now);
   ck_assert(sched.paced);
   ck_assert(ms[0].preempt_at);
-  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, true); /* 2 wait there, 1 here: the next is theirs for sure */
+  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, true);
   ck_assert_uint_eq(page->slots[0].word, 0);
+  return end;
+}
+
+/* Who looks first when a frame begins has the slot: who has had its turn leaves the next frame to the others. */
+START_TEST(frames_go_round_among_processes) {
+  uint64_t end = hogs_pause(2);
   ck_assert_uint_eq(sched.passed_frame, end);
   ck_assert_uint_eq(sched_balance(clock_now), end + SCHED_FRAME_MAX_NS);
   clock_now = end + 1;
@@ -934,19 +940,7 @@ END_TEST
 
 /* As many wait there as here: each has every other frame, and the two never look for the same one. */
 START_TEST(equal_processes_change_places) {
-  setup(1, 1, 480000);
-  add_member(5, 1, 0);
-  usage(0, HOG);
-  usage(1, HOG);
-  ck_assert(arrive(0));
-  ck_assert(!arrive(1));
-  uint64_t end = lease_frame_end(clock_now);
-  run_for(SCHED_SLICE_NS - MS, 0);
-  sched_balance(clock_now);
-  page->tat = clock_now + 12 * MS;
-  sched_balance(clock_now);
-  ck_assert(sched.paced);
-  sched_p_free(sched_p_take(&ms[0], clock_now), clock_now, true);
+  uint64_t end = hogs_pause(1);
   ck_assert_uint_eq(sched.passed_frame, end);
 }
 END_TEST

@@ -1023,9 +1023,19 @@ static void *spin(void *arg) {
   return arg;
 }
 
+/* How p has ended, of itself or by us, when the gate is open. */
+static void *end_later(pid_t p, void *arg) {
+  int status = -1;
+  gate_pass(&gate);
+  pid_t dead = waitpid(p, &status, WNOHANG);
+  if (!dead) kill(p, SIGTERM);
+  if (!dead) MUST(waitpid(p, &status, 0) == p);
+  (void)arg;
+  return (void *)(intptr_t)status;
+}
+
 /* The kernel kills a child with its parent, and that is a thread. */
 static void *has_mortal_child(void *arg) {
-  int status = -1;
   pid_t p = fork();
   if (p == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -1035,12 +1045,7 @@ static void *has_mortal_child(void *arg) {
   compute_ms(60);
   nap(10);
   compute_ms(20);
-  gate_pass(&gate);
-  pid_t dead = waitpid(p, &status, WNOHANG);
-  if (!dead) kill(p, SIGTERM);
-  if (!dead) MUST(waitpid(p, &status, 0) == p);
-  (void)arg;
-  return (void *)(intptr_t)status;
+  return end_later(p, arg);
 }
 static void child_lives_with_thread(void) {
   pthread_t t[6];
@@ -1054,19 +1059,13 @@ static void child_lives_with_thread(void) {
 /* The same of a program that is started otherwise, and asks for that itself. */
 static void *starts_mortal_program(void *arg) {
   char *argv[] = {"setpriv", "--pdeathsig", "KILL", "sleep", "60", NULL};
-  int status = -1;
   pid_t p = 0;
   compute_ms(60);
   int e = posix_spawnp(&p, argv[0], NULL, NULL, argv, environ);
   if (e == ENOENT) return NULL;
   MUST(e == 0);
   compute_ms(20);
-  gate_pass(&gate);
-  pid_t dead = waitpid(p, &status, WNOHANG);
-  if (!dead) kill(p, SIGTERM);
-  if (!dead) MUST(waitpid(p, &status, 0) == p);
-  (void)arg;
-  return (void *)(intptr_t)status;
+  return end_later(p, arg);
 }
 static void program_lives_with_thread(void) {
   pthread_t t[6];
