@@ -811,9 +811,7 @@ static void end_with_last_thread(struct carrier *c) {
   light_each(keeps_the_process, &any);
   if (any) return;
   carrier_release(c);
-  int status = GLANCE(sched_last_status);
-  if (status >= 0) raw_syscall1(SYS_exit_group, status);
-  exit(0);
+  sched_end_process();
 }
 
 void carrier_m_gone(void) {

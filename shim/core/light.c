@@ -363,13 +363,12 @@ void sync_g_unbinds(struct g *g) __attribute__((weak));
 static _Noreturn void end_g(void) {
   struct carrier *c = carrier_now();
   if (!c) pthread_exit(NULL); /* it has forked, and is the child's only thread */
+  if (__builtin_expect(GLANCE(c->g->use.e) != NULL, 0)) {
+    netpoll_use_end(&c->g->use);
+    c = carrier_now();
+  }
   carrier_hold(c);
   struct g *g = c->g;
-  if (__builtin_expect(atomic_load_explicit(&g->use.e, memory_order_relaxed) != NULL, 0)) {
-    carrier_release(c);
-    netpoll_use_end(&g->use);
-    carrier_hold(c = carrier_now());
-  }
   g->status = G_DEAD;
   if (g->locked && g->kind == G_LIGHT && !fiber_used) c->ends = true;
   g->locked = 0;
@@ -407,7 +406,6 @@ static void prepare(struct g *g, void *top, ration_fn *fn, void *arg, const char
   g->readied = G_READIED_NONE;
   g->waiting_on = NULL;
   g->wait = NULL;
-  g->use = (struct netpoll_use){0};
   atomic_store_explicit(&g->stop, 0, memory_order_relaxed);
   g->note = NULL;
   atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);

@@ -657,14 +657,15 @@ static void move_uses(struct entry *e, struct entry *h, int number) {
 static struct entry *held_entry(int fd, int *number) {
   int high = sys_is_aside() ? -EPERM : dup_high(fd);
   if (high < 0) return NULL;
+  *number = high;
   struct entry *h = entry_of(high, true);
-  if (h) run_lock(&h->lock);
-  if (h) h->registered = false, h->trusted = true;
-  if (h && ensure_registered(h, high) == 0) {
-    *number = high;
-    return h;
+  if (h) {
+    run_lock(&h->lock);
+    h->registered = false;
+    h->trusted = true;
+    if (ensure_registered(h, high) == 0) return h;
+    run_unlock(&h->lock);
   }
-  if (h) run_unlock(&h->lock);
   raw_syscall1(SYS_close, high);
   return NULL;
 }
@@ -903,7 +904,6 @@ void netpoll_fork_child(void) {
   if (sigfd >= 0) raw_syscall1(SYS_close, sigfd);
   epfd = evfd = sigfd = -1;
   for (int fd = -1; (fd = held_from(fd + 1, INT_MAX)) >= 0;) raw_syscall1(SYS_close, fd); /* of calls that are not made here */
-  g_self()->use = (struct netpoll_use){.turn = g_self()->use.turn + 1};
   atomic_store_explicit(&nheld, 0, memory_order_relaxed);
   atomic_store_explicit(&signals_added, false, memory_order_relaxed);
   atomic_store_explicit(&signals_on, false, memory_order_relaxed);

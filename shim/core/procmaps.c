@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Readers of /proc/self/maps and /proc/self/task/TID/syscall.  Whatever a line has that is not expected ends it: what was read so far counts.
+ * Readers of /proc/self/maps, /proc/self/task and /proc/self/task/TID/syscall.  Whatever a line has that is not expected ends it: what was read so far counts.
  */
 #include "core/procmaps.h"
 #include <fcntl.h>
@@ -101,4 +101,24 @@ bool procmaps_blocked_at(uint32_t tid, uintptr_t *pc, uintptr_t *sp) {
   *sp = number(&a, 16);
   *pc = number(&b, 16);
   return *sp != 0 && *pc != 0;
+}
+
+/* The kernel's struct linux_dirent64: where it has the length of an entry, and the name. */
+#define DIRENT_BYTES_AT 16
+#define DIRENT_NAME_AT 19
+
+int procmaps_threads(void *buf, uint32_t bytes, bool (*fn)(uint32_t tid, void *arg), void *arg) {
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)TASK_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  bool more = fd >= 0;
+  for (long n; more && (n = raw_syscall3(SYS_getdents64, fd, (long)buf, bytes)) > 0;) {
+    uint16_t len;
+    for (const char *at = buf, *end = at + n; more && at < end; at += len) {
+      memcpy(&len, at + DIRENT_BYTES_AT, sizeof len);
+      const char *name = at + DIRENT_NAME_AT;
+      uint32_t tid = (uint32_t)number(&name, 10);
+      if (tid) more = fn(tid, arg);
+    }
+  }
+  if (fd >= 0) raw_syscall1(SYS_close, fd);
+  return fd < 0 ? fd : 0;
 }

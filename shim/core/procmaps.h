@@ -15,6 +15,9 @@ struct procmap {
 /* Calls fn for each mapping, in the order of addresses, until it says false.  0 or -errno. */
 int procmaps_each(bool (*fn)(const struct procmap *m, void *arg), void *arg);
 
+/* Calls fn for each thread that the kernel lists, until it says false.  buf: room for what it reads, `bytes` of it.  0 or -errno. */
+int procmaps_threads(void *buf, uint32_t bytes, bool (*fn)(uint32_t tid, void *arg), void *arg);
+
 /*
  * Where a thread of this process is blocked in the kernel: its pc and stack pointer in user mode.  False: it is not, or
  * /proc does not tell; both 0: it has no user mode (a worker of io_uring's).

@@ -53,14 +53,15 @@ struct roots {
 
 /* --- threads --- */
 
-static void add_thread(struct roots *r, uint32_t tid) {
+static bool add_thread(uint32_t tid, void *arg) {
+  struct roots *r = arg;
   uintptr_t pc = 1, sp = 1;
   if (tid == r->own_tid)
     sp = r->own_sp;
   else
     for (int i = 0; i < 5 && !procmaps_blocked_at(tid, &pc, &sp); i++) {
       _Atomic uint32_t never = 0;
-      if (pc == 0 && sp == 0) return;
+      if (pc == 0 && sp == 0) return true;
       sp = 0;
       sys_futex_wait(&never, 0, sys_now() + 100000, false); /* our own service threads run for microseconds */
     }
@@ -68,24 +69,12 @@ static void add_thread(struct roots *r, uint32_t tid) {
     r->threads[r->nthreads++] = (struct thread_sp){tid, sp};
   else
     r->all_threads = false;
+  return true;
 }
 
 static void find_threads(struct roots *r) {
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  char *buf = (char *)r->words; /* nothing else is in it now */
-  long n;
-  r->all_threads = fd >= 0;
-  while (fd >= 0 && (n = raw_syscall3(SYS_getdents64, fd, (long)buf, 32768)) > 0) {
-    for (long at = 0; at < n;) {
-      uint16_t len;
-      memcpy(&len, buf + at + 16, sizeof len);
-      uint32_t tid = 0;
-      for (const char *s = buf + at + 19; *s >= '0' && *s <= '9'; s++) tid = tid * 10 + (uint32_t)(*s - '0');
-      if (tid) add_thread(r, tid);
-      at += len;
-    }
-  }
-  if (fd >= 0) raw_syscall1(SYS_close, fd);
+  r->all_threads = true;
+  if (procmaps_threads(r->words, sizeof r->words, add_thread, r) < 0) r->all_threads = false; /* nothing else is in it now */
 }
 
 static uintptr_t sp_of(const struct roots *r, uint32_t tid) {

@@ -37,6 +37,7 @@
  * which are rare, are done under it: they don't block.
  */
 #include "core/sched.h"
+#include <stdlib.h>
 #include <string.h>
 #include "core/gate.h"
 #include "core/place.h"
@@ -876,4 +877,10 @@ void sched_forget_all(void) {
   atomic_store_explicit(&sched.bpf, false, memory_order_relaxed);
   atomic_store_explicit(&sched.sysmon_until, 0, memory_order_relaxed);
   atomic_store_explicit(&sched_waiting_flag, 0, memory_order_relaxed);
+}
+
+void sched_end_process(void) {
+  int status = atomic_load_explicit(&sched_last_status, memory_order_relaxed);
+  if (status >= 0) raw_syscall1(SYS_exit_group, status); /* glibc counts the first thread still, so exit would do no more for the program */
+  exit(0);
 }

@@ -206,6 +206,8 @@ static inline void sched_thread_leaves(int status) {
   if (atomic_load_explicit(&sched_last_status, memory_order_relaxed) >= 0)
     atomic_store_explicit(&sched_last_status, status & 0xff, memory_order_relaxed);
 }
+/* The program's last thread has ended, for glibc some of ours are left. */
+_Noreturn void sched_end_process(void);
 /* The owner block changed or we moved to another page: recompute `gated`, let everybody run or call them in. Lock held. */
 void sched_reconfigure(uint64_t now);
 /*

@@ -10,10 +10,10 @@
  *
  * It runs without a TCB of glibc's (service.c): no libc function that uses TLS here.
  */
-#include <fcntl.h>
 #include "core/carrier.h"
 #include "core/gate.h"
 #include "core/place.h"
+#include "core/procmaps.h"
 #include "core/sched.h"
 #include "core/service.h"
 #include "core/uring.h"
@@ -111,26 +111,17 @@ static void look(uint64_t now, uint64_t *until) {
 
 #define LAST_LOOK_NS 10000000u
 
-struct entry { /* the kernel's struct linux_dirent64 */
-  uint64_t ino, off;
-  uint16_t bytes;
-  uint8_t type;
-  char name[];
-};
+/* Neither the first nor one of ours. */
+static bool is_others(uint32_t tid, void *any) {
+  *(bool *)any = tid != sys_getpid() && tid != sys_gettid() && !service_is(tid);
+  return !*(bool *)any;
+}
 
-/* A thread that is neither the first nor one of ours.  Carriers are Ms: who calls looks at these. */
-static bool others_live(uint32_t pid) {
-  _Alignas(struct entry) char buf[4096];
+/* Carriers are Ms: who calls looks at these. */
+static bool others_live(void) {
+  char buf[4096];
   bool any = false;
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  for (long n; fd >= 0 && !any && (n = raw_syscall3(SYS_getdents64, fd, (long)buf, sizeof buf)) > 0;)
-    for (char *at = buf; at < buf + n && !any; at += ((struct entry *)at)->bytes) {
-      uint32_t tid = 0;
-      for (const char *c = ((struct entry *)at)->name; *c >= '0' && *c <= '9'; c++) tid = tid * 10 + (uint32_t)(*c - '0');
-      any = tid && tid != pid && tid != sys_gettid() && !service_is(tid);
-    }
-  if (fd >= 0) raw_syscall1(SYS_close, fd);
-  return any || fd < 0;
+  return procmaps_threads(buf, sizeof buf, is_others, &any) < 0 || any;
 }
 
 /*
@@ -140,7 +131,7 @@ static bool others_live(uint32_t pid) {
 static uint64_t look_for_last(uint64_t now) {
   int status = atomic_load_explicit(&sched_last_status, memory_order_relaxed);
   if (__builtin_expect(status < 0, 1) || sched.nms) return UINT64_MAX;
-  if (!others_live(sys_getpid())) raw_syscall1(SYS_exit_group, status);
+  if (!others_live()) raw_syscall1(SYS_exit_group, status);
   return now + LAST_LOOK_NS;
 }
 

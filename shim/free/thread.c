@@ -345,10 +345,7 @@ static bool outlive_others(void) {
 }
 
 static void life_over(void) {
-  if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) != 1 || outlive_others()) return;
-  int status = GLANCE(sched_last_status);
-  if (status >= 0) raw_syscall1(SYS_exit_group, status); /* glibc counts main still, so it would do nothing more */
-  exit(0);
+  if (atomic_fetch_sub_explicit(&lives, 1, memory_order_acq_rel) == 1 && !outlive_others()) sched_end_process();
 }
 
 void thread_main_exits(void) {
@@ -1022,6 +1019,7 @@ int thread_signal(struct thread *t, int sig, const siginfo_t *si) {
 void thread_g_fork_child(void) {
   struct thread *self = thread_self();
   if (self) self->forked = true;
+  if (self) self->g.use = (struct netpoll_use){.turn = self->g.use.turn + 1}; /* what it is of is the parent's */
   main_self = pthread_self();
   shared_fork_child();
   if (self && !self->lent) raw_syscall2(SYS_sigaltstack, (long)&self->alt, 0); /* it was on paper */

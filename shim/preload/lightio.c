@@ -274,7 +274,7 @@ static inline void op_end(struct op *op) {
 
 /* How the call ends: errno is set after a close of ours. */
 static inline long op_ends(struct op *op, long r) {
-  netpoll_hold_end(&op->hold);
+  op_end(op);
   return r;
 }
 
@@ -406,14 +406,15 @@ static bool has_own_rules(int fd, const struct stat *st, size_t bytes) {
  * A try does not block, and says -EAGAIN where it would have to.  A descriptor that can't be tried is polled first.  Files are not tried: where that gets a part,
  * another reader of the same position comes before the rest.
  */
-static long try_readv(struct netpoll_hold *h, int fd, const struct iovec *v, int n) {
+static long try_readv(struct op *op, const struct iovec *v, int n) {
+  int fd = op->fd;
   struct stat st = {.st_mode = S_IFSOCK};
   if (is_no_pipe(fd, &st)) return lightdisk_readv(fd, v, n, &st);
   long r = raw_syscall6(SYS_preadv2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL && r != -EIO) return r;
   if (!in_background(fd, false) && r == -EIO) return r;
   if (carrier_now() && r != -EINVAL && poll_one(fd, POLLIN) == 0 && !has_own_rules(fd, &st, iov_bytes(v, n))) return -EAGAIN;
-  netpoll_hold_rest(h);
+  netpoll_hold_rest(&op->hold);
   return BRACKET(SYS_readv, fd, v, n);
 }
 
@@ -442,7 +443,7 @@ static long try_read(struct op *op, void *buf, size_t n, bool any) {
   long r = raw_syscall6(SYS_recvfrom, fd, (long)buf, (long)n, MSG_DONTWAIT, 0, 0);
   if (r != -ENOTSOCK || !any) return r;
   struct iovec v = {buf, n};
-  return try_readv(&op->hold, fd, &v, 1);
+  return try_readv(op, &v, 1);
 }
 
 /* As try_read, but what is known to be empty is not tried: step 1 is left out. */
@@ -462,7 +463,7 @@ ssize_t lightio_read(int fd, void *buf, size_t n) {
 
 ssize_t lightio_readv(int fd, const struct iovec *v, int n) {
   struct op op = OP(fd, NETPOLL_READ);
-  POLL_LOOP(op, try_readv(&op.hold, op.fd, v, n), BRACKET(SYS_readv, op.fd, v, n));
+  POLL_LOOP(op, try_readv(&op, v, n), BRACKET(SYS_readv, op.fd, v, n));
 }
 
 static bool is_stream(int fd) {
@@ -547,20 +548,22 @@ ssize_t lightio_recvmsg(int fd, struct msghdr *msg, int flags) {
 /* --- writing: all of it --- */
 
 /* As try_readv. */
-static long try_writev(struct netpoll_hold *h, int fd, const struct iovec *v, int n) {
+static long try_writev(struct op *op, const struct iovec *v, int n) {
+  int fd = op->fd;
   struct stat st = {.st_mode = S_IFSOCK};
   if (is_no_pipe(fd, &st)) return BRACKET(SYS_writev, fd, v, n);
   long r = raw_syscall6(SYS_pwritev2, fd, (long)v, n, -1, -1, RWF_NOWAIT);
   if (r != -EOPNOTSUPP && r != -ESPIPE && r != -EINVAL) return r;
   bool whole = (st.st_mode & S_IFMT) != 0 || iov_bytes(v, n) >= sizeof(uint64_t); /* an eventfd refuses less */
   if (r != -EINVAL && whole && !in_background(fd, true) && poll_one(fd, POLLOUT) == 0) return -EAGAIN;
-  netpoll_hold_rest(h);
+  netpoll_hold_rest(&op->hold);
   return BRACKET(SYS_writev, fd, v, n);
 }
 
 /* One writing call.  `attempt` writes what is left after `done` bytes: as a try, or (block) as it is, in the bracket. */
 struct out {
-  int fd, flags;
+  struct op op;
+  int flags;
   size_t all;
   long (*attempt)(struct out *o, size_t done, bool block);
   bool socket; /* as far as we know */
@@ -571,7 +574,6 @@ struct out {
   const struct iovec *v;
   int n;
   const struct msghdr *msg;
-  struct op op;
 };
 
 /*
@@ -600,21 +602,16 @@ static long look_before(int fd, size_t done, bool *over) {
 
 static ssize_t write_whole(struct out *o) {
   struct op *op = &o->op;
-  *op = (struct op)OP(o->fd, NETPOLL_WRITE);
   size_t done = 0;
   for (;;) {
     int over = op_look(op);
     bool lost, last = false;
-    long ev = look_before(o->fd, done, &lost);
+    long ev = look_before(o->op.fd, done, &lost);
     if (lost) return op_ends(op, (long)done);
     long r = over ? over : ev ? o->attempt(o, done, false) : -EAGAIN;
-    if (r == -EBADF && op_moved(op)) {
-      o->fd = op->fd;
-      continue;
-    }
+    if (r == -EBADF && op_moved(op)) continue;
     if (r == -EAGAIN) {
       int w = to_unix(o) ? -EPERM : op_wait(op);
-      o->fd = op->fd;
       if (w == 0) continue;
       last = true;
       r = w == -EPERM ? o->attempt(o, done, true) : w;
@@ -627,7 +624,7 @@ static ssize_t write_whole(struct out *o) {
     }
     done += (size_t)r;
     op->partial = done > 0;
-    if (last || r == 0 || done >= o->all || (!op->asked && nonblocking(o->fd))) return op_ends(op, (long)done);
+    if (last || r == 0 || done >= o->all || (!op->asked && nonblocking(o->op.fd))) return op_ends(op, (long)done);
   }
 }
 
@@ -637,22 +634,23 @@ static int flags_of(const struct out *o, size_t done) { return o->flags | (done 
 static long attempt_buf(struct out *o, size_t done, bool block) {
   struct iovec v = {(char *)(uintptr_t)o->buf + done, o->all - done};
   int flags = flags_of(o, done);
-  if (o->socket && block) return BRACKET(SYS_sendto, o->fd, v.iov_base, v.iov_len, flags, o->to, o->tolen);
+  if (o->socket && block) return BRACKET(SYS_sendto, o->op.fd, v.iov_base, v.iov_len, flags, o->to, o->tolen);
   if (o->socket) {
-    long r = raw_syscall6(SYS_sendto, o->fd, (long)v.iov_base, (long)v.iov_len, flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
+    long r = raw_syscall6(SYS_sendto, o->op.fd, (long)v.iov_base, (long)v.iov_len, flags | MSG_DONTWAIT, (long)o->to, (long)o->tolen);
     if (r != -ENOTSOCK || !o->any) return r;
     o->socket = false;
   }
-  return block || o->all == 0 ? BRACKET(SYS_write, o->fd, v.iov_base, v.iov_len) : try_writev(&o->op.hold, o->fd, &v, 1);
+  return block || o->all == 0 ? BRACKET(SYS_write, o->op.fd, v.iov_base, v.iov_len) : try_writev(&o->op, &v, 1);
 }
 
 ssize_t lightio_write(int fd, const void *buf, size_t n) {
-  struct out o = {.fd = fd, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .any = true};
+  struct out o = {.op = OP(fd, NETPOLL_WRITE), .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .any = true};
   return write_whole(&o);
 }
 
 ssize_t lightio_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to, socklen_t len) {
-  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .to = to, .tolen = len};
+  struct out o = {
+      .op = OP(fd, NETPOLL_WRITE), .flags = flags, .attempt = attempt_buf, .all = n, .buf = buf, .socket = true, .to = to, .tolen = len};
   if (flags & MSG_DONTWAIT) lightio_point();
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall6(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)len));
   return write_whole(&o);
@@ -662,18 +660,18 @@ static long attempt_iov(struct out *o, size_t done, bool block) {
   struct iovec left[IOV_COPY];
   const struct iovec *v = done ? left : o->v;
   int n = done ? iov_after(o->v, o->n, done, left) : o->n;
-  long r = block ? BRACKET(SYS_writev, o->fd, v, n) : try_writev(&o->op.hold, o->fd, v, n);
+  long r = block ? BRACKET(SYS_writev, o->op.fd, v, n) : try_writev(&o->op, v, n);
   if (r >= 0 && !done) o->all = iov_bytes(v, n); /* not before the kernel has found that v is there */
   return r;
 }
 
 ssize_t lightio_writev(int fd, const struct iovec *v, int n) {
-  struct out o = {.fd = fd, .attempt = attempt_iov, .v = v, .n = n};
+  struct out o = {.op = OP(fd, NETPOLL_WRITE), .attempt = attempt_iov, .v = v, .n = n};
   return write_whole(&o);
 }
 
 static long send_msg(struct out *o, const struct msghdr *m, int flags, bool block) {
-  return block ? BRACKET(SYS_sendmsg, o->fd, m, flags) : raw_syscall3(SYS_sendmsg, o->fd, (long)m, flags | MSG_DONTWAIT);
+  return block ? BRACKET(SYS_sendmsg, o->op.fd, m, flags) : raw_syscall3(SYS_sendmsg, o->op.fd, (long)m, flags | MSG_DONTWAIT);
 }
 
 /* The kernel reads the message first, and finds whether it is there. */
@@ -696,7 +694,7 @@ static long attempt_msg(struct out *o, size_t done, bool block) {
 }
 
 ssize_t lightio_sendmsg(int fd, const struct msghdr *msg, int flags) {
-  struct out o = {.fd = fd, .flags = flags, .attempt = attempt_msg, .msg = msg};
+  struct out o = {.op = OP(fd, NETPOLL_WRITE), .flags = flags, .attempt = attempt_msg, .msg = msg};
   if (flags & MSG_DONTWAIT) lightio_point();
   if (flags & MSG_DONTWAIT) return lightio_result(raw_syscall3(SYS_sendmsg, fd, (long)msg, flags));
   return write_whole(&o);

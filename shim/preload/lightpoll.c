@@ -163,12 +163,13 @@ static long select_as_is(struct select_call *s) {
 static long select_closed(struct select_call *s) {
   fd_set closed;
   FD_ZERO(&closed);
-  for (int fd = 0; fd < s->n; fd++)
-    if ((asks(s, 0, fd) || asks(s, 1, fd) || asks(s, 2, fd)) && raw_syscall3(SYS_fcntl, fd, F_GETFD, 0) < 0) FD_SET(fd, &closed);
   select_as_asked(s);
-  for (int fd = 0; fd < s->n; fd++)
-    for (int i = 0; i < 3 && FD_ISSET(fd, &closed); i++)
+  for (int fd = 0; fd < s->n; fd++) {
+    if ((!asks(s, 0, fd) && !asks(s, 1, fd) && !asks(s, 2, fd)) || raw_syscall3(SYS_fcntl, fd, F_GETFD, 0) >= 0) continue;
+    FD_SET(fd, &closed);
+    for (int i = 0; i < 3; i++)
       if (s->at[i]) FD_CLR(fd, s->at[i]);
+  }
   long r = select_as_is(s);
   for (int fd = 0; r >= 0 && fd < s->n; fd++)
     for (int i = 0; i < 3 && FD_ISSET(fd, &closed); i++)
@@ -239,8 +240,10 @@ int lightio_epoll_wait(int ep, struct epoll_event *ev, int n, uint64_t until) {
   struct netpoll_want want = {.fd = ep, .dir = {true, false}, .hold = &hold};
   struct epoll_call e = {&want, n, ev};
   long r = look_and_park(&want, 1, until, epoll_look, &e);
-  if (r == -EPERM) netpoll_hold_rest(&hold);
-  if (r == -EPERM) r = BRACKET(SYS_epoll_pwait, netpoll_number(&hold, ep), ev, n, ms_left(until), 0, 8);
+  if (r == -EPERM) {
+    netpoll_hold_rest(&hold);
+    r = BRACKET(SYS_epoll_pwait, netpoll_number(&hold, ep), ev, n, ms_left(until), 0, 8);
+  }
   netpoll_hold_end(&hold);
   return (int)lightio_result(r);
 }

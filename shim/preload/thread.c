@@ -10,7 +10,6 @@
  * That takes one of the PTHREAD_KEYS_MAX keys.  A program that wants them all gets it (thread_give_key_up): from then on a thread is an M until its cleanup
  * handlers have run, and its destructors run as those of a thread that ration does not know.
  */
-#include "preload/process.h"
 #include "preload/thread.h"
 #include <errno.h>
 #include <limits.h>
@@ -25,6 +24,7 @@
 #include "free/cancel.h"
 #include "free/free.h"
 #include "free/thread.h"
+#include "preload/process.h"
 #include "preload/real.h"
 #include "preload/signal.h"
 
