@@ -8,7 +8,7 @@
  *
  *   UNKNOWN --nr_periods grew by one between two readings--> BETWEEN lo and hi
  *   BETWEEN --readings in a row from lo to hi, a quarter apart, until it grows--> a quarter as wide, until NARROW
- *   NARROW  --every 8th period: widened a little, BETWEEN again
+ *   NARROW  --after 8 periods, later up to 32: widened a little, BETWEEN again
  *   any     --contradicted PHASE_DOUBTS times in a row--> UNKNOWN
  *
  * The period is that of a timer which the kernel always forwards by whole periods, so the phase is a constant as long as the cgroup lives
@@ -16,7 +16,7 @@
  * hypervisor.  So a reading that says "later" is as a rule a late callback, not a new phase: it takes several of them to be believed, and
  * until there is better news the old phase is the one that counts.
  *
- * About four small reads a period for some three periods, then four in eight.  On sysmon, with the lock held.
+ * About four small reads a period for some three periods, then four in eight, later in 32.  On sysmon, with the lock held.
  */
 #include "client/client.h"
 #include "core/sched.h"
@@ -29,6 +29,7 @@
 #define PHASE_THROTTLED_NS 500000u
 #define PHASE_SEARCH_NS 5000000u
 #define PHASE_AGAIN 8u
+#define PHASE_AGAIN_MAX 32u
 #define PHASE_DOUBTS 4u
 #define PHASE_PERIOD_MIN_NS 20000000u
 
@@ -41,6 +42,7 @@ static struct {
   uint64_t was_lo;                      /* lo before the readings of this period moved it */
   uint64_t next;
   uint32_t doubts;
+  uint32_t again; /* periods until the next look at one, more each time that it is confirmed */
 } ph;
 
 static void publish(void) {
@@ -53,6 +55,7 @@ void phase_forget(void) {
   ph.ready = ph.known = false;
   ph.read_at = ph.next = 0;
   ph.doubts = 0;
+  ph.again = PHASE_AGAIN;
   sched.period = sched.phase = 0;
 }
 
@@ -71,6 +74,7 @@ static void move_past(uint64_t at) {
 
 static void doubt(void) {
   ph.lo = ph.was_lo;
+  ph.again = PHASE_AGAIN;
   if (++ph.doubts >= PHASE_DOUBTS) ph.known = false, ph.doubts = 0;
 }
 
@@ -117,7 +121,8 @@ static uint64_t plan(uint64_t now) {
   move_past(now);
   uint64_t width = ph.hi - ph.was_lo;
   if (width <= PHASE_NARROW_NS) {
-    uint64_t skip = PHASE_AGAIN * ph.period;
+    uint64_t skip = ph.again * ph.period;
+    if (ph.again < PHASE_AGAIN_MAX) ph.again += PHASE_AGAIN;
     set_between(ph.lo + skip - PHASE_WIDEN_NS, ph.hi + skip + PHASE_WIDEN_NS);
   }
   if (now < ph.lo - PHASE_BEFORE_NS) return ph.lo - PHASE_BEFORE_NS;
@@ -157,7 +162,7 @@ uint64_t phase_look(uint64_t now) {
   if (atomic_load_explicit(&sched.page->rate, memory_order_relaxed) == 0 || sched.nheld + sched.global.len == 0) return UINT64_MAX;
   if (!ph.ready) prepare();
   if (ph.period == 0) return UINT64_MAX;
-  if (now < ph.next && ph.next - now < 20 * ph.period) return ph.next;
+  if (now < ph.next && ph.next - now < 2 * PHASE_AGAIN_MAX * ph.period) return ph.next;
   struct quota_throttle t;
   if (quota_throttled(&ph.where, &quota_fs_host, &t) < 0) {
     ph.period = 0;

@@ -60,6 +60,9 @@ START_TEST(it_gets_better_and_costs_little) {
   unsigned n = live(&now, START + 108 * PERIOD, 0, 0);
   ck_assert_uint_lt(off(), MS / 2);
   ck_assert_uint_lt(n, 100); /* less than one a period */
+  n = live(&now, now + 100 * PERIOD, 0, 0);
+  ck_assert_uint_lt(n, 30); /* and less the longer it is confirmed */
+  ck_assert_uint_lt(off(), MS / 2);
 }
 END_TEST
 
