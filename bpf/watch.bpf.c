@@ -172,11 +172,14 @@ static __always_inline bool in_user_mode(struct task_struct *task) {
   return false;
 }
 
-/* Runs user code without a P, or is asked to stop. */
+/* Runs user code without a P, or is asked to stop, or to see whether it must. */
 static __always_inline bool must_stop(struct m_slot *s) {
   if (LOAD(s->urg)) return false; /* it has been told */
   if (LOAD(s->preempt)) return true;
-  return LOAD(s->state) == M_RUN && (LOAD(s->taken) || !LOAD(s->has_p));
+  if (LOAD(s->state) != M_RUN) return false;
+  if (LOAD(s->taken) || !LOAD(s->has_p)) return true;
+  __u32 alarm = LOAD(s->alarm);
+  return alarm && M_ALARM_RINGS(alarm, bpf_ktime_get_ns());
 }
 
 /*

@@ -67,13 +67,14 @@ enum m_state {
 
 /*
  * m_header.caps.  0 until the kernel knows the map, which it does some ms after the process
- * attached: until then, poll.  TICK, IPI and NEXT say by which ways a thread that must
+ * attached: until then, poll.  TICK, IPI, NEXT and ALARM say by which ways a thread that must
  * stop is found, besides its next switch out of user mode.
  */
-#define M_CAP_TICK 1u /* the timer tick of its CPU */
-#define M_CAP_IPI 2u  /* at once, when a thread of the process calls membarrier(PRIVATE_EXPEDITED) after setting `preempt` or `taken` */
-#define M_CAP_NEXT 8u /* when it is given a CPU (Linux >= 6.13) */
-#define M_CAP_LIVE 4u /* switches are watched: blocked_at, cpu_ns and events are right */
+#define M_CAP_TICK 1u   /* the timer tick of its CPU */
+#define M_CAP_IPI 2u    /* at once, when a thread of the process calls membarrier(PRIVATE_EXPEDITED) after setting `preempt` or `taken` */
+#define M_CAP_NEXT 8u   /* when it is given a CPU (Linux >= 6.13) */
+#define M_CAP_ALARM 16u /* by `alarm`, at any interrupt of a timer of its CPU; else only when it is switched */
+#define M_CAP_LIVE 4u   /* switches are watched: blocked_at, cpu_ns and events are right */
 
 struct m_header {
   uint32_t nslots;  /* power of two; written by the daemon, BPF bounds it by what it knows */
@@ -103,8 +104,9 @@ struct m_slot {
   uint64_t cpu_ns;     /* CPU time of its finished stints */
   uint64_t seq;        /* +1 at every switch in and out: odd while on CPU (as far as known) */
   uint32_t carrier;    /* shim: it runs light Gs */
-  uint32_t pad;
+  uint32_t alarm; /* shim: from then on it is to be told as by `preempt`: µs of CLOCK_MONOTONIC, the low 32 bits, never 0; 0: no alarm */
 };
+#define M_ALARM_RINGS(alarm, now_ns) ((uint32_t)((now_ns) / 1000) - (alarm) < (uint32_t)1 << 31)
 
 struct m_tids_entry {
   uint32_t tid; /* 0: empty, M_TID_GONE: deleted */

@@ -95,16 +95,29 @@ static void park_m(struct m *m) {
 static void run_again(struct m *m) {
   SLOT_STORE(m->slot->state, M_RUN);
   atomic_thread_fence(memory_order_seq_cst); /* state before `preempt`: pairs with preempt_request */
+  alarm_arm(m);
 }
 
-/* The tick may be late: to wake sysmon, only that it looks at the tick and not up to another tick later, brings nothing. */
-static void kick_for(uint64_t now, uint64_t deadline) {
+/*
+ * The tick may be late: to wake sysmon, only that it looks at the tick and not up to another tick later, brings nothing.  Nor up to three, where the Ms that run
+ * look themselves.
+ */
+static void kick_for(const struct m *m, uint64_t now, uint64_t deadline) {
   uint64_t tick = now + SCHED_ACTIVE_TICK_NS;
   if (deadline >= tick && sched.nheld) {
-    if (atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) <= tick + SCHED_ACTIVE_TICK_NS) return;
+    uint64_t late = alarm_can(m) ? 3 * SCHED_ACTIVE_TICK_NS : SCHED_ACTIVE_TICK_NS;
+    if (atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) <= tick + late) return;
     deadline = tick;
   }
   sched_kick(deadline);
+}
+
+/* m looks at the whole, and then sees whether it is itself that must stop. */
+static uint64_t look_of(struct m *m, uint64_t now) {
+  sched.looks = m;
+  uint64_t deadline = sched_balance(now);
+  sched.looks = NULL;
+  return deadline;
 }
 
 /* A G that was stopped is a hog; but a carrier runs short Gs, of which the next ones wait. */
@@ -139,14 +152,15 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_
     m->turn_used = 0; /* nobody waits for it */
     sched_grant(p, g, now, true);
     SLOT_STORE(m->slot->state, M_RUN);
-    uint64_t tokens_last = sched.sysmon_until ? sched_balance(now) : UINT64_MAX;
-    kick_for(now, tokens_last);
+    uint64_t tokens_last = sched.sysmon_until ? look_of(m, now) : UINT64_MAX;
+    kick_for(m, now, tokens_last);
     rt_leave(m);
+    alarm_arm(m);
     return;
   }
   sched_enqueue(g, why, now, at);
   sched.leaving = SCHED_LEAVES;
-  kick_for(now, sched_balance(now));
+  kick_for(m, now, sched_balance(now));
   park_m(m);
   run_again(m);
 }
@@ -215,7 +229,7 @@ static void settle(struct m *m, enum wait_reason why) {
     else
       sched_p_free(p, now, slice_over);
   }
-  kick_for(now, sched_balance(now));
+  kick_for(m, now, sched_balance(now));
   park_m(m);
   run_again(m);
 }
@@ -225,6 +239,18 @@ static void settle(struct m *m, enum wait_reason why) {
  * is the thread, which is blocked, so a P that the child got would be taken from it at once, for ever.  It runs without one until it execs or ends.
  */
 bool m_is_borrowed(const struct m *m) { return sys_gettid() != m->tid; }
+
+/* m's alarm has rung, in user code. */
+static void alarm_rang(struct m *m) {
+  rt_enter(m);
+  uint64_t now = sched_hooks.now();
+  if (m->p) {
+    alarm_clear(m);
+    kick_for(m, now, look_of(m, now));
+  }
+  rt_leave(m);
+  if (!m_has_news(m->slot)) alarm_arm(m);
+}
 
 /* A SIGURG of ours may still be on its way to this thread; it must not hit the call that comes next. */
 static void drain_signal(struct m *m) {
@@ -308,7 +334,7 @@ static void hand_on(struct m *m, enum wait_reason why) {
     m->g->since = now;
     sched.stats.handoffs++;
     sched_p_free(p, now, false);
-    kick_for(now, UINT64_MAX);
+    kick_for(m, now, UINT64_MAX);
   }
   rt_leave(m);
 }
@@ -354,7 +380,7 @@ static bool step_back(struct m *m, bool as_newcomer, uint64_t now) {
   sched.leaving = leaves_own(m, now);
   sched_enqueue(m->g, WAIT_PREEMPTED, now, SCHED_BACK);
   sched_p_free(p, now, true);
-  kick_for(now, sched_balance(now));
+  kick_for(m, now, sched_balance(now));
   park_m(m);
   run_again(m);
   if (m_has_news(m->slot)) m_exitsyscall_slow(m);
@@ -402,7 +428,10 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
   if (world_stopping()) world_stop_here(m, uctx);
   if (m->carrier && carrier_preempted(m, uctx) && free_sigurg) free_sigurg(m, uctx); /* what has come meanwhile */
-  if (!m_has_news(m->slot) || m_is_borrowed(m)) return true;
+  bool rings = alarm_rings(m);
+  if (!(rings || m_has_news(m->slot)) || m_is_borrowed(m)) return true;
+  if (rings) alarm_rang(m);
+  if (!m_has_news(m->slot)) return true;
   /*
    * While the thread is parked here, signals come through as they would have where it was interrupted; and what their handlers
    * leave behind as mask is what the thread goes on with, as it would have been there (foreign_urg blocks SIGURG so).

@@ -92,8 +92,13 @@ void m_place_slot(struct m *m) {
   }
   sched.nslot_free--;
   struct m_slot *s = &sched.slots[i], *old = m->slot;
-  struct m_slot fresh = {
-      .state = old->state, .taken = old->taken, .has_p = old->has_p, .preempt = old->preempt, .tid = m->tid, .carrier = m->carrier != NULL};
+  struct m_slot fresh = {.state = old->state,
+                         .taken = old->taken,
+                         .has_p = old->has_p,
+                         .preempt = old->preempt,
+                         .tid = m->tid,
+                         .alarm = old->alarm,
+                         .carrier = m->carrier != NULL};
   *s = fresh; /* seq 0: BPF has not seen it yet (m_seen_by_bpf) */
   m->slot_index = i;
   __atomic_store_n(&m->slot, s, __ATOMIC_RELEASE); /* sysmon reads it under the lock, the thread itself is here */
@@ -225,6 +230,7 @@ void m_forget_others(struct m *self) {
   self->slot_index = UINT32_MAX;
   self->own_slot.taken = 0;
   self->own_slot.preempt = 0;
+  self->own_slot.alarm = 0;
   self->own_slot.has_p = 1;
   self->own_slot.urg = 0;
   self->own_slot.tid = self->tid = sys_gettid();

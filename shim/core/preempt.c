@@ -99,6 +99,7 @@ void preempt_request(struct m *m, uint64_t now) {
   bool again = m->preempt_at != 0;
   m->preempt_at = now;
   SLOT_STORE(m->slot->preempt, 1);
+  if (m == sched.looks) return;              /* it sees it when it has looked */
   atomic_thread_fence(memory_order_seq_cst); /* `preempt` before state: pairs with run_again */
   if (SLOT_LOAD(m->slot->state) != M_RUN) return;
   int fenced = sched_hooks.barrier(); /* pairs with the stores and loads of m_entersyscall; the IPI also makes BPF look */

@@ -188,7 +188,7 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   p->slice_at = now - g->slice_used;
   g->slice_used = 0;
   p->tick++;
-  m->p = p;
+  __atomic_store_n(&m->p, p, __ATOMIC_RELAXED); /* alarm_arm has no lock */
   m->granted_at = m->cpu_moved_at = now;
   m->cpu_granted = m->cpu_last;
   sched.last_grant = now;
@@ -200,6 +200,7 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   SLOT_STORE(m->slot->preempt, 0);
   SLOT_STORE(m->slot->taken, 0);
   SLOT_STORE(m->slot->has_p, 1);
+  alarm_clear(m);
   if (self) return;
   if (sched_leaves_a_cpu(p)) place_m(m);
   sched.leaving = SCHED_STAYS;                              /* there is one CPU */
@@ -232,8 +233,9 @@ struct p *sched_p_take(struct m *m, uint64_t now) {
   m->turn_used += m->cpu_last - m->cpu_granted;
   if (p && !m->g->express) sched.hog_ran_at = now;
   SLOT_STORE(m->slot->has_p, 0);
-  m->p = NULL;
+  __atomic_store_n(&m->p, NULL, __ATOMIC_RELAXED);
   m->preempt_at = 0;
+  alarm_clear(m);
   if (p) {
     p->m = NULL;
     p->status = P_IDLE;
@@ -354,8 +356,10 @@ static struct g *pick(const struct p *p, uint64_t now) {
   return e ? e : r;
 }
 
+static uint32_t stride(uint32_t part, uint32_t of) { return sched.stride + (uint32_t)((uint64_t)part * 65536 / of); }
+
 static bool stride_over(uint32_t part, uint32_t of) {
-  sched.stride += (uint32_t)((uint64_t)part * 65536 / of);
+  sched.stride = stride(part, of);
   if (sched.stride < 65536) return false;
   sched.stride -= 65536;
   return true;
@@ -366,6 +370,11 @@ static bool others_turn(uint32_t ours, uint32_t theirs) { return theirs && (!our
 
 /* The same of the next frame, for which both would look otherwise: so they change places as often as that proportion lets them. */
 static bool others_frame(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, ours > theirs ? ours : theirs)); }
+
+/* Will it be, when the hog that runs is stopped?  Should it turn out otherwise, whoever looks then wakes sysmon. */
+static bool others_frame_next(uint32_t ours, uint32_t theirs) {
+  return theirs && (!ours || stride(theirs, ours > theirs ? ours : theirs) >= 65536);
+}
 
 void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   SCHED_ASSERT_LOCKED();
@@ -451,25 +460,50 @@ static void look_pace(struct look *l) {
  * Each newcomer uses a little of what the hogs may have, and moves the end of their part by as much.  To wake sysmon for that costs a fifth of what such a newcomer
  * uses: if it looks soon after, that is early enough, and the next frame is shorter.  Not in the last frame of a period, which none follows.
  */
-static uint64_t about_then(uint64_t at, uint64_t now, uint64_t frame_end) {
+static uint64_t about_then(uint64_t at, bool last) {
   uint64_t until = atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed); /* 0: it is sysmon that asks */
-  bool last = frame_end == lease_period_end(now);
   return until > at && until - at <= SCHED_PACE_LATE_NS && !last ? until : at;
+}
+
+/* The frame that hogs that wait look at: not one that is another process's. */
+static uint64_t next_frame(const struct look *l, uint64_t frame_end) {
+  bool passes = frame_end == sched.passed_frame;
+  if (!sched.paced && l->running > l->fresh)
+    passes = l->others.wants > l->others.express && others_frame_next(sched.global.len + 1, l->others.wants);
+  return passes ? lease_frame_end(frame_end + SCHED_PACE_LEAST_NS) : frame_end;
+}
+
+/* The hogs on slots beyond the whole CPUs must stop at `at`, and will wait then.  False: there are none, or not all of them see to it themselves. */
+static bool stop_themselves(struct look *l, uint32_t whole, uint64_t at, uint64_t late) {
+  bool any = false;
+  for (uint32_t i = whole; i < sched.top; i++) {
+    const struct p *p = &sched.ps[i];
+    if (p->status != P_RUNNING || !p->m || p->m->g->express) continue;
+    if (!alarm_set(p->m, at, late)) return false;
+    any = true;
+  }
+  if (!any) return false;
+  due(l, at + SCHED_ALARM_LOST_NS);
+  due(l, next_frame(l, lease_frame_end(l->now)));
+  return true;
 }
 
 /* When the frame's part will be spent, if all goes on as it does.  Hogs that wait look at the frame's end, for nobody tells them of a slot that is closed until then. */
 static void look_pace_due(struct look *l) {
-  uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
+  uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed), whole = rate / POOL_RATE_ONE;
   if (rate == 0) return;
-  uint64_t frame_end = lease_frame_end(l->now), next = frame_end;
-  if (next == sched.passed_frame) next = lease_frame_end(next + SCHED_PACE_LEAST_NS);
-  if (sched.global.len || (sched.paced && l->running)) due(l, next);
+  uint64_t frame_end = lease_frame_end(l->now);
+  if (sched.global.len || (sched.paced && l->running)) due(l, next_frame(l, frame_end));
   if (sched.paced) return;
   /* Newcomers run for a moment as a rule: to reckon with them would mean to think again at every one that comes and goes. */
-  int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)(rate / POOL_RATE_ONE);
+  int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)whole;
   if (l->running <= l->fresh || drain <= 0) return; /* no hog of ours runs: it is others' business */
   uint64_t wait = l->ahead > 0 ? (uint64_t)(l->ahead / drain) : 0;
-  due(l, about_then(l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait), l->now, frame_end));
+  uint64_t at = l->now + (wait < SCHED_PACE_LEAST_NS ? SCHED_PACE_LEAST_NS : wait);
+  bool last = frame_end == lease_period_end(l->now);
+  /* Newcomers may move it forward; so late it may be, or in the last frame they look so early, and then once more. */
+  bool early = last && at > l->now + 2 * SCHED_ALARM_LATE_NS;
+  if (!stop_themselves(l, whole, early ? at - SCHED_ALARM_LATE_NS : at, last ? 0 : SCHED_ALARM_LATE_NS)) due(l, about_then(at, last));
 }
 
 static void look_charge(struct look *l) {
@@ -574,7 +608,8 @@ static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
     uint64_t left = g->newborn ? FAIR_BIRTH_NS : fair_hog_bound(share) > usage ? fair_hog_bound(share) - usage : 0;
     /* Where nobody waits for it, as a rule it blocks long before: then a tick's look is enough, and others cost more than they bring. */
     uint64_t least = sched.express.len || l->others.express ? 200000 : g->newborn && p->express ? FAIR_BIRTH_NS : SCHED_ACTIVE_TICK_NS;
-    due(l, l->now + (left > least ? left : least));
+    uint64_t at = l->now + (left > least ? left : least);
+    due(l, least >= SCHED_ACTIVE_TICK_NS && alarm_set_roughly(p->m, at) ? at + SCHED_ALARM_LOST_NS : at);
     return false;
   }
   if (!p->express) return false;
@@ -607,7 +642,8 @@ static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
   if (sched.maxprocs && p->id >= sched.maxprocs && sched.nheld_regular > sched.maxprocs) return true;
   if (sched.global.len == 0 && l->others.wants == 0 && sched.express.len == 0) return false;
   if (l->now - p->slice_at >= SCHED_SLICE_NS) return true;
-  due(l, p->slice_at + SCHED_SLICE_NS);
+  uint64_t at = p->slice_at + SCHED_SLICE_NS;
+  due(l, alarm_set(p->m, at, SCHED_ALARM_LATE_NS) ? at + SCHED_ALARM_LOST_NS : at);
   return false;
 }
 
@@ -706,7 +742,7 @@ static void look_ring_holders(struct look *l) {
   sched.rang_express = express;
   sched.rang_wants = wants;
   if (wants == 0 || atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
-  due(l, (news ? l->now : sched.rang_at) + SCHED_RING_AGAIN_NS);
+  due(l, (news ? l->now : sched.rang_at) + 2 * SCHED_RING_AGAIN_NS); /* as a rule another look comes before, and sees that it is time */
   if (!news) return;
   sched.rang_at = l->now;
   uint32_t n = lease_all();
@@ -765,6 +801,16 @@ static void look_poll_due(struct look *l, bool progress) {
   if (sched.poll_ns < SCHED_POLL_MAX_NS) sched.poll_ns += sched.poll_ns / 2;
 }
 
+/* How long nothing need be looked at, if nobody says that there is something. */
+static uint64_t look_tick(const struct look *l) {
+  if (l->blocked || l->fresh) return SCHED_ACTIVE_TICK_NS;
+  for (uint32_t i = 0; i < sched.top; i++) {
+    const struct p *p = &sched.ps[i];
+    if (p->status == P_RUNNING && p->m && !SLOT_LOAD(p->m->slot->alarm)) return SCHED_ACTIVE_TICK_NS;
+  }
+  return SCHED_QUIET_TICK_NS;
+}
+
 uint64_t sched_balance(uint64_t now) {
   SCHED_ASSERT_LOCKED();
   if (!sched.page || !sched.gated) return UINT64_MAX;
@@ -787,7 +833,7 @@ uint64_t sched_balance(uint64_t now) {
   look_pace_due(&l);
   look_poll_due(&l, sched.stats.retakes != before);
   sched_update_waiting();
-  if (sched.nheld) due(&l, now + SCHED_ACTIVE_TICK_NS);
+  if (sched.nheld) due(&l, now + look_tick(&l));
   if (sched.express.len || sched.global.len) due(&l, now + SCHED_STARVED_NS / 4);
   return l.deadline;
 }
@@ -853,7 +899,10 @@ void sched_leave_page(uint64_t now) {
 void sched_forget_all(void) {
   struct pool_page *seen = sched.page;
   sched_count_page = seen ? seen : sched_count_page;
-  for (uint32_t i = 0; i < sched.top; i++) sched.ps[i].status = P_NONE;
+  for (uint32_t i = 0; i < sched.top; i++) {
+    sched.ps[i].status = P_NONE;
+    atomic_store_explicit(&sched.ps[i].timer, 0, memory_order_relaxed); /* a forked child has none of them */
+  }
   atomic_store_explicit(&sched.lock.word, 0, memory_order_relaxed);
   sched.page = NULL;
   sched.header = NULL;
@@ -866,6 +915,7 @@ void sched_forget_all(void) {
   sched.kicked = false;
   sched.leaving = SCHED_STAYS;
   sched.nstrays = 0;
+  sched.looks = NULL;
   sched.nheld = sched.nheld_regular = sched.stride = sched.top = 0;
   sched.rang_express = sched.rang_wants = 0;
   sched.paced = sched.surplus = false;

@@ -33,6 +33,9 @@
 #define SCHED_PAUSE_MAX_NS 100000000u     /* and a hog no longer, while its process holds no P */
 #define SCHED_STARVED_NS 1000000000u      /* Gs wait and none got a P for so long: something is wrong with the pool */
 #define SCHED_ACTIVE_TICK_NS 10000000u    /* sysmon looks at least so often while Ps are leased */
+#define SCHED_QUIET_TICK_NS 40000000u     /* where all that run look themselves (alarm.c) */
+#define SCHED_ALARM_LATE_NS 1000000u      /* so late may one be, rather than wake sysmon for it: the next frame is shorter */
+#define SCHED_ALARM_LOST_NS 35000000u     /* an M that has an alarm and has not looked so long after it: sysmon does */
 #define SCHED_POLL_MIN_NS 20000u          /* without BPF: back-off of sysmon, as in Go */
 #define SCHED_POLL_MAX_NS 10000000u
 #define SCHED_UNCLAIMED_NS 50000000u /* a P that was granted, and not taken in so long, goes to another */
@@ -115,6 +118,7 @@ struct sched {
   uint64_t paced_frame;       /* in this one, named by its end */
   uint64_t passed_frame;      /* at the end of this one another process has its turn: we don't look, for who looks first has the slot */
   uint64_t overslept;         /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
+  struct m *looks;            /* this M has been woken by its alarm, and looks itself: it needs no signal */
   uint32_t nstrays;           /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
   uint64_t last_grant;        /* when any of our Gs got a P */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
@@ -261,6 +265,18 @@ int64_t lease_ahead(uint64_t now);
 int64_t lease_period_room(uint64_t now);
 /* Slots [0, n) are open to hogs now (pacing). */
 uint32_t lease_hog_slots(void);
+
+/* --- alarm.c --- */
+/* Does an M of ours that is on a CPU see to it itself when its time is over?  (Without BPF sysmon does.) */
+bool alarm_can(const struct m *m);
+/* m is to look at `at`, or at most `late` ns after it.  False: it can't be relied on, sysmon must. Lock held. */
+bool alarm_set(struct m *m, uint64_t at, uint64_t late);
+/* The same, up to a tick of the kernel's later. */
+bool alarm_set_roughly(struct m *m, uint64_t at);
+bool alarm_rings(const struct m *m);
+void alarm_clear(struct m *m);
+/* By the M itself, when it has got a P, or has looked. */
+void alarm_arm(struct m *m);
 
 /* --- handoff.c --- */
 /* Is m blocked in the kernel, so that its P could serve another? */

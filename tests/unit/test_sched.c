@@ -737,6 +737,122 @@ static bool arrive_bpf(unsigned i) {
   return false;
 }
 
+/* Thread 0, a hog that has just got the only slot, at 0.5 CPUs: its part is over in 10 ms.  Looks at the whole as it would itself; returns when sysmon is to. */
+static uint64_t hog_with_an_alarm(void) {
+  setup(1, 1, 500000);
+  setup_bpf();
+  map.h.caps = M_CAP_TICK | M_CAP_ALARM;
+  sched.poller_tid = 1;
+  usage(0, HOG);
+  ck_assert(arrive_bpf(0));
+  page->tat = clock_now;
+  sched.looks = &ms[0];
+  uint64_t until = sched_balance(clock_now);
+  sched.looks = NULL;
+  return until;
+}
+
+static uint32_t in_us(uint64_t ns) { return (uint32_t)(ns / 1000); }
+
+START_TEST(a_hog_looks_itself_when_its_part_ends) {
+  ck_assert_uint_eq(hog_with_an_alarm(), lease_frame_end(clock_now));
+  ck_assert_uint_eq(ms[0].slot->alarm, in_us(clock_now + 10 * MS));
+  alarm_clear(&ms[0]);
+  map.h.caps = M_CAP_TICK; /* a daemon that knows of no alarms */
+  ck_assert_uint_eq(sched_balance(clock_now), clock_now + 10 * MS);
+  ck_assert_uint_eq(ms[0].slot->alarm, 0);
+  map.h.caps = M_CAP_TICK | M_CAP_ALARM;
+  sched.ps[0].timer = -1; /* the kernel refused us one */
+  ck_assert_uint_eq(sched_balance(clock_now), clock_now + 10 * MS);
+  ck_assert_uint_eq(ms[0].slot->alarm, 0);
+}
+END_TEST
+
+/* Another one's look: what counts is what the hog has armed. */
+START_TEST(an_alarm_counts_if_it_is_armed_in_time) {
+  hog_with_an_alarm();
+  uint64_t at = clock_now + 10 * MS, frame_end = lease_frame_end(clock_now);
+  ck_assert_uint_eq(sched_balance(clock_now), at); /* it has not yet */
+  ms[0].alarm_armed = in_us(at);
+  ck_assert_uint_eq(sched_balance(clock_now), frame_end);
+  page->tat += 2 * 900000; /* a newcomer has used 0.9 ms */
+  ck_assert_uint_eq(sched_balance(clock_now), frame_end);
+  ck_assert_uint_eq(ms[0].slot->alarm, in_us(at - 900000));
+  page->tat += 2 * 200000;
+  ck_assert_uint_eq(sched_balance(clock_now), at - 1100000);
+  page->tat -= 2 * 3 * MS; /* and later than it is armed for is never too late */
+  ck_assert_uint_eq(sched_balance(clock_now), frame_end);
+  ck_assert_uint_eq(ms[0].slot->alarm, in_us(at - 1100000));
+  page->tat += 2 * 1900000;
+  bpf_out(0, false); /* it has no CPU: somebody else must take its P then */
+  ck_assert_uint_eq(sched_balance(clock_now), at);
+}
+END_TEST
+
+/* In the last frame of a period nothing may be late, so it looks early, and then once more. */
+START_TEST(before_a_period_ends_the_alarm_is_early) {
+  hog_with_an_alarm();
+  uint64_t at = clock_now + 10 * MS;
+  sched.period = 100 * MS;
+  sched.phase = lease_frame_end(clock_now) - 100 * MS;
+  page->period_seen = sched.phase;
+  alarm_clear(&ms[0]);
+  sched.looks = &ms[0];
+  sched_balance(clock_now);
+  ck_assert_uint_eq(ms[0].slot->alarm, in_us(at - MS));
+  run_for(9 * MS, 0);
+  map.s[ms[0].slot_index].cpu_ns += 9 * MS;
+  map.s[ms[0].slot_index].oncpu_at = clock_now;
+  page->tat = clock_now - 9 * MS;
+  alarm_clear(&ms[0]);
+  sched_balance(clock_now);
+  ck_assert(!ms[0].preempt_at);
+  ck_assert_uint_eq(ms[0].slot->alarm, in_us(at));
+}
+END_TEST
+
+START_TEST(who_looks_itself_is_not_signalled) {
+  hog_with_an_alarm();
+  ms[1].own_slot.state = M_RUN;
+  usage(1, HOG);
+  ck_assert(!arrive_bpf(1));
+  clock_now += SCHED_SLICE_NS;
+  sched.looks = &ms[0];
+  sched_balance(clock_now);
+  ck_assert_uint_eq(ms[0].slot->preempt, 1);
+  ck_assert_uint_eq(signalled, 0);
+  ms[0].preempt_at = 0; /* and by another's look it is */
+  sched.looks = NULL;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1);
+}
+END_TEST
+
+START_TEST(an_alarm_goes_with_the_p) {
+  hog_with_an_alarm();
+  ms[0].alarm_armed = ms[0].slot->alarm;
+  struct p *p = sched_p_take(&ms[0], clock_now);
+  ck_assert_uint_eq(ms[0].slot->alarm, 0);
+  ck_assert_uint_eq(ms[0].alarm_armed, 0);
+  ms[1].slot->alarm = 7; /* left over */
+  sched_grant(p, &ms[1].g0, clock_now, true);
+  ck_assert_uint_eq(ms[1].slot->alarm, 0);
+}
+END_TEST
+
+/* The tick is exact enough for one that is gone long before, as a rule. */
+START_TEST(a_newcomer_alone_needs_no_sysmon_either) {
+  setup(1, 1, 500000);
+  setup_bpf();
+  map.h.caps = M_CAP_TICK | M_CAP_ALARM;
+  sched.poller_tid = 1;
+  usage(0, 0);
+  ck_assert(arrive_bpf(0));
+  sched_balance(clock_now);
+  ck_assert_uint_ge(ms[0].slot->alarm, in_us(clock_now + SCHED_ACTIVE_TICK_NS));
+}
+END_TEST
+
 START_TEST(who_looks_for_a_p_takes_that_of_a_blocked_m) {
   setup(1, 0, 980000);
   setup_bpf();
@@ -956,6 +1072,17 @@ START_TEST(who_has_no_hog_running_does_not_look_for_the_end_of_its_part) {
   ck_assert_int_lt(lease_ahead(clock_now), (int64_t)(8 * MS));
   ck_assert(!sched.paced);
   ck_assert_uint_eq(sched_balance(clock_now), clock_now + 10 * MS);
+}
+END_TEST
+
+/* Where two processes change places, who runs in this frame does not look at the next. */
+START_TEST(a_frame_that_will_be_anothers_is_not_looked_at) {
+  hog_with_an_alarm();
+  ms[0].alarm_armed = ms[0].slot->alarm;
+  add_member(5, 1, 0);
+  sched.rang_wants = 1, sched.rang_at = clock_now;
+  ms[0].slot->alarm = ms[0].alarm_armed = in_us(clock_now + 9 * MS);
+  ck_assert_uint_eq(sched_balance(clock_now), lease_frame_end(clock_now) + SCHED_FRAME_MAX_NS);
 }
 END_TEST
 
@@ -1287,5 +1414,7 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           maxprocs_bounds_the_regular_slots, one_that_is_born_and_runs_is_soon_a_hog,
           who_waits_is_not_told_of_a_slot_that_a_pause_has_closed, who_waits_looks_when_a_frame_begins, frames_go_round_among_processes,
           equal_processes_change_places, who_has_no_hog_running_does_not_look_for_the_end_of_its_part,
-          what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu,
+          what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu, a_hog_looks_itself_when_its_part_ends,
+          an_alarm_counts_if_it_is_armed_in_time, before_a_period_ends_the_alarm_is_early, who_looks_itself_is_not_signalled,
+          an_alarm_goes_with_the_p, a_newcomer_alone_needs_no_sysmon_either, a_frame_that_will_be_anothers_is_not_looked_at,
           sysmon_is_not_woken_for_the_little_that_a_newcomer_moves, idle_stacks_of_any_size_give_their_pages_back)
