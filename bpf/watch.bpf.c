@@ -22,7 +22,8 @@
  *
  * No locks.  A slot's BPF fields are written only in the M's own context (all of this
  * runs with interrupts off on the CPU that the M leaves, enters or is on; a thread
- * is on one CPU at a time), so plain stores do, but for two exchanges: see mark_blocked and has_cpu.
+ * is on one CPU at a time), so plain stores do, but for two exchanges: see mark_blocked and has_cpu.  `preempt` is the shim's; here it is set, in the same
+ * context, when an alarm rings.
  *
  * Not used: sys_enter/sys_exit (they slow every system call of the host), and a
  * signal sent from outside (tgkill by sysmon lands in system calls and makes them return EINTR).
@@ -172,14 +173,21 @@ static __always_inline bool in_user_mode(struct task_struct *task) {
   return false;
 }
 
-/* Runs user code without a P, or is asked to stop, or to see whether it must. */
+/* It has a P, and its alarm rings: the same as if the shim had asked it to stop.  (Seen by the M at its next wrapper, where it is in the kernel.) */
+static __always_inline bool asked(struct m_slot *s) {
+  if (LOAD(s->preempt)) return true;
+  __u32 alarm = LOAD(s->alarm);
+  if (!alarm || !M_ALARM_RINGS(alarm, bpf_ktime_get_ns()) || !LOAD(s->has_p)) return false;
+  STORE(s->preempt, 1);
+  return true;
+}
+
+/* Runs user code without a P, or is asked to stop. */
 static __always_inline bool must_stop(struct m_slot *s) {
   if (LOAD(s->urg)) return false; /* it has been told */
-  if (LOAD(s->preempt)) return true;
-  if (LOAD(s->state) != M_RUN) return false;
-  if (LOAD(s->taken) || !LOAD(s->has_p)) return true;
-  __u32 alarm = LOAD(s->alarm);
-  return alarm && M_ALARM_RINGS(alarm, bpf_ktime_get_ns());
+  __u32 state = LOAD(s->state);
+  if ((state == M_RUN || state == M_SYSCALL) && asked(s)) return true;
+  return LOAD(s->preempt) || (state == M_RUN && (LOAD(s->taken) || !LOAD(s->has_p)));
 }
 
 /*

@@ -95,7 +95,7 @@ struct m_slot {
   uint32_t state;   /* enum m_state */
   uint32_t taken;   /* its P was retaken; 1 until the M has noticed */
   uint32_t has_p;   /* it was given a P and has not given it back (taken may say otherwise) */
-  uint32_t preempt; /* asks BPF for a SIGURG at the next moment in user mode */
+  uint32_t preempt; /* asks BPF for a SIGURG at the next moment in user mode; BPF sets it when the alarm rings */
   uint32_t tid;
   /* written by BPF */
   uint32_t urg;        /* M_URG_* */

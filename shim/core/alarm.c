@@ -11,8 +11,11 @@
  *   BPF                 finds, as in every interrupt of a timer, whom it has interrupted: its alarm rings, it is in user mode: SIGURG
  *   the M's handler     gate.c, alarm_rang: looks at the whole as sysmon would, and stops or sets the next alarm
  *
- * So no signal can hit a system call, as none that BPF sends can.  If the timer finds the M in the kernel, or another thread in its place (the kernel has moved the M), the next tick or the
- * M's next switch in finds the alarm: it is a lower bound.  Should all of this fail sysmon looks, SCHED_ALARM_LOST_NS late.
+ * So no signal can hit a system call, as none that BPF sends can.  An M that is in the kernel finds `preempt` set when it leaves a wrapper, or is told at the next tick that finds it in its own
+ * code.  Where another thread is found in its place (the kernel has moved the M, or runs others) the next tick, or its next switch in, finds the alarm: it is a lower bound.
+ *
+ * A hog that has no CPU cannot look.  Who is known to have none has no alarm; whose alarm was answered more than TOO_LATE_US late shows that the kernel runs others here, or where its
+ * timers' interrupts don't reach the M (nohz_full): then it is sysmon that looks, for DISTRUST_NS, and can take the P of one that is displaced.  Should all of this fail, sysmon looks SCHED_ALARM_LOST_NS late.
  *
  * The alarm of a newcomer (alarm_set_roughly) has no timer: as a rule it is gone before, and the tick is exact enough.
  *
@@ -22,6 +25,9 @@
 #include "core/sched.h"
 
 #define NO_TIMER (-1)
+#define TOO_LATE_US 3000u
+#define DISTRUST_NS 1000000000u
+#define AHEAD_US 20u /* at least: an interrupt before the M is back in its own code finds nobody to tell */
 
 /* Never 0, which is no alarm. */
 static uint32_t microseconds(uint64_t ns) {
@@ -52,11 +58,15 @@ static void not_after(struct m *m, uint32_t us) {
   if (!set || before(us, set) > 0) SLOT_STORE(m->slot->alarm, us);
 }
 
+/* Alarms are answered in time, as of late. */
+static bool in_time(uint64_t now) { return sched.late_at == 0 || now - sched.late_at > DISTRUST_NS; }
+
 bool alarm_set(struct m *m, uint64_t at, uint64_t late) {
   SCHED_ASSERT_LOCKED();
-  if (!alarm_can(m) || !m->p || !has_timer(m->p) || displaced(m)) return false;
+  if (!alarm_can(m) || !m->p || !has_timer(m->p) || displaced(m) || !in_time(sched_hooks.now())) return false;
   uint32_t us = microseconds(at);
   not_after(m, us);
+  atomic_thread_fence(memory_order_seq_cst);                                /* alarm before state; run_again has it the other way round */
   if (m == sched.looks || SLOT_LOAD(m->slot->state) == M_IDLE) return true; /* it arms it when it has looked, or when it runs */
   uint32_t armed = __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED);
   return armed && before(us, armed) <= (int32_t)(late / 1000);
@@ -79,6 +89,22 @@ void alarm_clear(struct m *m) {
   __atomic_store_n(&m->alarm_armed, 0, __ATOMIC_RELAXED);
 }
 
+/* As a rule a look follows, which knows better. Where none does (a hog that blocks hands its P on), what was known of the P's time holds for the next as well: too early is never wrong. */
+void alarm_pass_on(struct p *p, struct m *m) {
+  alarm_clear(m);
+  if (p->alarm && alarm_can(m)) SLOT_STORE(m->slot->alarm, p->alarm);
+  p->alarm = 0;
+}
+
+uint64_t alarm_answered(struct m *m, uint64_t now) {
+  SCHED_ASSERT_LOCKED();
+  uint32_t late = (uint32_t)(now / 1000) - SLOT_LOAD(m->slot->alarm);
+  bool exact = __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED) != 0;
+  alarm_clear(m);
+  if (exact && late >= TOO_LATE_US) sched.late_at = now;
+  return (uint64_t)late * 1000;
+}
+
 /* P's timer: 1 + its number, or NO_TIMER.  Who has lost its P and does not know yet may be here too. */
 static int timer_of(struct p *p) {
   int timer = atomic_load_explicit(&p->timer, memory_order_relaxed), id = 0;
@@ -99,7 +125,7 @@ static int timer_of(struct p *p) {
 static struct itimerspec time_of(uint32_t alarm) {
   uint64_t now = sched_hooks.now();
   int32_t left = before((uint32_t)(now / 1000), alarm);
-  uint64_t at = left > 0 ? (now / 1000 + (uint64_t)left) * 1000 : now;
+  uint64_t at = (now / 1000 + (left > (int32_t)AHEAD_US ? (uint64_t)left : AHEAD_US)) * 1000;
   return (struct itimerspec){.it_value = {(time_t)(at / 1000000000), (long)(at % 1000000000)}};
 }
 
@@ -110,7 +136,8 @@ static struct itimerspec time_of(uint32_t alarm) {
 void alarm_arm(struct m *m) {
   uint32_t alarm = SLOT_LOAD(m->slot->alarm);
   struct p *p = __atomic_load_n(&m->p, __ATOMIC_RELAXED);
-  if (!alarm || !p || alarm == m->alarm_armed || __atomic_load_n(&m->g->express, __ATOMIC_RELAXED)) return;
+  if (!alarm || !p || alarm == __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED) || __atomic_load_n(&m->g->express, __ATOMIC_RELAXED))
+    return;
   int timer = timer_of(p);
   struct itimerspec at = time_of(alarm);
   if (timer == NO_TIMER || raw_syscall4(SYS_timer_settime, timer - 1, 1 /* TIMER_ABSTIME */, (long)&at, 0) < 0) return;

@@ -99,25 +99,41 @@ static void run_again(struct m *m) {
 }
 
 /*
- * The tick may be late: to wake sysmon, only that it looks at the tick and not up to another tick later, brings nothing.  Nor up to three, where the Ms that run
- * look themselves.
+ * The tick may be late: to wake sysmon, only that it looks at the tick and not up to another tick later, brings nothing.  Nor up to three, where as a rule those that run look
+ * themselves.
  */
-static void kick_for(const struct m *m, uint64_t now, uint64_t deadline) {
-  uint64_t tick = now + SCHED_ACTIVE_TICK_NS;
-  if (deadline >= tick && sched.nheld) {
-    uint64_t late = alarm_can(m) ? 3 * SCHED_ACTIVE_TICK_NS : SCHED_ACTIVE_TICK_NS;
-    if (atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) <= tick + late) return;
-    deadline = tick;
-  }
-  sched_kick(deadline);
+static void kick_tick(const struct m *m, uint64_t tick) {
+  uint64_t late = alarm_can(m) ? 3 * SCHED_ACTIVE_TICK_NS : SCHED_ACTIVE_TICK_NS;
+  if (tick != UINT64_MAX && atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) > tick + late) sched_kick(tick);
+}
+
+/* After a look of m's. */
+static void kick_for(const struct m *m) {
+  sched_kick(sched.due);
+  kick_tick(m, sched.tick_due);
+}
+
+static void balance_and_kick(const struct m *m, uint64_t now) {
+  sched_balance(now);
+  kick_for(m);
 }
 
 /* m looks at the whole, and then sees whether it is itself that must stop. */
-static uint64_t look_of(struct m *m, uint64_t now) {
+static void look_of(struct m *m, uint64_t now, uint64_t overslept) {
   sched.looks = m;
-  uint64_t deadline = sched_balance(now);
+  sched.overslept = overslept;
+  sched_balance(now);
+  if (sched.page)
+    atomic_store_explicit(&sched.page->members[sched.member].beat, now, memory_order_relaxed); /* sysmon may not for a while */
   sched.looks = NULL;
-  return deadline;
+}
+
+/* m's alarm has rung.  Lock held. */
+static void answer_alarm(struct m *m, uint64_t now) {
+  look_of(m, now, alarm_answered(m, now));
+  if (m->preempt_at) return;       /* what follows looks again */
+  SLOT_STORE(m->slot->preempt, 0); /* BPF has set it */
+  kick_for(m);
 }
 
 /* A G that was stopped is a hog; but a carrier runs short Gs, of which the next ones wait. */
@@ -152,15 +168,17 @@ static void acquire(struct m *m, enum wait_reason why, uint64_t now, enum sched_
     m->turn_used = 0; /* nobody waits for it */
     sched_grant(p, g, now, true);
     SLOT_STORE(m->slot->state, M_RUN);
-    uint64_t tokens_last = sched.sysmon_until ? look_of(m, now) : UINT64_MAX;
-    kick_for(m, now, tokens_last);
+    if (sched.sysmon_until) {
+      look_of(m, now, 0);
+      kick_for(m);
+    }
     rt_leave(m);
     alarm_arm(m);
     return;
   }
   sched_enqueue(g, why, now, at);
   sched.leaving = SCHED_LEAVES;
-  kick_for(m, now, sched_balance(now));
+  balance_and_kick(m, now);
   park_m(m);
   run_again(m);
 }
@@ -194,6 +212,7 @@ static void settle(struct m *m, enum wait_reason why) {
   uint64_t now = sched_hooks.now();
   if (m->slot != m_slot_current(m)) m_place_slot(m);
   struct m_slot *s = m->slot;
+  if (m->p && alarm_rings(m) && !SLOT_LOAD(s->taken)) answer_alarm(m, now); /* in a wrapper */
   SLOT_STORE(s->state, M_IDLE);
   sched.stats.syscalls_slow++;
   sched_charge(m, now);
@@ -202,6 +221,7 @@ static void settle(struct m *m, enum wait_reason why) {
     SLOT_STORE(s->preempt, 0);
     SLOT_STORE(s->state, M_RUN);
     rt_leave(m);
+    alarm_arm(m);
     return;
   }
   SLOT_STORE(s->taken, 0);
@@ -229,7 +249,7 @@ static void settle(struct m *m, enum wait_reason why) {
     else
       sched_p_free(p, now, slice_over);
   }
-  kick_for(m, now, sched_balance(now));
+  balance_and_kick(m, now);
   park_m(m);
   run_again(m);
 }
@@ -240,15 +260,13 @@ static void settle(struct m *m, enum wait_reason why) {
  */
 bool m_is_borrowed(const struct m *m) { return sys_gettid() != m->tid; }
 
-/* m's alarm has rung, in user code. */
+/* m's alarm has rung, in user code.  In the handler all signals are blocked. */
 static void alarm_rang(struct m *m) {
-  rt_enter(m);
-  uint64_t now = sched_hooks.now();
-  if (m->p) {
-    alarm_clear(m);
-    kick_for(m, now, look_of(m, now));
-  }
-  rt_leave(m);
+  m_hold(m);
+  lock_take(&sched.lock);
+  if (m->p && !SLOT_LOAD(m->slot->taken) && alarm_rings(m)) answer_alarm(m, sched_hooks.now());
+  sched_drop();
+  m_release(m);
   if (!m_has_news(m->slot)) alarm_arm(m);
 }
 
@@ -273,6 +291,7 @@ static void restart(struct m *m) {
   if (granted) {
     SLOT_STORE(m->slot->state, M_RUN);
     rt_leave(m);
+    alarm_arm(m);
   } else {
     SLOT_STORE(m->slot->taken, 1);
     settle(m, WAIT_SYSCALL);
@@ -334,7 +353,7 @@ static void hand_on(struct m *m, enum wait_reason why) {
     m->g->since = now;
     sched.stats.handoffs++;
     sched_p_free(p, now, false);
-    kick_for(m, now, UINT64_MAX);
+    if (sched.nheld) kick_tick(m, now + SCHED_ACTIVE_TICK_NS);
   }
   rt_leave(m);
 }
@@ -380,7 +399,7 @@ static bool step_back(struct m *m, bool as_newcomer, uint64_t now) {
   sched.leaving = leaves_own(m, now);
   sched_enqueue(m->g, WAIT_PREEMPTED, now, SCHED_BACK);
   sched_p_free(p, now, true);
-  kick_for(m, now, sched_balance(now));
+  balance_and_kick(m, now);
   park_m(m);
   run_again(m);
   if (m_has_news(m->slot)) m_exitsyscall_slow(m);

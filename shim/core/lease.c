@@ -139,6 +139,7 @@ static struct p *take(uint32_t i, bool express, uint64_t now) {
   p->express = express;
   p->m = NULL;
   p->leased_at = now;
+  p->alarm = 0;
   lease_charged(p, now);
   if (i >= sched.top) sched.top = i + 1;
   sched.nheld++;

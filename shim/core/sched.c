@@ -200,7 +200,7 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   SLOT_STORE(m->slot->preempt, 0);
   SLOT_STORE(m->slot->taken, 0);
   SLOT_STORE(m->slot->has_p, 1);
-  alarm_clear(m);
+  alarm_pass_on(p, m);
   if (self) return;
   if (sched_leaves_a_cpu(p)) place_m(m);
   sched.leaving = SCHED_STAYS;                              /* there is one CPU */
@@ -235,6 +235,7 @@ struct p *sched_p_take(struct m *m, uint64_t now) {
   SLOT_STORE(m->slot->has_p, 0);
   __atomic_store_n(&m->p, NULL, __ATOMIC_RELAXED);
   m->preempt_at = 0;
+  if (p) p->alarm = alarm_rings(m) ? 0 : SLOT_LOAD(m->slot->alarm);
   alarm_clear(m);
   if (p) {
     p->m = NULL;
@@ -406,6 +407,7 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
 
 struct look {
   uint64_t now, deadline;
+  uint64_t tick;    /* by then too, but nothing is lost if it is later */
   int64_t ahead;    /* lease_ahead */
   int64_t room;     /* of the newcomers */
   uint32_t running; /* Ps of ours whose M uses a CPU */
@@ -417,6 +419,18 @@ struct look {
 
 static void due(struct look *l, uint64_t at) {
   if (at < l->deadline) l->deadline = at;
+}
+
+static void due_about(struct look *l, uint64_t at) {
+  if (at < l->tick) l->tick = at;
+}
+
+/* m is to look at `at` whether it must stop: itself if it can, else sysmon does. */
+static void stop_due(struct look *l, struct m *m, uint64_t at) {
+  if (alarm_set(m, at, SCHED_ALARM_LATE_NS))
+    due_about(l, at + SCHED_ALARM_LOST_NS);
+  else
+    due(l, at);
 }
 
 /*
@@ -483,7 +497,7 @@ static bool stop_themselves(struct look *l, uint32_t whole, uint64_t at, uint64_
     any = true;
   }
   if (!any) return false;
-  due(l, at + SCHED_ALARM_LOST_NS);
+  due_about(l, at + SCHED_ALARM_LOST_NS);
   due(l, next_frame(l, lease_frame_end(l->now)));
   return true;
 }
@@ -503,7 +517,8 @@ static void look_pace_due(struct look *l) {
   bool last = frame_end == lease_period_end(l->now);
   /* Newcomers may move it forward; so late it may be, or in the last frame they look so early, and then once more. */
   bool early = last && at > l->now + 2 * SCHED_ALARM_LATE_NS;
-  if (!stop_themselves(l, whole, early ? at - SCHED_ALARM_LATE_NS : at, last ? 0 : SCHED_ALARM_LATE_NS)) due(l, about_then(at, last));
+  if (!stop_themselves(l, whole, early ? at - SCHED_ALARM_LATE_NS : at, last && !early ? 0 : SCHED_ALARM_LATE_NS))
+    due(l, about_then(at, last));
 }
 
 static void look_charge(struct look *l) {
@@ -531,7 +546,7 @@ static void look_retake(struct look *l) {
     uint64_t at = __atomic_load_n(&m->slot->blocked_at, __ATOMIC_RELAXED);
     uint64_t since = at && at <= l->now ? l->now - at : SCHED_ACTIVE_TICK_NS;
     if (!wanted && since < SCHED_ACTIVE_TICK_NS) {
-      due(l, l->now + SCHED_ACTIVE_TICK_NS - since);
+      due_about(l, l->now + SCHED_ACTIVE_TICK_NS - since);
       continue;
     }
     p = handoff_retake(m, l->now);
@@ -609,7 +624,10 @@ static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
     /* Where nobody waits for it, as a rule it blocks long before: then a tick's look is enough, and others cost more than they bring. */
     uint64_t least = sched.express.len || l->others.express ? 200000 : g->newborn && p->express ? FAIR_BIRTH_NS : SCHED_ACTIVE_TICK_NS;
     uint64_t at = l->now + (left > least ? left : least);
-    due(l, least >= SCHED_ACTIVE_TICK_NS && alarm_set_roughly(p->m, at) ? at + SCHED_ALARM_LOST_NS : at);
+    if (least < SCHED_ACTIVE_TICK_NS)
+      due(l, at);
+    else
+      due_about(l, alarm_set_roughly(p->m, at) ? at + SCHED_ALARM_LOST_NS : at);
     return false;
   }
   if (!p->express) return false;
@@ -642,8 +660,7 @@ static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
   if (sched.maxprocs && p->id >= sched.maxprocs && sched.nheld_regular > sched.maxprocs) return true;
   if (sched.global.len == 0 && l->others.wants == 0 && sched.express.len == 0) return false;
   if (l->now - p->slice_at >= SCHED_SLICE_NS) return true;
-  uint64_t at = p->slice_at + SCHED_SLICE_NS;
-  due(l, alarm_set(p->m, at, SCHED_ALARM_LATE_NS) ? at + SCHED_ALARM_LOST_NS : at);
+  stop_due(l, p->m, p->slice_at + SCHED_SLICE_NS);
   return false;
 }
 
@@ -742,7 +759,8 @@ static void look_ring_holders(struct look *l) {
   sched.rang_express = express;
   sched.rang_wants = wants;
   if (wants == 0 || atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
-  due(l, (news ? l->now : sched.rang_at) + 2 * SCHED_RING_AGAIN_NS); /* as a rule another look comes before, and sees that it is time */
+  due_about(l,
+            (news ? l->now : sched.rang_at) + 2 * SCHED_RING_AGAIN_NS); /* as a rule another look comes before, and sees that it is time */
   if (!news) return;
   sched.rang_at = l->now;
   uint32_t n = lease_all();
@@ -806,7 +824,8 @@ static uint64_t look_tick(const struct look *l) {
   if (l->blocked || l->fresh) return SCHED_ACTIVE_TICK_NS;
   for (uint32_t i = 0; i < sched.top; i++) {
     const struct p *p = &sched.ps[i];
-    if (p->status == P_RUNNING && p->m && !SLOT_LOAD(p->m->slot->alarm)) return SCHED_ACTIVE_TICK_NS;
+    if (p->status != P_RUNNING || !p->m) continue;
+    if (!alarm_can(p->m) || !SLOT_LOAD(p->m->slot->alarm) || alarm_rings(p->m)) return SCHED_ACTIVE_TICK_NS;
   }
   return SCHED_QUIET_TICK_NS;
 }
@@ -814,7 +833,7 @@ static uint64_t look_tick(const struct look *l) {
 uint64_t sched_balance(uint64_t now) {
   SCHED_ASSERT_LOCKED();
   if (!sched.page || !sched.gated) return UINT64_MAX;
-  struct look l = {.now = now, .deadline = UINT64_MAX};
+  struct look l = {.now = now, .deadline = UINT64_MAX, .tick = UINT64_MAX};
   uint64_t before = sched.stats.retakes;
   bool waiting = sched.express.len + sched.global.len != 0;
   lease_adopt(now);
@@ -833,9 +852,11 @@ uint64_t sched_balance(uint64_t now) {
   look_pace_due(&l);
   look_poll_due(&l, sched.stats.retakes != before);
   sched_update_waiting();
-  if (sched.nheld) due(&l, now + look_tick(&l));
-  if (sched.express.len || sched.global.len) due(&l, now + SCHED_STARVED_NS / 4);
-  return l.deadline;
+  if (sched.nheld) due_about(&l, now + look_tick(&l));
+  if (sched.express.len || sched.global.len) due_about(&l, now + SCHED_STARVED_NS / 4);
+  sched.due = l.deadline;
+  sched.tick_due = l.tick;
+  return l.deadline < l.tick ? l.deadline : l.tick;
 }
 
 void sched_kick(uint64_t deadline) {

@@ -118,7 +118,9 @@ struct sched {
   uint64_t paced_frame;       /* in this one, named by its end */
   uint64_t passed_frame;      /* at the end of this one another process has its turn: we don't look, for who looks first has the slot */
   uint64_t overslept;         /* ns by which sysmon woke too late: the whole process was kept from the CPUs */
-  struct m *looks;            /* this M has been woken by its alarm, and looks itself: it needs no signal */
+  struct m *looks;            /* this M looks itself (gate.c, look_of), and sees afterwards whether it must stop: it needs no signal */
+  uint64_t due, tick_due;     /* what the last look said: when to look again, and when at about */
+  uint64_t late_at;           /* when last an alarm was answered so late that alarms are no use for a while (alarm.c) */
   uint32_t nstrays;           /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
   uint64_t last_grant;        /* when any of our Gs got a P */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
@@ -275,6 +277,10 @@ bool alarm_set(struct m *m, uint64_t at, uint64_t late);
 bool alarm_set_roughly(struct m *m, uint64_t at);
 bool alarm_rings(const struct m *m);
 void alarm_clear(struct m *m);
+/* p is given to m: what is known of when it must stop goes with it. Lock held. */
+void alarm_pass_on(struct p *p, struct m *m);
+/* m answers its alarm: by how many ns it is late. Lock held. */
+uint64_t alarm_answered(struct m *m, uint64_t now);
 /* By the M itself, when it has got a P, or has looked. */
 void alarm_arm(struct m *m);
 

@@ -619,6 +619,7 @@ static void on_alarm(int sig, siginfo_t *si, void *ctx) {
   (void)sig, (void)si, (void)ctx;
   uint64_t now = rig_now();
   RIG_STORE(my_slot->alarm, 0);
+  RIG_STORE(my_slot->preempt, 0);
   RIG_STORE(my_slot->urg, 0);
   if (now < rings_at) atomic_fetch_add(&early, 1);
   if (now < rings_at + 1000000) atomic_fetch_add(&rang_at_once, 1);
@@ -669,6 +670,41 @@ START_TEST(an_alarm_rings_when_its_timer_interrupts) {
   }
   pthread_cancel(sleeper);
   pthread_join(sleeper, NULL);
+  finish();
+}
+END_TEST
+
+/* Always in a wrapper: nobody is to be signalled in one, so it is to find out when it leaves. */
+static void *calls_with_an_alarm(void *arg) {
+  struct m_slot *s = my_slot = &rig.slot[SPACE];
+  atomic_uint *bad = arg;
+  rig_add_m(&rig, (uint32_t)rig_gettid(), SPACE);
+  RIG_STORE(s->state, M_SYSCALL);
+  for (unsigned has_p = 0; has_p < 2; has_p++) {
+    RIG_STORE(s->has_p, has_p);
+    uint64_t at = rig_now() + 20000000, end = at + 60000000;
+    RIG_STORE(s->alarm, (uint32_t)(at / 1000));
+    while (rig_now() < end && !RIG_LOAD(s->preempt)) (void)syscall(SYS_getppid);
+    if (rig_now() < at || (has_p != RIG_LOAD(s->preempt))) atomic_fetch_add(bad, 1);
+  }
+  return NULL;
+}
+
+START_TEST(an_alarm_in_a_call_is_found_at_its_end) {
+  start(64);
+  if (!(watch_caps(rig.w) & M_CAP_ALARM)) {
+    puts("# not tested: no timer's interrupt is seen here");
+    finish();
+    return;
+  }
+  struct sigaction sa = {.sa_sigaction = swallow_urg, .sa_flags = SA_SIGINFO | SA_RESTART};
+  ck_assert_int_eq(sigaction(SIGURG, &sa, NULL), 0);
+  RIG_STORE(rig.h->gated, 1);
+  atomic_uint bad = 0;
+  pthread_t th;
+  ck_ok(pthread_create(&th, NULL, calls_with_an_alarm, &bad) == 0);
+  pthread_join(th, NULL);
+  ck_assert_uint_eq(bad, 0);
   finish();
 }
 END_TEST
@@ -1280,6 +1316,7 @@ int main(void) {
       membarrier_delivers_preempt_without_waiting_for_a_tick,
       one_that_must_stop_is_stopped_as_it_gets_a_cpu,
       an_alarm_rings_when_its_timer_interrupts,
+      an_alarm_in_a_call_is_found_at_its_end,
       sigurg_never_interrupts_a_system_call,
       threads_older_and_younger_than_the_attachment_are_seen,
       no_thread_is_missed_while_threads_are_born,
