@@ -389,16 +389,20 @@ static _Atomic uint32_t *owned_futex(long nr, const struct args *x) {
   return word % 4 == 0 && sys_can_read((void *)word, sizeof(uint32_t)) ? (_Atomic uint32_t *)word : NULL;
 }
 
-/* Its owner is a thread of the kernel's, and so is who waits for it. */
+#define OWNED_TRIES 100 /* then the error is the program's */
+
+/*
+ * Its owner is a thread of the kernel's, and so is who waits for it.  An error may say only that the owner has got it meanwhile, and has made the word its own; of which nothing
+ * is to be seen any more where another one that waits has made it the kernel's again.
+ */
 static long owned_call(long nr, struct args *x, _Atomic uint32_t *word) {
-  int op = (int)x->a[1] & FUTEX_CMD_MASK;
+  int op = (int)x->a[1] & FUTEX_CMD_MASK, tries = 0;
   long r;
   free_wire(FREE_WIRE_OBJECT);
   do {
     tid_pi_to_kernel(word);
     r = bracketed_call(nr, x);
-    /* The owner has got it meanwhile, and made the word its own. */
-  } while (r < 0 && (call_errno() == ESRCH || call_errno() == EINVAL) && tid_pi_to_kernel(word));
+  } while (r < 0 && (call_errno() == ESRCH || call_errno() == EINVAL) && tries++ < OWNED_TRIES);
   if (r == 0 && op != FUTEX_UNLOCK_PI && op != FUTEX_CMP_REQUEUE_PI) tid_pi_to_program(word);
   return r;
 }

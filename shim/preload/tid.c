@@ -215,14 +215,14 @@ int tid_owner_shown(int cmd, void *arg, int r) {
  * The program writes what gettid says into the word of such a futex, and the kernel what it knows the thread by: an owner that is a thread G, whose word is given to the
  * kernel, is wired, and has the kernel's number there for as long as the call.
  */
-bool tid_pi_to_kernel(_Atomic uint32_t *word) {
+void tid_pi_to_kernel(_Atomic uint32_t *word) {
   uint32_t was = atomic_load_explicit(word, memory_order_relaxed);
   for (;;) {
     pid_t owner = (pid_t)(was & FUTEX_TID_MASK), has = lives(owner) ? tid_to_set(owner) : owner;
-    if (has == owner) return false;
+    if (has == owner) return;
     if (atomic_compare_exchange_weak_explicit(word, &was, (was & ~FUTEX_TID_MASK) | (uint32_t)has, memory_order_acq_rel,
                                               memory_order_relaxed))
-      return true;
+      return;
   }
 }
 

@@ -28,8 +28,8 @@ struct f_owner_ex;
 bool tid_owns(int cmd, void **arg, struct f_owner_ex *room);
 int tid_owner_shown(int cmd, void *arg, int r);
 
-/* The word of a futex with an owner, before the kernel has it (true: it was changed), and after the caller has got it. */
-bool tid_pi_to_kernel(_Atomic uint32_t *word);
+/* The word of a futex with an owner, before the kernel has it, and after the caller has got it. */
+void tid_pi_to_kernel(_Atomic uint32_t *word);
 void tid_pi_to_program(_Atomic uint32_t *word);
 
 #endif
