@@ -14,7 +14,7 @@
  * So no signal can hit a system call, as none that BPF sends can.  An M that is in the kernel finds `preempt` set when it leaves a wrapper, or is told at the next tick that finds it in its own
  * code.  Where another thread is found in its place (the kernel has moved the M, or runs others) the next tick, or its next switch in, finds the alarm: it is a lower bound.
  *
- * A hog that has no CPU cannot look.  Who is known to have none has no alarm; whose alarm was answered more than TOO_LATE_US late shows that the kernel runs others here, or where its
+ * A hog that has no CPU cannot look.  Who is known to have none has no alarm; whose alarm was answered more than TOO_LATE_NS late shows that the kernel runs others here (or throttles us), or that its
  * timers' interrupts don't reach the M (nohz_full): then it is sysmon that looks, for DISTRUST_NS, and can take the P of one that is displaced.  Should all of this fail, sysmon looks SCHED_ALARM_LOST_NS late.
  *
  * The alarm of a newcomer (alarm_set_roughly) has no timer: as a rule it is gone before, and the tick is exact enough.
@@ -25,7 +25,7 @@
 #include "core/sched.h"
 
 #define NO_TIMER (-1)
-#define TOO_LATE_US 3000u
+#define TOO_LATE_NS 3000000u
 #define DISTRUST_NS 1000000000u
 #define AHEAD_US 20u /* at least: an interrupt before the M is back in its own code finds nobody to tell */
 
@@ -90,19 +90,35 @@ void alarm_clear(struct m *m) {
 }
 
 /* As a rule a look follows, which knows better. Where none does (a hog that blocks hands its P on), what was known of the P's time holds for the next as well: too early is never wrong. */
+void alarm_taken(struct p *p, struct m *m, uint64_t now) {
+  if (p) p->alarm = alarm_rings(m) ? microseconds(now) : SLOT_LOAD(m->slot->alarm);
+  alarm_clear(m);
+}
+
 void alarm_pass_on(struct p *p, struct m *m) {
   alarm_clear(m);
   if (p->alarm && alarm_can(m)) SLOT_STORE(m->slot->alarm, p->alarm);
   p->alarm = 0;
 }
 
+/* By how many ns the time of m's alarm has passed, if it has a timer. */
+static uint64_t late_by(const struct m *m, uint64_t now) {
+  uint32_t at = SLOT_LOAD(m->slot->alarm);
+  bool armed = at && __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED);
+  return armed && M_ALARM_RINGS(at, now) ? (uint64_t)((uint32_t)(now / 1000) - at) * 1000 : 0;
+}
+
+/* One that has made a call meanwhile may have been blocked, or long in the kernel: that says nothing of CPUs. */
 uint64_t alarm_answered(struct m *m, uint64_t now) {
   SCHED_ASSERT_LOCKED();
-  uint32_t late = (uint32_t)(now / 1000) - SLOT_LOAD(m->slot->alarm);
-  bool exact = __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED) != 0;
+  uint64_t late = m->alarm_systick == m->systick ? late_by(m, now) : 0;
   alarm_clear(m);
-  if (exact && late >= TOO_LATE_US) sched.late_at = now;
-  return (uint64_t)late * 1000;
+  if (late >= TOO_LATE_NS) sched.late_at = now;
+  return late;
+}
+
+void alarm_displaced(const struct m *m, uint64_t now) {
+  if (late_by(m, now) >= TOO_LATE_NS) sched.late_at = now;
 }
 
 /* P's timer: 1 + its number, or NO_TIMER.  Who has lost its P and does not know yet may be here too. */
@@ -141,5 +157,11 @@ void alarm_arm(struct m *m) {
   int timer = timer_of(p);
   struct itimerspec at = time_of(alarm);
   if (timer == NO_TIMER || raw_syscall4(SYS_timer_settime, timer - 1, 1 /* TIMER_ABSTIME */, (long)&at, 0) < 0) return;
+  m->alarm_systick = m->systick;
   __atomic_store_n(&m->alarm_armed, alarm, __ATOMIC_RELAXED);
+}
+
+void alarm_arm_again(struct m *m) {
+  if (alarm_rings(m)) __atomic_store_n(&m->alarm_armed, 0, __ATOMIC_RELAXED);
+  alarm_arm(m);
 }

@@ -123,6 +123,7 @@ static void look_of(struct m *m, uint64_t now, uint64_t overslept) {
   sched.looks = m;
   sched.overslept = overslept;
   sched_balance(now);
+  sched.overslept = 0;
   if (sched.page)
     atomic_store_explicit(&sched.page->members[sched.member].beat, now, memory_order_relaxed); /* sysmon may not for a while */
   sched.looks = NULL;
@@ -132,7 +133,7 @@ static void look_of(struct m *m, uint64_t now, uint64_t overslept) {
 static void answer_alarm(struct m *m, uint64_t now) {
   look_of(m, now, alarm_answered(m, now));
   if (m->preempt_at) return;       /* what follows looks again */
-  SLOT_STORE(m->slot->preempt, 0); /* BPF has set it */
+  SLOT_STORE(m->slot->preempt, 0); /* as BPF has set it */
   kick_for(m);
 }
 
@@ -217,11 +218,12 @@ static void settle(struct m *m, enum wait_reason why) {
   sched.stats.syscalls_slow++;
   sched_charge(m, now);
   bool lost = SLOT_LOAD(s->taken) || !SLOT_LOAD(s->has_p);
-  if (!lost && !m->preempt_at) { /* a retake that found us back, or a request that was withdrawn */
+  if (!lost && !(m->p && m->preempt_at)) { /* a retake that found us back, or a request that was withdrawn, or of before the gate opened */
+    m->preempt_at = 0;
     SLOT_STORE(s->preempt, 0);
     SLOT_STORE(s->state, M_RUN);
     rt_leave(m);
-    alarm_arm(m);
+    alarm_arm_again(m);
     return;
   }
   SLOT_STORE(s->taken, 0);

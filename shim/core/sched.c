@@ -235,8 +235,7 @@ struct p *sched_p_take(struct m *m, uint64_t now) {
   SLOT_STORE(m->slot->has_p, 0);
   __atomic_store_n(&m->p, NULL, __ATOMIC_RELAXED);
   m->preempt_at = 0;
-  if (p) p->alarm = alarm_rings(m) ? 0 : SLOT_LOAD(m->slot->alarm);
-  alarm_clear(m);
+  alarm_taken(p, m, now);
   if (p) {
     p->m = NULL;
     p->status = P_IDLE;
@@ -425,12 +424,10 @@ static void due_about(struct look *l, uint64_t at) {
   if (at < l->tick) l->tick = at;
 }
 
-/* m is to look at `at` whether it must stop: itself if it can, else sysmon does. */
+/* m is to look at `at` whether it must stop: itself if it can, else sysmon does.  (That of a newcomer, which is soon gone as a rule, may be a tick late.) */
 static void stop_due(struct look *l, struct m *m, uint64_t at) {
-  if (alarm_set(m, at, SCHED_ALARM_LATE_NS))
-    due_about(l, at + SCHED_ALARM_LOST_NS);
-  else
-    due(l, at);
+  bool set = m->g->express ? alarm_set_roughly(m, at) : alarm_set(m, at, SCHED_ALARM_LATE_NS);
+  due(l, set ? at + SCHED_ALARM_LOST_NS : at);
 }
 
 /*
@@ -497,7 +494,7 @@ static bool stop_themselves(struct look *l, uint32_t whole, uint64_t at, uint64_
     any = true;
   }
   if (!any) return false;
-  due_about(l, at + SCHED_ALARM_LOST_NS);
+  due(l, at + SCHED_ALARM_LOST_NS);
   due(l, next_frame(l, lease_frame_end(l->now)));
   return true;
 }
@@ -667,6 +664,7 @@ static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
 /* m is to give up its P: at once if it isn't running anyway, else when the signal reaches it. */
 static void look_stop(struct look *l, struct m *m) {
   /* Not when we were all off the CPUs together (throttled): then it says nothing, and they come back all at once. */
+  if (handoff_off_cpu(m)) alarm_displaced(m, l->now);
   struct p *p = sched.overslept < SCHED_OVERSLEPT_NS ? handoff_take_waiting(m, l->now) : NULL;
   if (p) {
     sched.nstrays++;
@@ -680,7 +678,10 @@ static void look_stop(struct look *l, struct m *m) {
   preempt_request(m, l->now);
   l->asked++;
   /* It complies as a rule, and does not tell sysmon: a look at whether it did is an idle one.  Soon only if a newcomer waits for it. */
-  due(l, l->now + (sched.express.len || l->others.express ? SCHED_RESIGNAL_NS : SCHED_SLICE_NS));
+  if (sched.express.len || l->others.express)
+    due(l, l->now + SCHED_RESIGNAL_NS);
+  else
+    due_about(l, l->now + SCHED_SLICE_NS);
 }
 
 static void look_preempt(struct look *l) {
@@ -832,6 +833,7 @@ static uint64_t look_tick(const struct look *l) {
 
 uint64_t sched_balance(uint64_t now) {
   SCHED_ASSERT_LOCKED();
+  sched.due = sched.tick_due = UINT64_MAX;
   if (!sched.page || !sched.gated) return UINT64_MAX;
   struct look l = {.now = now, .deadline = UINT64_MAX, .tick = UINT64_MAX};
   uint64_t before = sched.stats.retakes;

@@ -839,10 +839,10 @@ START_TEST(an_alarm_goes_with_the_p) {
   ms[1].slot->alarm = 7; /* left over */
   sched_grant(p, &ms[1].g0, clock_now, true);
   ck_assert_uint_eq(ms[1].slot->alarm, alarm);
-  clock_now += 10 * MS; /* one that has rung is answered, by a look */
+  clock_now += 11 * MS; /* one that has rung, and nobody has looked: the next one does at once */
   p = sched_p_take(&ms[1], clock_now);
   sched_grant(p, &ms[0].g0, clock_now, true);
-  ck_assert_uint_eq(ms[0].slot->alarm, 0);
+  ck_assert_uint_eq(ms[0].slot->alarm, in_us(clock_now));
   ms[0].slot->alarm = in_us(clock_now + MS);
   lease_release(sched_p_take(&ms[0], clock_now)); /* nor does it outlive the lease */
   sched_grant(lease_acquire(false, true, clock_now), &ms[0].g0, clock_now, true);
@@ -860,12 +860,28 @@ START_TEST(alarms_that_are_answered_late_are_not_relied_on) {
   ms[0].slot->alarm = ms[0].alarm_armed = in_us(clock_now);
   sched.looks = &ms[0];
   ck_assert(alarm_set(&ms[0], clock_now + MS, 0));
-  clock_now += 4 * MS;
-  alarm_answered(&ms[0], clock_now);
+  ms[0].alarm_armed = ms[0].slot->alarm;
+  ms[0].systick++; /* it has made a call: it may have been blocked for so long */
+  clock_now += 5 * MS;
+  ck_assert_uint_eq(alarm_answered(&ms[0], clock_now), 0);
+  ck_assert(alarm_set(&ms[0], clock_now + MS, 0));
+  ms[0].alarm_armed = ms[0].slot->alarm;
+  ms[0].alarm_systick = ms[0].systick;
+  clock_now += 5 * MS;
+  ck_assert_uint_eq(alarm_answered(&ms[0], clock_now), 4 * MS);
   ck_assert(!alarm_set(&ms[0], clock_now + MS, 0));
   ck_assert_uint_eq(ms[0].slot->alarm, 0);
   clock_now += 1100 * MS;
   ck_assert(alarm_set(&ms[0], clock_now + MS, 0));
+  ms[0].alarm_armed = ms[0].slot->alarm;
+  ms[0].slot->state = M_RUN;
+  bpf_out(0, false); /* it has no CPU when it rings, and its P is taken */
+  sched.looks = NULL;
+  usage(1, HOG);
+  clock_now += SCHED_SLICE_NS;
+  ck_assert(!arrive_bpf(1));
+  ck_assert(!ms[0].p);
+  ck_assert_uint_eq(sched.late_at, clock_now);
 }
 END_TEST
 
