@@ -89,15 +89,25 @@ void alarm_clear(struct m *m) {
   __atomic_store_n(&m->alarm_armed, 0, __ATOMIC_RELAXED);
 }
 
-/* As a rule a look follows, which knows better. Where none does (a hog that blocks hands its P on), what was known of the P's time holds for the next as well: too early is never wrong. */
+/*
+ * As a rule a look follows, which knows better. Where none does (a hog that blocks hands its P on), what was known of the P's time holds for the next as well: too early is never wrong.  So does the
+ * timer, as the next has the CPU of the last, as a rule (place.c): a hand-off is no slower for it, and elsewhere the tick finds the alarm.
+ */
 void alarm_taken(struct p *p, struct m *m, uint64_t now) {
-  if (p) p->alarm = alarm_rings(m) ? microseconds(now) : SLOT_LOAD(m->slot->alarm);
+  if (p) {
+    p->alarm = alarm_rings(m) ? microseconds(now) : SLOT_LOAD(m->slot->alarm);
+    p->armed = p->alarm && p->alarm == __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED);
+  }
   alarm_clear(m);
 }
 
 void alarm_pass_on(struct p *p, struct m *m) {
   alarm_clear(m);
-  if (p->alarm && alarm_can(m)) SLOT_STORE(m->slot->alarm, p->alarm);
+  if (p->alarm && alarm_can(m)) {
+    SLOT_STORE(m->slot->alarm, p->alarm);
+    if (p->armed) __atomic_store_n(&m->alarm_armed, p->alarm, __ATOMIC_RELAXED);
+    m->alarm_systick = m->systick - 1; /* if it is late that says nothing (alarm_answered) */
+  }
   p->alarm = 0;
 }
 

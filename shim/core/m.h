@@ -62,7 +62,7 @@ struct m {
   uint64_t turn_used;       /* [lock] CPU ns of its turn before that */
   uint64_t preempt_at;      /* [lock] when it was last asked to yield; 0: not asked */
   uint32_t alarm_armed;     /* [own; others read, and write 0] the alarm that its timer was last set to (alarm.c) */
-  uint32_t alarm_systick;   /* [own] systick at that time */
+  uint32_t alarm_systick;   /* [own; lock, while it sleeps] systick at that time */
   bool cpu_from_bpf;        /* [lock] which clock cpu_last belongs to */
   bool gone;                /* [lock] thread ended */
   uint32_t

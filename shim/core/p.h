@@ -24,7 +24,8 @@ struct p {
   bool express;
   struct m *m;
   uint64_t leased_at;
-  uint32_t alarm;    /* while no M has it: that of the last one, for the next */
+  uint32_t alarm;    /* while no M has it: that of the last one, for the next, */
+  bool armed;        /* and whether the timer is set to it */
   _Atomic int timer; /* alarm.c: 1 + its kernel timer; 0: none yet, -1: it got none */
   uint64_t slice_at; /* when the G that runs was put on it */
   uint32_t tick;     /* Gs dispatched, for the 61st */

@@ -839,7 +839,8 @@ START_TEST(an_alarm_goes_with_the_p) {
   ms[1].slot->alarm = 7; /* left over */
   sched_grant(p, &ms[1].g0, clock_now, true);
   ck_assert_uint_eq(ms[1].slot->alarm, alarm);
-  clock_now += 11 * MS; /* one that has rung, and nobody has looked: the next one does at once */
+  ck_assert_uint_eq(ms[1].alarm_armed, alarm); /* the P's timer is set to it */
+  clock_now += 11 * MS;                        /* one that has rung, and nobody has looked: the next one does at once */
   p = sched_p_take(&ms[1], clock_now);
   sched_grant(p, &ms[0].g0, clock_now, true);
   ck_assert_uint_eq(ms[0].slot->alarm, in_us(clock_now));
