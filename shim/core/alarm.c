@@ -59,11 +59,11 @@ static void not_after(struct m *m, uint32_t us) {
 }
 
 /* Alarms are answered in time, as of late. */
-static bool in_time(uint64_t now) { return sched.late_at == 0 || now - sched.late_at > DISTRUST_NS; }
+static bool in_time(void) { return sched.late_at == 0 || sched_hooks.now() - sched.late_at > DISTRUST_NS; }
 
 bool alarm_set(struct m *m, uint64_t at, uint64_t late) {
   SCHED_ASSERT_LOCKED();
-  if (!alarm_can(m) || !m->p || !has_timer(m->p) || displaced(m) || !in_time(sched_hooks.now())) return false;
+  if (!alarm_can(m) || !m->p || !has_timer(m->p) || displaced(m) || !in_time()) return false;
   uint32_t us = microseconds(at);
   not_after(m, us);
   atomic_thread_fence(memory_order_seq_cst);                                /* alarm before state; run_again has it the other way round */
@@ -79,9 +79,9 @@ bool alarm_set_roughly(struct m *m, uint64_t at) {
   return true;
 }
 
-bool alarm_rings(const struct m *m) {
+bool alarm_rings(const struct m *m, uint64_t now) {
   uint32_t at = SLOT_LOAD(m->slot->alarm);
-  return at && M_ALARM_RINGS(at, sched_hooks.now());
+  return at && M_ALARM_RINGS(at, now);
 }
 
 void alarm_clear(struct m *m) {
@@ -95,7 +95,7 @@ void alarm_clear(struct m *m) {
  */
 void alarm_taken(struct p *p, struct m *m, uint64_t now) {
   if (p) {
-    p->alarm = alarm_rings(m) ? microseconds(now) : SLOT_LOAD(m->slot->alarm);
+    p->alarm = alarm_rings(m, now) ? microseconds(now) : SLOT_LOAD(m->slot->alarm);
     p->armed = p->alarm && p->alarm == __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED);
   }
   alarm_clear(m);
@@ -113,9 +113,8 @@ void alarm_pass_on(struct p *p, struct m *m) {
 
 /* By how many ns the time of m's alarm has passed, if it has a timer. */
 static uint64_t late_by(const struct m *m, uint64_t now) {
-  uint32_t at = SLOT_LOAD(m->slot->alarm);
-  bool armed = at && __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED);
-  return armed && M_ALARM_RINGS(at, now) ? (uint64_t)((uint32_t)(now / 1000) - at) * 1000 : 0;
+  bool armed = __atomic_load_n(&m->alarm_armed, __ATOMIC_RELAXED) != 0;
+  return armed && alarm_rings(m, now) ? (uint64_t)((uint32_t)(now / 1000) - SLOT_LOAD(m->slot->alarm)) * 1000 : 0;
 }
 
 /* One that has made a call meanwhile may have been blocked, or long in the kernel: that says nothing of CPUs. */
@@ -128,7 +127,7 @@ uint64_t alarm_answered(struct m *m, uint64_t now) {
 }
 
 void alarm_displaced(const struct m *m, uint64_t now) {
-  if (late_by(m, now) >= TOO_LATE_NS) sched.late_at = now;
+  if (displaced(m) && late_by(m, now) >= TOO_LATE_NS) sched.late_at = now;
 }
 
 /* P's timer: 1 + its number, or NO_TIMER.  Who has lost its P and does not know yet may be here too. */
@@ -172,6 +171,6 @@ void alarm_arm(struct m *m) {
 }
 
 void alarm_arm_again(struct m *m) {
-  if (alarm_rings(m)) __atomic_store_n(&m->alarm_armed, 0, __ATOMIC_RELAXED);
+  if (alarm_rings(m, sched_hooks.now())) __atomic_store_n(&m->alarm_armed, 0, __ATOMIC_RELAXED);
   alarm_arm(m);
 }

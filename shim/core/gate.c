@@ -124,8 +124,7 @@ static void look_of(struct m *m, uint64_t now, uint64_t overslept) {
   sched.overslept = overslept;
   sched_balance(now);
   sched.overslept = 0;
-  if (sched.page)
-    atomic_store_explicit(&sched.page->members[sched.member].beat, now, memory_order_relaxed); /* sysmon may not for a while */
+  atomic_store_explicit(&sched.page->members[sched.member].beat, now, memory_order_relaxed); /* sysmon may not for a while */
   sched.looks = NULL;
 }
 
@@ -213,7 +212,7 @@ static void settle(struct m *m, enum wait_reason why) {
   uint64_t now = sched_hooks.now();
   if (m->slot != m_slot_current(m)) m_place_slot(m);
   struct m_slot *s = m->slot;
-  if (m->p && alarm_rings(m) && !SLOT_LOAD(s->taken)) answer_alarm(m, now); /* in a wrapper */
+  if (m->p && alarm_rings(m, now) && !SLOT_LOAD(s->taken)) answer_alarm(m, now); /* in a wrapper */
   SLOT_STORE(s->state, M_IDLE);
   sched.stats.syscalls_slow++;
   sched_charge(m, now);
@@ -266,7 +265,8 @@ bool m_is_borrowed(const struct m *m) { return sys_gettid() != m->tid; }
 static void alarm_rang(struct m *m) {
   m_hold(m);
   lock_take(&sched.lock);
-  if (m->p && !SLOT_LOAD(m->slot->taken) && alarm_rings(m)) answer_alarm(m, sched_hooks.now());
+  uint64_t now = sched_hooks.now();
+  if (m->p && !SLOT_LOAD(m->slot->taken) && alarm_rings(m, now)) answer_alarm(m, now);
   sched_drop();
   m_release(m);
   if (!m_has_news(m->slot)) alarm_arm(m);
@@ -449,7 +449,7 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   if (m->locks || SLOT_LOAD(m->slot->state) != M_RUN) return true;
   if (world_stopping()) world_stop_here(m, uctx);
   if (m->carrier && carrier_preempted(m, uctx) && free_sigurg) free_sigurg(m, uctx); /* what has come meanwhile */
-  bool rings = alarm_rings(m);
+  bool rings = alarm_rings(m, sched_hooks.now());
   if (!(rings || m_has_news(m->slot)) || m_is_borrowed(m)) return true;
   if (rings) alarm_rang(m);
   if (!m_has_news(m->slot)) return true;

@@ -368,13 +368,10 @@ static bool stride_over(uint32_t part, uint32_t of) {
 /* Whose turn is it, ours or another process's?  In proportion to the Gs that wait here and there. */
 static bool others_turn(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, ours + theirs)); }
 
-/* The same of the next frame, for which both would look otherwise: so they change places as often as that proportion lets them. */
-static bool others_frame(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, ours > theirs ? ours : theirs)); }
+static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-/* Will it be, when the hog that runs is stopped?  Should it turn out otherwise, whoever looks then wakes sysmon. */
-static bool others_frame_next(uint32_t ours, uint32_t theirs) {
-  return theirs && (!ours || stride(theirs, ours > theirs ? ours : theirs) >= 65536);
-}
+/* The same of the next frame, for which both would look otherwise: so they change places as often as that proportion lets them. */
+static bool others_frame(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, larger(ours, theirs))); }
 
 void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   SCHED_ASSERT_LOCKED();
@@ -476,15 +473,19 @@ static uint64_t about_then(uint64_t at, bool last) {
   return until > at && until - at <= SCHED_PACE_LATE_NS && !last ? until : at;
 }
 
-/* The frame that hogs that wait look at: not one that is another process's. */
+/*
+ * The frame that hogs that wait look at: not one that is another process's.  While a hog runs, whether it will be (others_frame), when that one waits too; should it turn out otherwise, whoever
+ * looks then wakes sysmon.
+ */
 static uint64_t next_frame(const struct look *l, uint64_t frame_end) {
   bool passes = frame_end == sched.passed_frame;
+  uint32_t theirs = l->others.wants;
   if (!sched.paced && l->running > l->fresh)
-    passes = l->others.wants > l->others.express && others_frame_next(sched.global.len + 1, l->others.wants);
+    passes = theirs > l->others.express && stride(theirs, larger(sched.global.len + 1, theirs)) >= 65536;
   return passes ? lease_frame_end(frame_end + SCHED_PACE_LEAST_NS) : frame_end;
 }
 
-/* The hogs on slots beyond the whole CPUs must stop at `at`, and will wait then.  False: there are none, or not all of them see to it themselves. */
+/* The hogs on slots beyond the whole CPUs must stop at `at`.  False: there are none, or not all of them see to it themselves. */
 static bool stop_themselves(struct look *l, uint32_t whole, uint64_t at, uint64_t late) {
   bool any = false;
   for (uint32_t i = whole; i < sched.top; i++) {
@@ -495,7 +496,6 @@ static bool stop_themselves(struct look *l, uint32_t whole, uint64_t at, uint64_
   }
   if (!any) return false;
   due(l, at + SCHED_ALARM_LOST_NS);
-  due(l, next_frame(l, lease_frame_end(l->now)));
   return true;
 }
 
@@ -503,8 +503,8 @@ static bool stop_themselves(struct look *l, uint32_t whole, uint64_t at, uint64_
 static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed), whole = rate / POOL_RATE_ONE;
   if (rate == 0) return;
-  uint64_t frame_end = lease_frame_end(l->now);
-  if (sched.global.len || (sched.paced && l->running)) due(l, next_frame(l, frame_end));
+  uint64_t frame_end = lease_frame_end(l->now), next = next_frame(l, frame_end);
+  if (sched.global.len || (sched.paced && l->running)) due(l, next);
   if (sched.paced) return;
   /* Newcomers run for a moment as a rule: to reckon with them would mean to think again at every one that comes and goes. */
   int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)whole;
@@ -514,8 +514,8 @@ static void look_pace_due(struct look *l) {
   bool last = frame_end == lease_period_end(l->now);
   /* Newcomers may move it forward; so late it may be, or in the last frame they look so early, and then once more. */
   bool early = last && at > l->now + 2 * SCHED_ALARM_LATE_NS;
-  if (!stop_themselves(l, whole, early ? at - SCHED_ALARM_LATE_NS : at, last && !early ? 0 : SCHED_ALARM_LATE_NS))
-    due(l, about_then(at, last));
+  bool themselves = stop_themselves(l, whole, early ? at - SCHED_ALARM_LATE_NS : at, last && !early ? 0 : SCHED_ALARM_LATE_NS);
+  due(l, themselves ? next : about_then(at, last)); /* they wait then */
 }
 
 static void look_charge(struct look *l) {
@@ -663,8 +663,8 @@ static bool look_must_stop(struct look *l, struct p *p, uint64_t share) {
 
 /* m is to give up its P: at once if it isn't running anyway, else when the signal reaches it. */
 static void look_stop(struct look *l, struct m *m) {
+  alarm_displaced(m, l->now);
   /* Not when we were all off the CPUs together (throttled): then it says nothing, and they come back all at once. */
-  if (handoff_off_cpu(m)) alarm_displaced(m, l->now);
   struct p *p = sched.overslept < SCHED_OVERSLEPT_NS ? handoff_take_waiting(m, l->now) : NULL;
   if (p) {
     sched.nstrays++;
@@ -760,8 +760,8 @@ static void look_ring_holders(struct look *l) {
   sched.rang_express = express;
   sched.rang_wants = wants;
   if (wants == 0 || atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
-  due_about(l,
-            (news ? l->now : sched.rang_at) + 2 * SCHED_RING_AGAIN_NS); /* as a rule another look comes before, and sees that it is time */
+  /* As a rule another look comes before, and sees that it is time. */
+  due_about(l, (news ? l->now : sched.rang_at) + 2 * SCHED_RING_AGAIN_NS);
   if (!news) return;
   sched.rang_at = l->now;
   uint32_t n = lease_all();
@@ -826,7 +826,7 @@ static uint64_t look_tick(const struct look *l) {
   for (uint32_t i = 0; i < sched.top; i++) {
     const struct p *p = &sched.ps[i];
     if (p->status != P_RUNNING || !p->m) continue;
-    if (!alarm_can(p->m) || !SLOT_LOAD(p->m->slot->alarm) || alarm_rings(p->m)) return SCHED_ACTIVE_TICK_NS;
+    if (!alarm_can(p->m) || !SLOT_LOAD(p->m->slot->alarm) || alarm_rings(p->m, l->now)) return SCHED_ACTIVE_TICK_NS;
   }
   return SCHED_QUIET_TICK_NS;
 }

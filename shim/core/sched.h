@@ -275,14 +275,14 @@ bool alarm_can(const struct m *m);
 bool alarm_set(struct m *m, uint64_t at, uint64_t late);
 /* The same, up to a tick of the kernel's later. */
 bool alarm_set_roughly(struct m *m, uint64_t at);
-bool alarm_rings(const struct m *m);
+bool alarm_rings(const struct m *m, uint64_t now);
 void alarm_clear(struct m *m);
 /* p (or null) is taken from m, and p is given to m: what is known of when it must stop goes with it. Lock held. */
 void alarm_taken(struct p *p, struct m *m, uint64_t now);
 void alarm_pass_on(struct p *p, struct m *m);
 /* m answers its alarm: by how many ns it is late, for want of a CPU. Lock held. */
 uint64_t alarm_answered(struct m *m, uint64_t now);
-/* The P of m, which has no CPU, is about to be taken from it. Lock held. */
+/* m must stop, and should it have no CPU its P is about to be taken from it. Lock held. */
 void alarm_displaced(const struct m *m, uint64_t now);
 /* By the M itself, when it has got a P, or has looked. */
 void alarm_arm(struct m *m);

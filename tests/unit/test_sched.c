@@ -737,12 +737,16 @@ static bool arrive_bpf(unsigned i) {
   return false;
 }
 
-/* Thread 0, a hog that has just got the only slot, at 0.5 CPUs: its part is over in 10 ms.  Looks at the whole as it would itself; returns when sysmon is to. */
-static uint64_t hog_with_an_alarm(void) {
+static void setup_alarms(void) {
   setup(1, 1, 500000);
   setup_bpf();
   map.h.caps = M_CAP_TICK | M_CAP_ALARM;
   sched.poller_tid = 1;
+}
+
+/* Thread 0, a hog that has just got the only slot, at 0.5 CPUs: its part is over in 10 ms.  Looks at the whole as it would itself; returns when sysmon is to. */
+static uint64_t hog_with_an_alarm(void) {
+  setup_alarms();
   usage(0, HOG);
   ck_assert(arrive_bpf(0));
   page->tat = clock_now;
@@ -888,10 +892,7 @@ END_TEST
 
 /* The tick is exact enough for one that is gone long before, as a rule. */
 START_TEST(a_newcomer_alone_needs_no_sysmon_either) {
-  setup(1, 1, 500000);
-  setup_bpf();
-  map.h.caps = M_CAP_TICK | M_CAP_ALARM;
-  sched.poller_tid = 1;
+  setup_alarms();
   usage(0, 0);
   ck_assert(arrive_bpf(0));
   sched_balance(clock_now);

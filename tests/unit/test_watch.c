@@ -449,6 +449,14 @@ END_TEST
 
 /* ---- SIGURG ---- */
 
+/* The case ends here where the programs can't do that, and says why. */
+static bool lacks(uint32_t cap, const char *why) {
+  if (watch_caps(rig.w) & cap) return false;
+  printf("# not tested: %s\n", why);
+  finish();
+  return true;
+}
+
 static atomic_uint urgs;
 static _Thread_local struct m_slot *my_slot;
 
@@ -564,11 +572,8 @@ static int barrier(void) { return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_PR
 /* With the tick alone, a round needs up to 4 ms (HZ=250), so 200 rounds are not done within a few ticks. */
 START_TEST(membarrier_delivers_preempt_without_waiting_for_a_tick) {
   start(64);
-  if (!(watch_caps(rig.w) & M_CAP_IPI) || sysconf(_SC_NPROCESSORS_ONLN) < 2) {
-    puts("# not tested: no interrupt tracepoints here, or one CPU");
-    finish();
-    return;
-  }
+  uint32_t cap = sysconf(_SC_NPROCESSORS_ONLN) < 2 ? 0 : M_CAP_IPI;
+  if (lacks(cap, "no interrupt tracepoints here, or one CPU")) return;
   ck_assert_int_eq((int)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0), 0);
   catch_urg();
   RIG_STORE(rig.h->gated, 1);
@@ -648,11 +653,7 @@ static void *with_alarms(void *with_timer) {
 /* By the tick alone (HZ=250) one in four rings within 1 ms.  No signal of the timer's own reaches anybody. */
 START_TEST(an_alarm_rings_when_its_timer_interrupts) {
   start(64);
-  if (!(watch_caps(rig.w) & M_CAP_ALARM)) {
-    puts("# not tested: no timer's interrupt is seen here");
-    finish();
-    return;
-  }
+  if (lacks(M_CAP_ALARM, "no timer's interrupt is seen here")) return;
   struct sigaction sa = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO};
   ck_assert_int_eq(sigaction(SIGURG, &sa, NULL), 0);
   RIG_STORE(rig.h->gated, 1);
@@ -692,11 +693,7 @@ static void *calls_with_an_alarm(void *arg) {
 
 START_TEST(an_alarm_in_a_call_is_found_at_its_end) {
   start(64);
-  if (!(watch_caps(rig.w) & M_CAP_ALARM)) {
-    puts("# not tested: no timer's interrupt is seen here");
-    finish();
-    return;
-  }
+  if (lacks(M_CAP_ALARM, "no timer's interrupt is seen here")) return;
   struct sigaction sa = {.sa_sigaction = swallow_urg, .sa_flags = SA_SIGINFO | SA_RESTART};
   ck_assert_int_eq(sigaction(SIGURG, &sa, NULL), 0);
   RIG_STORE(rig.h->gated, 1);
@@ -724,11 +721,7 @@ static void tell_urg(int sig, siginfo_t *si, void *ctx) {
  */
 START_TEST(one_that_must_stop_is_stopped_as_it_gets_a_cpu) {
   start(64);
-  if (!(watch_caps(rig.w) & M_CAP_NEXT)) {
-    puts("# not tested: this kernel cannot signal the next thread (Linux 6.13 can)");
-    finish();
-    return;
-  }
+  if (lacks(M_CAP_NEXT, "this kernel cannot signal the next thread (Linux 6.13 can)")) return;
   struct sigaction sa = {.sa_sigaction = tell_urg, .sa_flags = SA_SIGINFO | SA_RESTART};
   ck_assert_int_eq(sigaction(SIGURG, &sa, NULL), 0);
   ck_assert_int_eq(pipe(told), 0);
