@@ -644,7 +644,8 @@ static void sched_inherited(void) {
   in_thread(say_sched, NULL);
 }
 
-/* Memory for a few threads at a time: who fails tries again. */
+/* Memory for a few threads at a time: who fails tries again. Both makers are
+ * there before the first has taken what there is. */
 static _Atomic int made;
 static void *makes_many(void *arg) {
   pthread_attr_t a;
@@ -652,14 +653,17 @@ static void *makes_many(void *arg) {
   pthread_attr_init(&a);
   pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&a, 16 << 20);
+  gate_pass(&gate);
   while (made < 3000)
     if (pthread_create(&t, &a, end_at_once, NULL) == 0) made++;
   return arg;
 }
 static void little_memory(void) {
   const struct rlimit lim = {800 << 20, 800 << 20};
-  MUST(setrlimit(RLIMIT_AS, &lim) == 0);
   pthread_t t = start(makes_many, NULL), u = start(makes_many, NULL);
+  gate_await(&gate, 2);
+  MUST(setrlimit(RLIMIT_AS, &lim) == 0);
+  gate_open(&gate);
   pthread_join(t, NULL);
   pthread_join(u, NULL);
   say("made %d", made >= 3000);
