@@ -6,6 +6,7 @@
  *                       WWAIT    writers are queued
  *                       RWAIT    readers are queued
  *                       READER   times the number of readers that have it
+ *                       PHASE    says nothing: glibc leaves it
  *   __cur_writer        free_self_id of the writer, for EDEADLK; else 0
  *   __flags             the kind, as glibc's init or the static initialiser left it
  *
@@ -31,6 +32,9 @@
  *
  * An unlock with someone queued lets go under the lock of the lot, and that is its last touch: the lock may be destroyed by who comes next.
  *
+ * A library's constructor, before ours, may have used the lock in glibc's way, and have it still: WRITER and READER are where glibc has them (pthreadP.h), and PHASE is what it
+ * leaves set after a writer.
+ *
  * Two queues, of one lot (lot.h): readers wait at the object, writers at its second byte.  Locks: the lot's, a leaf.
  */
 #include "free/psync.h"
@@ -41,11 +45,12 @@
 #include "free/pspin.h"
 #include "sync/stop.h"
 
-#define WRITER 1u
-#define WWAIT 2u
+#define PHASE 1u
+#define WRITER 2u
 #define RWAIT 4u
 #define READER 8u
-#define MOST_READERS (UINT32_MAX - READER)
+#define WWAIT (1u << 31)
+#define READERS (~(PHASE | WRITER | RWAIT | WWAIT))
 
 #define STATE(rw) ((_Atomic uint32_t *)&(rw)->__data.__readers)
 #define CUR_WRITER(rw) ((_Atomic uint32_t *)&(rw)->__data.__cur_writer)
@@ -62,7 +67,9 @@ static inline uint32_t state(pthread_rwlock_t *rw) { return atomic_load_explicit
 static inline bool shut(const pthread_rwlock_t *rw, uint32_t old) {
   return (old & WRITER) || ((old & WWAIT) && rw->__data.__flags == PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 }
-static inline bool is_free(uint32_t old) { return !(old & WRITER) && old < READER; }
+static inline bool is_free(uint32_t old) { return !(old & (WRITER | READERS)); }
+/* As many readers as can be counted. */
+static inline bool is_full(uint32_t old) { return (old & READERS) == READERS; }
 
 /* Only the writer itself finds itself here: relaxed. */
 static inline bool writes(pthread_rwlock_t *rw, uint32_t old) {
@@ -91,7 +98,7 @@ static struct waiter *settle(pthread_rwlock_t *rw, struct lot *lot, uint32_t sha
   uint32_t old = state(rw), new;
   bool to_writer, to_readers;
   /* release: what the caller did with its share; acquire: what others did with theirs, for those that get the lock from us by their notes */
-  do new = next_state(rw, (old - share) & ~(WWAIT | RWAIT), w, r, &to_writer, &to_readers);
+  do new = next_state(rw, (old & (WRITER | READERS)) - share, w, r, &to_writer, &to_readers);
   while (!state_cas(rw, &old, new, memory_order_acq_rel));
   if (to_readers) return lot_pop_all(lot, readers_key(rw));
   if (!to_writer) return NULL;
@@ -121,7 +128,7 @@ static void spin(pthread_rwlock_t *rw) {
 static inline int rdlock_fast(pthread_rwlock_t *rw) {
   uint32_t old = state(rw);
   while (!shut(rw, old)) {
-    if (__builtin_expect(old > MOST_READERS, 0)) return EAGAIN;
+    if (__builtin_expect(is_full(old), 0)) return EAGAIN;
     if (state_cas(rw, &old, old + READER, memory_order_acquire)) return 0;
   }
   return EBUSY;
@@ -142,7 +149,7 @@ static int had_or_queued_rd(pthread_rwlock_t *rw, struct waiter *w, bool front) 
   uint32_t old = state(rw), new;
   do {
     new = shut(rw, old) ? old | RWAIT : old + READER;
-    if (old > MOST_READERS && !(new &RWAIT)) {
+    if (is_full(old) && !shut(rw, old)) {
       lot_unlock(lot);
       return EAGAIN;
     }
@@ -248,8 +255,8 @@ int free_rwlock_unlock(pthread_rwlock_t *rw) {
     if (!atomic_compare_exchange_strong_explicit(STATE(rw), &old, 0, memory_order_release, memory_order_relaxed)) settle_slow(rw, WRITER);
     return 0;
   }
-  while (old >= READER) { /* else it is not locked: nothing, as in glibc */
-    if (old < 2 * READER && (old & (WWAIT | RWAIT))) {
+  while (old & READERS) { /* else it is not locked: nothing, as in glibc */
+    if ((old & READERS) == READER && (old & (WWAIT | RWAIT))) {
       settle_slow(rw, READER);
       return 0;
     }

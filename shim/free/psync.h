@@ -57,7 +57,7 @@ int free_rwlock_unlock(pthread_rwlock_t *rw);
 
 /* glibc's struct pthread_barrier. */
 struct free_barrier {
-  uint32_t in; /* [lock of the lot] of this round */
+  uint32_t in; /* [lock of the lot] */
   uint32_t round;
   uint32_t count;
   int32_t shared;

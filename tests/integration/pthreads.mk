@@ -1,7 +1,7 @@
 # One program of many files, and the libraries that it loads while it has threads.
 PTHREADS_SRCS := $(wildcard tests/integration/pthreads/*.c)
 PTHREADS_LIBS := $(addprefix $(BUILD)/tests/integration/pthreads_,tls.so tls_fixed.so)
-PTHREADS_OBJS := $(patsubst %.c,$(BUILD)/obj/%.prog.o,$(filter-out %/tls_library.c %/code_library.c %/early_library.c,$(PTHREADS_SRCS)))
+PTHREADS_OBJS := $(patsubst %.c,$(BUILD)/obj/%.prog.o,$(filter-out %/tls_library.c %/code_library.c %/early_library.c %/used_library.c,$(PTHREADS_SRCS)))
 FORMATTED += $(wildcard tests/integration/pthreads/*.[ch])
 
 # Cleanup handlers work in two ways in C: by a list, and (with -fexceptions) by unwinding.  One file is for the second.
@@ -19,11 +19,11 @@ $(PTHREADS_CODE): tests/integration/pthreads/code_library.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(BASE_CFLAGS) -MF $@.d -fPIC -shared -Wl,-z,execstack -o $@ $<
 
-PTHREADS_EARLY := $(BUILD)/tests/integration/pthreads_early.so
-$(PTHREADS_EARLY): tests/integration/pthreads/early_library.c
+PTHREADS_FIRST := $(addprefix $(BUILD)/tests/integration/pthreads_,early.so used.so)
+$(PTHREADS_FIRST): $(BUILD)/tests/integration/pthreads_%.so: tests/integration/pthreads/%_library.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(BASE_CFLAGS) -MF $@.d -fPIC -shared -o $@ $<
 
 $(BUILD)/tests/integration/pthreads: EXTRA = $(PTHREADS_OBJS)
-$(BUILD)/tests/integration/pthreads: $(PTHREADS_OBJS) | $(PTHREADS_LIBS) $(PTHREADS_CODE) $(PTHREADS_EARLY)
+$(BUILD)/tests/integration/pthreads: $(PTHREADS_OBJS) | $(PTHREADS_LIBS) $(PTHREADS_CODE) $(PTHREADS_FIRST)
 -include $(wildcard $(BUILD)/obj/tests/integration/pthreads/*.d)

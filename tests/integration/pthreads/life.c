@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include "checks.h"
+#include "used_library.h"
 
 static void *echo(void *arg) { return arg; }
 
@@ -677,14 +678,85 @@ static void early_end(void) {
   say("early %d", end ? end() : -1);
   say("later %ld", (long)in_thread(echo, (void *)3));
 }
-static void threads_of_constructor(void) {
-  char list[8192], *argv[] = {"pthreads", "life:early_end", NULL};
+/* Once more, with a library that is there before main. */
+static void again_with(const char *library, char *check) {
+  char list[8192], *argv[] = {"pthreads", check, NULL};
   const char *first = getenv("LD_PRELOAD");
-  snprintf(list, sizeof list, "%s%s%s_early.so", first ? first : "", first ? ":" : "", self_path);
+  snprintf(list, sizeof list, "%s%s%s_%s.so", first ? first : "", first ? ":" : "", self_path, library);
   setenv("LD_PRELOAD", list, 1);
   execv(self_path, argv);
   say("not replaced");
 }
+static void threads_of_constructor(void) { again_with("early", "life:early_end"); }
+
+/* --- objects that were used before main --- */
+
+static void *try_held(void *arg) {
+  struct used *u = arg;
+  SAY_ERR("plain", pthread_mutex_trylock(&u->plain));
+  SAY_ERR("recursive", pthread_mutex_trylock(&u->recursive));
+  SAY_ERR("checked", pthread_mutex_trylock(&u->checked));
+  SAY_ERR("checked unlock", pthread_mutex_unlock(&u->checked));
+  SAY_ERR("writes", pthread_rwlock_tryrdlock(&u->writes));
+  SAY_ERR("reads", pthread_rwlock_trywrlock(&u->reads));
+  return NULL;
+}
+static void *wait_for_rwlock(void *arg) {
+  int r = pthread_rwlock_wrlock(arg);
+  return (void *)(intptr_t)(r ? r : pthread_rwlock_unlock(arg));
+}
+static void *wait_for_mutex(void *arg) {
+  int r = pthread_mutex_lock(arg);
+  return (void *)(intptr_t)(r ? r : pthread_mutex_unlock(arg));
+}
+/* Somebody waits for it, then main unlocks it, so often. */
+static void unlock_before(void *(*waits)(void *), void *object, int (*unlock)(void *), int times) {
+  pthread_t t = start(waits, object);
+  usleep(20000);
+  while (times--) SAY_ERR("main unlocks", unlock(object));
+  SAY_ERR("had", (int)join_value(t));
+}
+static int unlock_rwlock(void *rw) { return pthread_rwlock_unlock(rw); }
+static int unlock_mutex(void *m) { return pthread_mutex_unlock(m); }
+static void *signal_it(void *arg) {
+  struct used *u = arg;
+  pthread_mutex_lock(&u->plain);
+  u->timed++;
+  pthread_cond_signal(&u->cond);
+  pthread_mutex_unlock(&u->plain);
+  return NULL;
+}
+static void used_objects(struct used *u) {
+  in_thread(try_held, u);
+  SAY_ERR("own", pthread_rwlock_wrlock(&u->writes));
+  SAY_ERR("own", pthread_mutex_lock(&u->checked));
+  unlock_before(wait_for_rwlock, &u->writes, unlock_rwlock, 1);
+  unlock_before(wait_for_rwlock, &u->reads, unlock_rwlock, 2);
+  unlock_before(wait_for_rwlock, &u->reads, unlock_rwlock, 0);
+  unlock_before(wait_for_rwlock, &u->written, unlock_rwlock, 0);
+  unlock_before(wait_for_rwlock, &u->read, unlock_rwlock, 0);
+  unlock_before(wait_for_mutex, &u->recursive, unlock_mutex, 2);
+  unlock_before(wait_for_mutex, &u->checked, unlock_mutex, 1);
+  pthread_t t = start(signal_it, u);
+  while (u->timed != 2) pthread_cond_wait(&u->cond, &u->plain);
+  pthread_mutex_unlock(&u->plain);
+  pthread_join(t, NULL);
+  for (int i = 0; i < 2; i++) say("sem %d", sem_trywait(&u->sem));
+  say("sem %d", sem_trywait(&u->sem) < 0 ? errno : 0);
+  say("barrier %d", pthread_barrier_wait(&u->barrier));
+  SAY_ERR("barrier", pthread_barrier_destroy(&u->barrier));
+  say("signalled %d", u->timed);
+}
+static void used_end(void) {
+  struct used *u = dlsym(RTLD_DEFAULT, "used");
+  void (*once_more)(void) = NULL;
+  *(void **)&once_more = dlsym(RTLD_DEFAULT, "used_once_more");
+  if (!u || !once_more) return;
+  once_more();
+  say("once %d, timed %d", u->onces, u->timed);
+  used_objects(u);
+}
+static void used_by_constructor(void) { again_with("used", "life:used_end"); }
 
 const struct check life_checks[] = {
     CHECK(join_values),
@@ -723,5 +795,7 @@ const struct check life_checks[] = {
     CHECK(sched_inherited),
     CHECK(early_end),
     CHECK(threads_of_constructor),
+    CHECK(used_end),
+    CHECK(used_by_constructor),
     CHECKS_END,
 };
