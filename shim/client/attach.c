@@ -40,6 +40,7 @@
 #include "core/decimal.h"
 #include "core/fiber.h"
 #include "core/gdump.h"
+#include "core/procmaps.h"
 #include "core/sched.h"
 #include "core/service.h"
 #include "core/switch.h"
@@ -448,14 +449,36 @@ static void poller_searching(struct service *self) {
 
 /* --- the process's life --- */
 
-static void kick_poller(void) {
+#define POLLER_NAME "ration-poller"
+
+/* By the number that /proc has of it. */
+static bool kick(uint32_t tid) {
   char path[48];
-  task_path(path, (uint32_t)poller->tid, "/fd/4");
+  task_path(path, tid, "/fd/4");
   /* For reading too: if the poller ends in between, its pipe would have no reader, and the program a SIGPIPE. */
   int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
-  if (fd < 0) return;
+  if (fd < 0) return false;
   raw_syscall3(SYS_write, fd, (long)"", 1);
   close_fd(fd);
+  return true;
+}
+
+static bool kick_if_poller(uint32_t tid, void *arg) {
+  static const char name[] = POLLER_NAME "\n";
+  char path[48], comm[sizeof name];
+  (void)arg;
+  task_path(path, tid, "/comm");
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+  long n = fd < 0 ? fd : raw_syscall3(SYS_read, fd, (long)comm, sizeof comm);
+  close_fd(fd);
+  if (n == sizeof name - 1 && memcmp(comm, name, sizeof name - 1) == 0) (void)kick(tid);
+  return true;
+}
+
+/* Where /proc is that of an outer pid namespace (a process that was cloned into a new one, and has not mounted /proc yet), threads have other numbers there. */
+static void kick_poller(void) {
+  char buf[1024];
+  if (!kick((uint32_t)poller->tid)) (void)procmaps_threads(buf, sizeof buf, kick_if_poller, NULL);
 }
 
 /*
@@ -511,7 +534,7 @@ static void start_poller(int sock, const struct welcome *w, int page_fd) {
     if (w->ring >= 0) fds[POLLER_RING] = w->ring;
     if (page_fd >= 0) fds[POLLER_PAGE] = page_fd;
   }
-  if (take_record(pollers, &poller)) service_start(poller, "ration-poller", w ? poller_attached : poller_searching, fds, POLLER_FDS);
+  if (take_record(pollers, &poller)) service_start(poller, POLLER_NAME, w ? poller_attached : poller_searching, fds, POLLER_FDS);
   atomic_store_explicit(&sched.poller_tid, poller->tid, memory_order_relaxed);
   close_fd(kick[0]), close_fd(kick[1]);
 }

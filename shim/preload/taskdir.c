@@ -5,7 +5,7 @@
  * files taskfile.c finds).
  *
  * All of it is found when the directory is opened or rewound, where the kernel's own list is that of the moment at which it is read.  By opendir of the names /proc/self/task and
- * /proc/PID/task and scandir only; not by fdopendir, nftw and the like, nor the number of links that stat says.
+ * /proc/PID/task, by fdopendir and by scandir; not by nftw and the like.  taskstat.c has the number of links.
  */
 #include "preload/taskdir.h"
 
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "core/decimal.h"
 #include "core/sched.h"
@@ -28,8 +29,10 @@
   X(void, seekdir, (DIR *, long))   \
   X(long, telldir, (DIR *))
 REAL_DEFINE(REAL_TASKDIR)
-#define REAL_CPUOPENS(X) X(struct dirent *, readdir, (DIR *))
-REAL_DECLARE(REAL_CPUOPENS)
+#define REAL_OTHERS(X)                 \
+  X(struct dirent *, readdir, (DIR *)) \
+  X(DIR *, fdopendir, (int))
+REAL_DECLARE(REAL_OTHERS)
 
 #define OPEN_MOST 8u /* at a time; others are as the kernel has them */
 #define DOTS 2u      /* . and .. */
@@ -148,18 +151,47 @@ static void read_all(struct taskdir *t) {
   free(f.ms.v);
 }
 
-/* free/thread.c knows it by name: there are threads that are no Ms, and stay. */
-bool taskdir_has_others(void);
-bool taskdir_has_others(void) {
-  struct taskdir t = {.dir = REAL(opendir)("/proc/self/task")};
+/* How many there are, and of those how many that are no Ms and stay.  0: no memory, or no directory.  Closes dir. */
+static uint32_t count(DIR *dir, uint32_t *others) {
+  struct taskdir t = {.dir = dir};
   struct found f;
-  if (!t.dir) return false;
+  *others = 0;
+  if (!dir) return 0;
   look_well(&t, &f);
-  REAL(closedir)(t.dir);
+  uint32_t n = t.tids.failed || f.gs.failed || f.ms.failed ? 0 : t.tids.n + f.gs.n;
+  *others = f.unknown;
+  REAL(closedir)(dir);
   free(t.tids.v);
   free(f.gs.v);
   free(f.ms.v);
-  return f.unknown != 0;
+  return n;
+}
+
+/* free/thread.c knows it by name. */
+bool taskdir_has_others(void);
+bool taskdir_has_others(void) {
+  uint32_t others;
+  count(REAL(opendir)("/proc/self/task"), &others);
+  return others != 0;
+}
+
+uint32_t taskdir_count(int fd) {
+  uint32_t others;
+  long copy = raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0);
+  DIR *dir = copy >= 0 ? REAL(fdopendir)((int)copy) : NULL;
+  if (!dir && copy >= 0) raw_syscall1(SYS_close, copy);
+  return count(dir, &others);
+}
+
+/* The caller is in it, but is no process of its own there, as in /proc: it has no such directory. */
+bool taskdir_is_own(int fd) {
+  char name[32];
+  struct stat st;
+  char *end = decimal(name, (uint32_t)sys_gettid());
+  *end = 0;
+  if (raw_syscall4(SYS_newfstatat, fd, (long)name, (long)&st, AT_SYMLINK_NOFOLLOW) < 0) return false;
+  strcpy(end, "/task");
+  return raw_syscall4(SYS_newfstatat, fd, (long)name, (long)&st, AT_SYMLINK_NOFOLLOW) == -ENOENT;
 }
 
 /* --- as a directory --- */
@@ -197,7 +229,10 @@ static bool keep(struct taskdir *t) {
 }
 
 void taskdir_opened(DIR *dir, const char *path) {
-  if (!taskdir_is(path)) return;
+  if (taskdir_is(path)) taskdir_serve(dir);
+}
+
+void taskdir_serve(DIR *dir) {
   int err = errno;
   struct taskdir *t = make(dir);
   if (!t || t->tids.failed || !keep(t)) {

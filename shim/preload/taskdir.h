@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct taskdir;
 typedef int scandir_filter(const struct dirent *);
@@ -21,6 +22,12 @@ extern _Atomic unsigned taskdirs;
 
 /* What opendir(path) has returned: if it is that directory, its entries are ours from here on. */
 void taskdir_opened(DIR *dir, const char *path);
+/* The same of one that is. */
+void taskdir_serve(DIR *dir);
+/* Is this descriptor of a directory that one?  Looks at the directory only. */
+bool taskdir_is_own(int fd);
+/* How many threads it lists; 0: that can't be told. */
+uint32_t taskdir_count(int fd);
 /* Null: it is none of these. */
 struct taskdir *taskdir_find(DIR *dir);
 static inline struct taskdir *taskdir_of(DIR *dir) {

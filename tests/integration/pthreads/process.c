@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include "checks.h"
 
@@ -575,6 +576,74 @@ static void threads_listed(void) {
   for (int i = 0; i < LISTED; i++) pthread_join(t[i], NULL);
   UNTIL((rewinddir(self), entries(self, &known) == 3 && known == 1));
   say("closed %d %d %d", closedir(self), closedir(pid), closedir(other));
+}
+
+/* The links of the directory by all ways to ask. */
+static void say_links(int proc, int task) {
+  const char *dir = "/proc/self/task";
+  struct stat st[7];
+  struct statx x;
+  MUST(stat(dir, &st[0]) == 0 && lstat("/proc/self/task/", &st[1]) == 0 && fstat(task, &st[2]) == 0 &&
+       fstatat(AT_FDCWD, dir, &st[3], 0) == 0);
+  MUST(fstatat(proc, "self/task/", &st[4], 0) == 0 && fstatat(task, "", &st[5], AT_EMPTY_PATH) == 0 && fstatat(task, ".", &st[6], 0) == 0);
+  MUST(statx(proc, "self/task", 0, STATX_BASIC_STATS, &x) == 0);
+  for (int i = 0; i < 7; i++) say("%d: %d", i, (int)st[i].st_nlink);
+  say("statx %d", (int)x.stx_nlink);
+}
+/* What looks like it, but is of something else. */
+static void say_other_links(void) {
+  static const char *const others[] = {"/", "/proc", "/proc/1", "/proc/1/task", "/proc/self", "/proc/self/net", "/proc/self/task/.."};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    struct stat st, raw;
+    MUST(stat(others[i], &st) == 0 && syscall(SYS_newfstatat, AT_FDCWD, others[i], &raw, 0) == 0);
+    say("%s: the same %d", others[i], st.st_nlink == raw.st_nlink || i == 1); /* other processes begin and end */
+  }
+}
+static int links_now(void) {
+  struct stat st;
+  return stat("/proc/self/task", &st) == 0 ? (int)st.st_nlink : -1;
+}
+static void threads_counted(void) {
+  pthread_t t[LISTED];
+  int proc = open("/proc", O_RDONLY | O_DIRECTORY), task = open("/proc/self/task", O_RDONLY | O_DIRECTORY), known;
+  MUST(proc >= 0 && task >= 0);
+  for (int i = 0; i < LISTED; i++) t[i] = start(listed_thread, (void *)(intptr_t)i);
+  gate_await(&gate, LISTED);
+  say_links(proc, task);
+  say_other_links();
+  DIR *d = fdopendir(task);
+  MUST(d);
+  int n = entries(d, &known);
+  say("listed %d, known %d", n, known);
+  gate_open(&gate);
+  for (int i = 0; i < LISTED; i++) pthread_join(t[i], NULL);
+  UNTIL(links_now() == 3);
+  say("alone %d", links_now());
+  say("closed %d %d", closedir(d), close(proc));
+}
+
+/* --- in a new pid namespace, where /proc still has the old one's numbers --- */
+
+static void seccomp_probe(void) {
+  say("first %d", getpid() == 1);
+  SAY_ERR("probe", prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, NULL) ? errno : 0);
+  say("alone %d", links_now());
+}
+static void other_numbers(void) {
+  char *argv[] = {"pthreads", "process:seccomp_probe", NULL};
+  int status = -1;
+  if (unshare(CLONE_NEWPID) < 0) {
+    say("no namespace: %s", err(errno));
+    return;
+  }
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid == 0) {
+    execv(self_path, argv);
+    _exit(9);
+  }
+  MUST(waitpid(pid, &status, 0) == pid);
+  say("status %d", status);
 }
 
 static void concurrency(void) {
@@ -1459,6 +1528,9 @@ const struct check process_checks[] = {
     CHECK(cpu_clock_after_vfork),
     CHECK(task_files),
     CHECK(threads_listed),
+    CHECK(threads_counted),
+    CHECK(other_numbers),
+    CHECK(seccomp_probe),
     CHECK(concurrency),
     CHECK(affinity),
     CHECK(affinity_of_others),
