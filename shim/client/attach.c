@@ -420,7 +420,7 @@ static void poll_socket(const struct service *self, bool hup) {
 }
 
 static void poller_loop(const struct service *self) {
-  for (;;) {
+  while (!told_to_end(self)) { /* reconnect may have eaten the kick */
     struct pollfd p[3] = {{.fd = POLLER_SOCK, .events = POLLIN},
                           {.fd = sched.bpf ? POLLER_RING : -1, .events = POLLIN},
                           {.fd = POLLER_KICK, .events = POLLIN}};
@@ -430,7 +430,7 @@ static void poller_loop(const struct service *self) {
     if (n == 0 && atomic_exchange_explicit(&rejoin_after, 0, memory_order_relaxed)) rejoin();
     if (n <= 0) continue;
     if (p[2].revents & POLLIN) eat_kick();
-    if (told_to_end(self)) return;
+    if (told_to_end(self)) return; /* what follows may have been taken away */
     if (p[1].revents & POLLIN) drain_ring();
     if (p[0].revents) poll_socket(self, !(p[0].revents & POLLIN));
   }
