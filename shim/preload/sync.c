@@ -100,6 +100,26 @@ static __attribute__((noinline)) int mutex_wait(pthread_mutex_t *m, unsigned lef
   return r;
 }
 
+/*
+ * What waits for conditions do with the mutex, by its address, which others may share: a hint.
+ *
+ *   0       Who is back and has to wait for a P lets the mutex go for that long (lets_go).
+ *   1 ..    So many waits keep it: it was taken meanwhile, as it is where others give up their P with the mutex (for I/O, a yield), and then letting go does not pay.
+ *   TRIED   Somebody has tried for it in vain.  That one does something else now, and may come back late (squid's, at its next event), for one that has no P.  So who is back lets it go, and who
+ *           begins to wait keeps the P until it sleeps: whom it gives it to would run before the mutex is unlocked, on the same CPU.
+ */
+#define KEEPS 64u
+#define TRIED UINT32_MAX
+static _Atomic uint32_t keeps[256];
+static _Atomic uint32_t *keeps_of(const pthread_mutex_t *m) { return &keeps[((uintptr_t)m / 8 * 2654435761u >> 8) & 255]; }
+
+/* A try was in vain, for the first time: who has it may be one that gave us its CPU, and lets it go at once.  True: try again. */
+static __attribute__((noinline)) bool tried_first(const pthread_mutex_t *m) {
+  if (gate_is_quiet() || sys_is_aside() || atomic_exchange_explicit(keeps_of(m), TRIED, memory_order_relaxed) == TRIED) return false;
+  raw_syscall0(SYS_sched_yield);
+  return true;
+}
+
 /* With one thread glibc's lock does without an atomic operation, its trylock does not; and nobody is there to give a P to. */
 EXPORT int pthread_mutex_lock(pthread_mutex_t *m) {
   if (gate_is_quiet()) return REAL(pthread_mutex_lock)(m);
@@ -113,7 +133,8 @@ int __pthread_mutex_lock(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_lock);
 
 EXPORT int pthread_mutex_trylock(pthread_mutex_t *m) {
   if (mutex_ours(m)) return free_mutex_trylock(m);
-  return REAL(pthread_mutex_trylock)(m);
+  int r = REAL(pthread_mutex_trylock)(m);
+  return __builtin_expect(r == EBUSY, 0) && tried_first(m) ? REAL(pthread_mutex_trylock)(m) : r;
 }
 int __pthread_mutex_trylock(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_trylock);
 
@@ -146,19 +167,19 @@ int __pthread_mutex_destroy(pthread_mutex_t *m) CALL_ALIAS(pthread_mutex_destroy
 /* Glibc's wait would unlock the mutex in its own way. */
 #define CANNOT_WAIT(m) OURS(free_mutex_is_kernels(m))
 
-/*
- * That does not pay where others give up their P with the mutex (for I/O, a yield): then it is taken whenever one of us has a P and comes for it.  So once it was, the next waits for
- * conditions keep what they come back with.  By the mutex's address, which others may share: it is a hint.
- */
-#define KEEPS 64u
-static _Atomic uint32_t keeps[256];
-static _Atomic uint32_t *keeps_of(const pthread_mutex_t *m) { return &keeps[((uintptr_t)m / 8 * 2654435761u >> 8) & 255]; }
+static CALL_APART void enter_wait(const pthread_mutex_t *m) {
+  if (atomic_load_explicit(keeps_of(m), memory_order_relaxed) == TRIED)
+    gate_enter();
+  else
+    gate_enter_blocking(WAIT_COND);
+}
 
 /* In the bracket, back from the wait with the mutex, which an error would have left as it was: whoever has to wait for a P lets the mutex go for that long.  True: it did. */
 static CALL_APART bool lets_go(pthread_mutex_t *m) {
   if (!gate_lacks_p() || !is_usual(m)) return false;
   _Atomic uint32_t *k = keeps_of(m);
   uint32_t left = atomic_load_explicit(k, memory_order_relaxed);
+  if (left == TRIED) left = 0;
   if (left) atomic_store_explicit(k, left - 1, memory_order_relaxed);
   if (left || REAL(pthread_mutex_unlock)(m) != 0) return false;
   gate_owns_nothing();
@@ -167,14 +188,15 @@ static CALL_APART bool lets_go(pthread_mutex_t *m) {
 
 static __attribute__((noinline)) void take_again(pthread_mutex_t *m) {
   if (REAL(pthread_mutex_trylock)(m) != EBUSY) return;
-  atomic_store_explicit(keeps_of(m), KEEPS, memory_order_relaxed);
+  _Atomic uint32_t *k = keeps_of(m);
+  if (atomic_load_explicit(k, memory_order_relaxed) != TRIED) atomic_store_explicit(k, KEEPS, memory_order_relaxed);
   mutex_wait(m, COND_TRIES);
 }
 
 #define COND_WAIT(m, timed_out, call)                                       \
   ({                                                                        \
     CALL_UNWINDS;                                                           \
-    call_enter_blocking(WAIT_COND);                                         \
+    enter_wait(m);                                                          \
     int waited_ = (call);                                                   \
     bool without_ = (waited_ == 0 || waited_ == (timed_out)) && lets_go(m); \
     call_exit();                                                            \
@@ -263,7 +285,8 @@ EXPORT int mtx_lock(mtx_t *m) {
 
 EXPORT int mtx_trylock(mtx_t *m) {
   if (OURS(free_mutex_is_kernels(mutex_of(m)))) return as_thrd(free_mutex_trylock(mutex_of(m)));
-  return REAL(mtx_trylock)(m);
+  int r = REAL(mtx_trylock)(m);
+  return __builtin_expect(r == thrd_busy, 0) && tried_first(mutex_of(m)) ? REAL(mtx_trylock)(m) : r;
 }
 
 EXPORT int mtx_timedlock(mtx_t *restrict m, const struct timespec *restrict until) {

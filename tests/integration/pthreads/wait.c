@@ -906,7 +906,44 @@ static void cond_keeps_mutex(void) {
   SAY_ERR("destroy", pthread_mutex_destroy(&lock));
 }
 
+/*
+ * One waits for a condition while another tries for the mutex, which it need not find locked: as squid's main thread, which does something else when its try was in vain.
+ */
+#define TRIES 200
+static pthread_mutex_t tried = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t tried_cond = PTHREAD_COND_INITIALIZER;
+static int tried_pipe[2], tried_turn;
+
+static void *waits_for_turns(void *arg) {
+  for (int i = 0; i < TRIES; i++) {
+    MUST(write(tried_pipe[1], "x", 1) == 1);
+    for (int64_t until = now_ns() + 300000; now_ns() < until;)
+      ;
+    pthread_mutex_lock(&tried);
+    while (tried_turn <= i) pthread_cond_wait(&tried_cond, &tried);
+    pthread_mutex_unlock(&tried);
+  }
+  return arg;
+}
+static void tries_are_not_in_vain(void) {
+  char c;
+  int vain = 0;
+  MUST(pipe(tried_pipe) == 0);
+  pthread_t t = start(waits_for_turns, NULL);
+  for (int i = 0; i < TRIES; i++) {
+    MUST(read(tried_pipe[0], &c, 1) == 1);
+    if (pthread_mutex_trylock(&tried) != 0) vain++, pthread_mutex_lock(&tried);
+    tried_turn++;
+    pthread_cond_signal(&tried_cond);
+    pthread_mutex_unlock(&tried);
+  }
+  pthread_join(t, NULL);
+
+  say("in vain %s", vain <= 4 ? "few" : "many");
+}
+
 const struct check wait_checks[] = {
+    CHECK(tries_are_not_in_vain),
     CHECK(cond_attr),
     CHECK(cond_counts),
     CHECK(cond_signal_each),
