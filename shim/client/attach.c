@@ -451,12 +451,18 @@ static void poller_searching(struct service *self) {
 
 #define POLLER_NAME "ration-poller"
 
-/* By the number that /proc has of it. */
+/* The thread of that number in /proc is one, and is kicked. */
 static bool kick(uint32_t tid) {
-  char path[48];
+  static const char name[] = POLLER_NAME "\n";
+  char path[48], comm[sizeof name];
+  task_path(path, tid, "/comm");
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+  long n = fd < 0 ? fd : raw_syscall3(SYS_read, fd, (long)comm, sizeof comm);
+  close_fd(fd);
+  if (n != sizeof name - 1 || memcmp(comm, name, sizeof name - 1) != 0) return false;
   task_path(path, tid, "/fd/4");
   /* For reading too: if the poller ends in between, its pipe would have no reader, and the program a SIGPIPE. */
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
+  fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return false;
   raw_syscall3(SYS_write, fd, (long)"", 1);
   close_fd(fd);
@@ -464,18 +470,15 @@ static bool kick(uint32_t tid) {
 }
 
 static bool kick_if_poller(uint32_t tid, void *arg) {
-  static const char name[] = POLLER_NAME "\n";
-  char path[48], comm[sizeof name];
   (void)arg;
-  task_path(path, tid, "/comm");
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-  long n = fd < 0 ? fd : raw_syscall3(SYS_read, fd, (long)comm, sizeof comm);
-  close_fd(fd);
-  if (n == sizeof name - 1 && memcmp(comm, name, sizeof name - 1) == 0) (void)kick(tid);
+  (void)kick(tid);
   return true;
 }
 
-/* Where /proc is that of an outer pid namespace (a process that was cloned into a new one, and has not mounted /proc yet), threads have other numbers there. */
+/*
+ * Where /proc is that of an outer pid namespace (a process that was cloned into a new one, and has not mounted /proc yet) threads have other numbers there, and the poller's may be that of a thread of the
+ * program's.
+ */
 static void kick_poller(void) {
   char buf[1024];
   if (!kick((uint32_t)poller->tid)) (void)procmaps_threads(buf, sizeof buf, kick_if_poller, NULL);

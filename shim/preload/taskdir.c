@@ -77,7 +77,7 @@ static int ascending(const void *a, const void *b) {
 /* --- what is there --- */
 
 #define UNKNOWN_NS 1000000u
-#define UNKNOWN_LOOKS 5 /* as many ms */
+#define UNKNOWN_LOOKS 20 /* as many ms */
 
 struct found {
   struct tids gs, ms; /* ms: as m_tids has them */

@@ -46,7 +46,7 @@ def waits_of(daemon, pid):
 def a_stopped_process_that_waits_is_not_waited_for():
     daemon = b.Daemon()
     with b.Group(1.0, "faults") as g:
-        p = b.start([b.MIXED, "--no-requests", "--batch", "8", "--seconds", "2", "--json"], g, b.mode_env("ration", daemon))
+        p = b.start([b.MIXED, "--no-requests", "--batch", "8", "--seconds", "6", "--json"], g, b.mode_env("ration", daemon))
         faults.wait_for("most of its threads wait", lambda: p.pid in faults.attached(daemon) and waits_of(daemon, p.pid) > 4)
         p.send_signal(signal.SIGSTOP)
         faults.wait_for("it is stopped", lambda: faults.state_of(p.pid) == "T")
