@@ -453,16 +453,11 @@ static void poller_searching(struct service *self) {
 
 /* The thread of that number in /proc is one, and is kicked. */
 static bool kick(uint32_t tid) {
-  static const char name[] = POLLER_NAME "\n";
-  char path[48], comm[sizeof name];
-  task_path(path, tid, "/comm");
-  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-  long n = fd < 0 ? fd : raw_syscall3(SYS_read, fd, (long)comm, sizeof comm);
-  close_fd(fd);
-  if (n != sizeof name - 1 || memcmp(comm, name, sizeof name - 1) != 0) return false;
+  char path[48];
+  if (!procmaps_thread_is(tid, POLLER_NAME "\n", sizeof POLLER_NAME)) return false;
   task_path(path, tid, "/fd/4");
   /* For reading too: if the poller ends in between, its pipe would have no reader, and the program a SIGPIPE. */
-  fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
+  int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return false;
   raw_syscall3(SYS_write, fd, (long)"", 1);
   close_fd(fd);

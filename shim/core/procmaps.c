@@ -122,3 +122,13 @@ int procmaps_threads(void *buf, uint32_t bytes, bool (*fn)(uint32_t tid, void *a
   if (fd >= 0) raw_syscall1(SYS_close, fd);
   return fd < 0 ? fd : 0;
 }
+
+bool procmaps_thread_is(uint32_t tid, const char *name, unsigned n) {
+  char path[TASK_PATH_BYTES(sizeof "/comm")], comm[16];
+  task_path(path, tid, "/comm");
+  long fd = raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return false;
+  long got = raw_syscall3(SYS_read, fd, (long)comm, sizeof comm);
+  raw_syscall1(SYS_close, fd);
+  return got >= (long)n && memcmp(comm, name, n) == 0;
+}

@@ -18,6 +18,9 @@ int procmaps_each(bool (*fn)(const struct procmap *m, void *arg), void *arg);
 /* Calls fn for each thread that the kernel lists, until it says false.  buf: room for what it reads, `bytes` of it.  0 or -errno. */
 int procmaps_threads(void *buf, uint32_t bytes, bool (*fn)(uint32_t tid, void *arg), void *arg);
 
+/* The name of that thread of ours, as /proc has it with a newline behind it, begins with these n bytes, 16 at most. */
+bool procmaps_thread_is(uint32_t tid, const char *name, unsigned n);
+
 /*
  * Where a thread of this process is blocked in the kernel: its pc and stack pointer in user mode.  False: it is not, or
  * /proc does not tell; both 0: it has no user mode (a worker of io_uring's).

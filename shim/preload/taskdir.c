@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "core/decimal.h"
+#include "core/procmaps.h"
 #include "core/sched.h"
 #include "core/service.h"
 #include "free/free.h"
@@ -101,15 +102,7 @@ static void find_ms(struct tids *ms) {
 static bool has(const struct tids *s, uint32_t v) { return s->n && bsearch(&v, s->v, s->n, sizeof v, ascending); }
 
 /* One that the kernel has made for an io_uring of the process, which does not keep it alive. */
-static bool is_io_worker(uint32_t tid) {
-  char path[64] = "/proc/self/task/", comm[4];
-  strcpy(decimal(path + strlen(path), tid), "/comm");
-  long fd = raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-  if (fd < 0) return false;
-  long n = raw_syscall3(SYS_read, fd, (long)comm, sizeof comm);
-  raw_syscall1(SYS_close, fd);
-  return n == sizeof comm && memcmp(comm, "iou-", sizeof comm) == 0;
-}
+static bool is_io_worker(uint32_t tid) { return procmaps_thread_is(tid, "iou-", sizeof "iou-" - 1); }
 
 static bool is_programs(struct found *f, uint32_t tid) {
   if (tid == f->pid) return true; /* also where a G has forked it, with a carrier's M */

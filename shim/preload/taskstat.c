@@ -56,15 +56,17 @@ static __attribute__((noinline)) uint32_t links_of(int dir, const char *path) {
   return n ? n + DIR_LINKS : 0;
 }
 
-#define SEEN(r, st, dir, path)                               \
-  ({                                                         \
-    int seen_ = (r);                                         \
-    if (seen_ == 0 && like((st)->st_mode, (st)->st_nlink)) { \
-      uint32_t links_ = links_of(dir, path);                 \
-      if (links_) (st)->st_nlink = links_;                   \
-    }                                                        \
-    seen_;                                                   \
+/* What a call has returned, and said of mode and links. */
+#define SEEN_AS(r, mode, links, dir, path)   \
+  ({                                         \
+    int seen_ = (r);                         \
+    if (seen_ == 0 && like(mode, links)) {   \
+      uint32_t links_ = links_of(dir, path); \
+      if (links_) (links) = links_;          \
+    }                                        \
+    seen_;                                   \
   })
+#define SEEN(r, st, dir, path) SEEN_AS(r, (st)->st_mode, (st)->st_nlink, dir, path)
 
 /* "" with AT_EMPTY_PATH is the descriptor's. */
 static inline const char *name_at(const char *path, int flags) { return (flags & AT_EMPTY_PATH) && path && !path[0] ? NULL : path; }
@@ -83,12 +85,7 @@ EXPORT int fstatat64(int dir, const char *restrict path, struct stat64 *restrict
 }
 
 EXPORT int statx(int dir, const char *restrict path, int flags, unsigned mask, struct statx *restrict st) {
-  int r = REAL(statx)(dir, path, flags, mask, st);
-  if (r == 0 && like(st->stx_mode, st->stx_nlink)) {
-    uint32_t links = links_of(dir, name_at(path, flags));
-    if (links) st->stx_nlink = links;
-  }
-  return r;
+  return SEEN_AS(REAL(statx)(dir, path, flags, mask, st), st->stx_mode, st->stx_nlink, dir, name_at(path, flags));
 }
 
 /* --- of programs that were built with glibc before 2.33 --- */

@@ -938,7 +938,6 @@ static void tries_are_not_in_vain(void) {
     pthread_mutex_unlock(&tried);
   }
   pthread_join(t, NULL);
-
   say("in vain %s", vain <= 4 ? "few" : "many");
 }
 
