@@ -77,7 +77,9 @@ static void pool_write(struct pool *p, uint64_t now) {
       .margin_ppm = d->server->config.margin_ppm,
   };
   struct pool_params params = page_params(in);
-  if (!pool_apply(p, &params, now)) return;
+  bool all = p->told != in.domain_micro; /* CPUs that move between pools are no news for those who sleep */
+  p->told = in.domain_micro;
+  if (!pool_apply(p, &params, all, now)) return;
   for (struct client *c = d->server->clients; c; c = c->next) {
     if (c->pool == p) client_tell_changed(c);
   }

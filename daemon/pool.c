@@ -45,12 +45,22 @@ static void pool_ring_members(struct pool *p) {
   }
 }
 
-static void pool_ring_waiting(struct pool *p) {
+/* The members whose bits are set. */
+static void pool_ring_some(struct pool *p, const uint64_t *set) {
   for (uint32_t m = 0; m < p->high; m++) {
-    if (!p->seats[m].gen) continue;
-    uint64_t bits = atomic_load_explicit(&p->page->waiting[m / 64], memory_order_acquire); /* pairs with the member's fetch_or */
-    if (bits >> (m % 64) & 1) pool_ring(&p->page->members[m].bell);
+    if (p->seats[m].gen && set[m / 64] >> (m % 64) & 1) pool_ring(&p->page->members[m].bell);
   }
+}
+
+static void pool_read_waiting(const struct pool *p, uint64_t *set) {
+  for (uint32_t w = 0; w < POOL_MEMBERS_MAX / 64; w++)
+    set[w] = atomic_load_explicit(&p->page->waiting[w], memory_order_acquire); /* pairs with the member's fetch_or */
+}
+
+static void pool_ring_waiting(struct pool *p) {
+  uint64_t set[POOL_MEMBERS_MAX / 64];
+  pool_read_waiting(p, set);
+  pool_ring_some(p, set);
 }
 
 static int pool_memfd(void) {
@@ -274,12 +284,34 @@ uint32_t pool_drop_orphans(struct pool *p, uint64_t now) {
   return n;
 }
 
-bool pool_apply(struct pool *p, const struct pool_params *params, uint64_t now) {
+/* The holder's seat, or -1 if this lease is nobody's. */
+static int pool_holder(const struct pool *p, uint64_t word) {
+  uint32_t m = POOL_LEASE_MEMBER(word);
+  return m < POOL_MEMBERS_MAX && p->seats[m].gen && p->seats[m].gen == POOL_LEASE_GEN(word) ? (int)m : -1;
+}
+
+/*
+ * Those to whom a rate means something now: who waits, and who holds a slot.  All others read it when they want a slot.  CPUs move between pools many times a second, and a thousand
+ * sleepers that are woken each time use more than there is to divide.
+ */
+static void pool_ring_party(struct pool *p) {
+  uint64_t set[POOL_MEMBERS_MAX / 64];
+  pool_read_waiting(p, set);
+  for (uint32_t i = 0; i < p->slots_high; i++) {
+    int m =
+        pool_holder(p, atomic_load_explicit(&p->page->slots[i].word, memory_order_relaxed)); /* who takes one later reads the new rate */
+    if (m >= 0) set[m / 64] |= (uint64_t)1 << (m % 64);
+  }
+  pool_ring_some(p, set);
+}
+
+bool pool_apply(struct pool *p, const struct pool_params *params, bool all, uint64_t now) {
   struct pool_page *pg = p->page;
   atomic_store_explicit(&pg->owner_beat, now, memory_order_relaxed);
   if (memcmp(&p->params, params, sizeof(*params)) == 0) return false;
   /* A rate that falls from "no limit" starts with what a full bucket has, not with years of savings or debt. */
   if (p->params.rate == 0) atomic_store_explicit(&pg->tat, now - NS_PER_SEC, memory_order_relaxed);
+  all |= params->flags != p->params.flags || params->ncpus != p->params.ncpus;
   p->params = *params;
   p->slots_high = UTIL_MAX(p->slots_high, UTIL_MIN(params->nslots + params->nexpress + POOL_EXTRA_SLOTS, POOL_SLOTS_MAX));
   atomic_store_explicit(&pg->nslots, params->nslots, memory_order_relaxed);
@@ -290,20 +322,17 @@ bool pool_apply(struct pool *p, const struct pool_params *params, uint64_t now) 
   atomic_store_explicit(&pg->debt_us, params->debt_us, memory_order_relaxed);
   atomic_store_explicit(&pg->flags, params->flags, memory_order_relaxed);
   atomic_fetch_add_explicit(&pg->change, 1, memory_order_release); /* pairs with members' acquire of `change` */
-  pool_ring_members(p);
-  return true;
+  if (all)
+    pool_ring_members(p);
+  else
+    pool_ring_party(p);
+  return all;
 }
 
 void pool_retire(struct pool *p) {
   atomic_store_explicit(&p->page->flags, p->params.flags | POOL_F_RETIRED, memory_order_relaxed);
   atomic_fetch_add_explicit(&p->page->change, 1, memory_order_release); /* pairs with members' acquire of `change` */
   pool_ring_members(p);
-}
-
-/* The holder's seat, or -1 if this lease is nobody's. */
-static int pool_holder(const struct pool *p, uint64_t word) {
-  uint32_t m = POOL_LEASE_MEMBER(word);
-  return m < POOL_MEMBERS_MAX && p->seats[m].gen && p->seats[m].gen == POOL_LEASE_GEN(word) ? (int)m : -1;
 }
 
 static uint32_t pool_scan_slots(struct pool *p, uint64_t now) {

@@ -71,6 +71,7 @@ struct pool {
   uint32_t bell;                   /* value of owner_bell when it went to sleep */
   uint64_t idle_since;             /* 0: busy */
   uint64_t demand, grant, applied; /* millionths of a CPU */
+  uint64_t told;                   /* what it could get at most when all members were last told of a change */
   struct pool_sum sum;             /* of the last tick */
   struct pool_seat *seats;         /* POOL_MEMBERS_MAX */
   struct pool_watch slots[POOL_SLOTS_MAX];
@@ -93,8 +94,11 @@ void pool_leave(struct pool *p, uint32_t member);
 /* Lets go of orphans whose time is over, and, asked once a second, of those whose process is dead. Returns how many. */
 uint32_t pool_drop_orphans(struct pool *p, uint64_t now);
 
-/* Writes the owner block if it differs, and tells every member.  True if it did. */
-bool pool_apply(struct pool *p, const struct pool_params *params, uint64_t now);
+/*
+ * Writes the owner block if it differs.  Every member is rung, and true returned, if `all` says so, or there is a gate now where there was none, or the other way round, or the
+ * number of CPUs is another; else only those who hold a slot or wait for one.
+ */
+bool pool_apply(struct pool *p, const struct pool_params *params, bool all, uint64_t now);
 /* Marks the page as no longer kept, and tells every member. */
 void pool_retire(struct pool *p);
 /* Reads the page: sums, leases of nobody freed, bits of nobody cleared. */

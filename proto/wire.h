@@ -40,7 +40,7 @@ enum wire_type {
   WIRE_PS = 69,
   WIRE_STATS = 70,
   WIRE_END = 71,
-  WIRE_CHANGED = 72,  /* unasked: the pool page's owner block changed; the bell was rung as well */
+  WIRE_CHANGED = 72,  /* unasked: the domain's quota, or flags or CPUs in the page's owner block, changed; the bell was rung as well */
   WIRE_REATTACH = 73, /* unasked: the process belongs to another pool now: say HELLO again on this connection */
   WIRE_DUMP_GS = 74,  /* unasked, + 1 fd: write what all light and thread Gs do into this pipe, then close it */
   WIRE_PS_MORE = 75,

@@ -566,13 +566,14 @@ static bool mains_file(const char *name, char *text, size_t size) {
   return n > 0;
 }
 
-/* Main sleeps in its call: it does not just want a CPU, nor wait for a P (in a futex), as far as /proc says. */
+/* Main sleeps in its call: it does not just want a CPU ("running" in place of the number), nor wait for a P (in a futex), as
+ * far as /proc says. */
 static bool main_is_inside(void) {
   char stat[256], call[32];
-  if (!mains_file("stat", stat, sizeof stat) || !mains_file("syscall", call, sizeof call)) return true;
-  const char *name_end = strrchr(stat, ')');
-  if (!name_end || name_end[2] != 'S') return false;
-  return atol(call) != SYS_futex || is_futex(the->name);
+  if (!mains_file("syscall", call, sizeof call)) return true;
+  if (call[0] < '0' || call[0] > '9' || (atol(call) == SYS_futex && !is_futex(the->name))) return false;
+  const char *name_end = mains_file("stat", stat, sizeof stat) ? strrchr(stat, ')') : NULL;
+  return !name_end || name_end[2] == 'S';
 }
 
 static void *interrupter(void *arg) {

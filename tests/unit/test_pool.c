@@ -254,7 +254,7 @@ static struct pool *new_pool(void) {
   struct pool *p = NULL;
   ck_assert_int_eq(pool_create(&p, 1000, now_ns()), 0);
   struct pool_params two = params(2000000, 4, 0);
-  ck_assert(pool_apply(p, &two, now_ns()));
+  ck_assert(pool_apply(p, &two, false, now_ns()));
   return p;
 }
 
@@ -482,12 +482,36 @@ START_TEST(a_change_is_told_once) {
   ck_assert_int_eq(pool_join(p, nobody(0), 1, &m, &gen), 0);
   uint32_t change = atomic_load(&p->page->change), bell = atomic_load(&p->page->members[m].bell);
   struct pool_params same = p->params, other = params(1500000, 4, 0);
-  ck_assert(!pool_apply(p, &same, now_ns()));
+  ck_assert(!pool_apply(p, &same, true, now_ns()));
   ck_assert_uint_eq(atomic_load(&p->page->change), change);
-  ck_assert(pool_apply(p, &other, now_ns()));
+  ck_assert(pool_apply(p, &other, true, now_ns()));
   ck_assert_uint_eq(atomic_load(&p->page->change), change + 1);
   ck_assert_uint_eq(atomic_load(&p->page->members[m].bell), bell + 1);
   ck_assert_uint_eq(atomic_load(&p->page->rate), 1500000);
+  pool_free(p);
+}
+END_TEST
+
+START_TEST(a_new_rate_wakes_no_sleepers) {
+  enum { SLEEPS, HOLDS, WAITS, N };
+  struct pool *p = new_pool();
+  uint32_t m[N], gen[N], bell[N];
+  for (int i = 0; i < N; i++) {
+    ck_assert_int_eq(pool_join(p, nobody(i), 1, &m[i], &gen[i]), 0);
+    bell[i] = atomic_load(&p->page->members[m[i]].bell);
+  }
+  atomic_store(&p->page->slots[1].word, POOL_LEASE(m[HOLDS], gen[HOLDS]));
+  atomic_store(&p->page->slots[0].word, POOL_LEASE(m[SLEEPS], gen[SLEEPS] + 1)); /* of another generation: nobody's */
+  atomic_fetch_or(&p->page->waiting[m[WAITS] / 64], 1ULL << (m[WAITS] % 64));
+  struct pool_params less = p->params;
+  less.rate /= 2, less.nslots = 1;
+  ck_assert(!pool_apply(p, &less, false, now_ns()));
+  ck_assert_uint_eq(atomic_load(&p->page->rate), less.rate);
+  for (int i = 0; i < N; i++) ck_assert_uint_eq(atomic_load(&p->page->members[m[i]].bell), bell[i] + (i != SLEEPS));
+  struct pool_params ungated = less;
+  ungated.flags = 0, ungated.rate = 0;
+  ck_assert(pool_apply(p, &ungated, false, now_ns()));
+  ck_assert_uint_eq(atomic_load(&p->page->members[m[SLEEPS]].bell), bell[SLEEPS] + 1);
   pool_free(p);
 }
 END_TEST
@@ -584,6 +608,7 @@ UNIT_MAIN("pool", share_never_exceeds_and_wastes_nothing, share_is_max_min_fair,
           a_full_page_says_so_and_seats_are_used_again, leases_of_nobody_are_freed_and_lies_are_bounded,
           a_stopped_process_neither_waits_nor_holds, only_who_stands_still_is_expropriated,
           an_adopted_page_keeps_seats_for_those_who_come_back, whether_orphans_live_is_asked_once_a_second,
-          only_our_own_sealed_pages_are_adopted, a_change_is_told_once, strangers_are_charged_in_full_and_nothing_else,
-          time_that_is_charged_late_is_not_taken_for_strangers, strangers_leave_a_half_and_no_backlog_builds_up,
-          what_was_used_before_the_start_is_nobodys_gift, a_counter_that_jumps_back_starts_anew)
+          only_our_own_sealed_pages_are_adopted, a_change_is_told_once, a_new_rate_wakes_no_sleepers,
+          strangers_are_charged_in_full_and_nothing_else, time_that_is_charged_late_is_not_taken_for_strangers,
+          strangers_leave_a_half_and_no_backlog_builds_up, what_was_used_before_the_start_is_nobodys_gift,
+          a_counter_that_jumps_back_starts_anew)
