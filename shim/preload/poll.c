@@ -174,12 +174,15 @@ static bool tv_none(const struct timeval *tv) { return tv && tv->tv_sec == 0 && 
 
 static bool tv_valid(const struct timeval *tv) { return !tv || (tv->tv_sec >= 0 && tv->tv_usec >= 0); }
 
-/* As the kernel's, it says in tv what was left. */
-static int light_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv, uint64_t deadline) {
-  int found = lightio_select(n, r, w, e, deadline);
-  if (!tv) return found;
+/* As the kernel does, also where something was there at once. */
+static void tv_say_left(struct timeval *tv, uint64_t deadline) {
   struct timespec left = call_left(deadline);
   *tv = (struct timeval){left.tv_sec, left.tv_nsec / 1000};
+}
+
+static int light_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv, uint64_t deadline) {
+  int found = lightio_select(n, r, w, e, deadline);
+  if (tv) tv_say_left(tv, deadline);
   return found;
 }
 
@@ -193,10 +196,8 @@ EXPORT int select(int n, fd_set *restrict r, fd_set *restrict w, fd_set *restric
   for (;;) {
     bool again;
     int found = LOOK_OR_WAIT(looks, select_look(n, r, w, e, NULL), REAL(select)(n, r, w, e, tv), &mark, again);
+    if (bounded) tv_say_left(tv, deadline);
     if (!again) return found;
-    if (!bounded) continue;
-    struct timespec left = call_left(deadline);
-    *tv = (struct timeval){left.tv_sec, left.tv_nsec / 1000};
   }
 }
 int __select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv) CALL_ALIAS(select);
