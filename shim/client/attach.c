@@ -12,9 +12,9 @@
  *               polling, for nobody writes into the M map any more
  *   STANDALONE  a page of our own, private; quota and usage are read by ourselves
  *
- * The connection's descriptors live in the poller's own descriptor table (core/service.c):
+ * The poller makes the connection, and its descriptors live in the poller's own descriptor table (core/service.c): the program's threads see none of them, and no number taken:
  * 0 the socket, 1 the ring buffer, 2 the pool page's memfd (for RESUME), 3 and 4 the ends of a pipe that nobody writes to but
- * kick_poller(), which opens it anew through /proc/self/task/TID/fd/4.  The program never sees them.
+ * kick_poller(), which opens it anew through /proc/self/task/TID/fd/4.
  *
  * Whoever ends the service threads, and starts them anew, has services_lock: several threads may change their credentials, or step aside, at the same time.  It is taken
  * before sched.lock.
@@ -73,6 +73,7 @@ static bool aside;                    /* [services_lock] gave up for good */
 static _Atomic uint64_t rejoin_after; /* ms after which the poller says hello again; 0: no need */
 static uint64_t rejoin_wait = REJOIN_MS;
 static char attach_timer_tag;
+static _Atomic bool puts_off; /* a forked child that has not attached yet; relaxed: it has one thread */
 
 static bool bad(long r) { return r < 0 && r > -4096; }
 
@@ -226,7 +227,7 @@ static void use_page(struct pool_page *pg, uint32_t member, uint32_t gen, bool o
   }
 }
 
-/* Takes over what a welcome brought.  *page is the descriptor to keep. */
+/* Takes over what a welcome brought.  *page_fd becomes the descriptor to keep. */
 static bool take_over(struct welcome *w, int *page_fd) {
   struct pool_page *pg = w->page >= 0 ? map_page(w->page, w->w.page_size) : sched.page;
   if (!pg) return false;
@@ -331,15 +332,36 @@ static void place_fds(int sock, const struct welcome *w, int page_fd) {
   raw_syscall3(SYS_dup3, sock, POLLER_SOCK, O_CLOEXEC);
   if (w->ring >= 0) raw_syscall3(SYS_dup3, w->ring, POLLER_RING, O_CLOEXEC);
   if (page_fd >= 0) raw_syscall3(SYS_dup3, page_fd, POLLER_PAGE, O_CLOEXEC);
-  raw_syscall3(SYS_close_range, POLLER_FDS, ~0u, 0);
 }
 
-/* In the poller's own table: new descriptors must not land on the three kept numbers. */
+static void close_the_rest(void) { raw_syscall3(SYS_close_range, POLLER_FDS, ~0u, 0); }
+
+/* In the poller's own table: new descriptors must not land on the kept numbers. */
 static int above(int fd) {
   if (fd < 0 || fd >= POLLER_FDS) return fd;
   int r = (int)raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, POLLER_FDS);
   close_fd(fd);
   return r;
+}
+
+/* What a welcome brought, or nothing of it. `page_fd`: kept if it brought no page. */
+static bool settle_in(int sock, struct welcome *w, int page_fd) {
+  bool fine = take_over(w, &page_fd);
+  if (fine) place_fds(sock, w, page_fd);
+  close_the_rest();
+  return fine;
+}
+
+/* The kept numbers are taken from here on. */
+static bool make_kick(void) {
+  int kick[2];
+  if (raw_syscall2(SYS_pipe2, (long)kick, O_CLOEXEC) < 0) return false;
+  int in = above(kick[0]), out = above(kick[1]);
+  bool fine = in >= 0 && out >= 0 && raw_syscall3(SYS_dup3, out, POLLER_KICK_OUT, O_CLOEXEC) >= 0;
+  for (int i = 0; fine && i < POLLER_KICK_OUT; i++) fine = raw_syscall3(SYS_dup3, in, i, O_CLOEXEC) >= 0;
+  raw_syscall2(SYS_fchmod, POLLER_KICK_OUT, 0666); /* it is opened again by name, maybe by another uid (setuid) */
+  close_the_rest();
+  return fine;
 }
 
 static bool attached_page_is_shared(void) {
@@ -368,12 +390,8 @@ static void reconnect(const struct service *self) {
         sock = above(dial());
         r = sock < 0 ? sock : hello(sock, -1, &w);
       }
-      int keep = page_fd;
-      if (r == 0 && take_over(&w, &keep)) {
-        place_fds(sock, &w, keep);
-        return;
-      }
-      close_fd(sock);
+      if (r == 0 && settle_in(sock, &w, page_fd)) return;
+      close_the_rest();
     }
     wait_alone(attempt, -1);
   }
@@ -381,10 +399,7 @@ static void reconnect(const struct service *self) {
 
 static void rejoin(void) {
   struct welcome w;
-  int keep = -1;
-  if (hello(POLLER_SOCK, -1, &w) != 0 || !take_over(&w, &keep)) return;
-  int sock = (int)raw_syscall3(SYS_fcntl, POLLER_SOCK, F_DUPFD_CLOEXEC, 16);
-  place_fds(sock, &w, keep);
+  if (hello(POLLER_SOCK, -1, &w) == 0) settle_in(POLLER_SOCK, &w, -1);
 }
 
 /* Somebody asks what our light Gs do.  Whoever reads must go on reading: then this is over in DUMP_NS. */
@@ -436,14 +451,29 @@ static void poller_loop(const struct service *self) {
   }
 }
 
-static void poller_attached(struct service *self) { poller_loop(self); }
+static bool attach_first(void) {
+  int sock = client_env_now.standalone ? -ENOENT : above(dial());
+  struct welcome w;
+  if (sock < 0) return false;
+  if (hello(sock, -1, &w) == 0) return settle_in(sock, &w, -1);
+  close_fd(sock);
+  return false;
+}
 
-static void poller_searching(struct service *self) {
+/* [services_lock] Futex: the poller has made its first attempt, and we are on a page, the daemon's or our own. */
+static _Atomic uint32_t has_page;
+
+static void poller_main(struct service *self) {
+  bool fine = make_kick(), attached = fine && attach_first();
+  if (!attached) use_standalone();
+  atomic_store_explicit(&has_page, 1, memory_order_release); /* pairs with the wait in start_poller */
+  sys_futex_wake(&has_page, 1, false);
+  if (!fine) return;
   if (client_env_now.standalone) {
     while (!told_to_end(self)) wait_alone(0, -1);
     return;
   }
-  reconnect(self);
+  if (!attached) reconnect(self);
   poller_loop(self);
 }
 
@@ -521,20 +551,13 @@ static void start_sysmon(void) {
   close_fd(fd);
 }
 
-/* `w` null: it looks for a daemon first. */
-static void start_poller(int sock, const struct welcome *w, int page_fd) {
-  int kick[2] = {-1, -1};
-  if (raw_syscall2(SYS_pipe2, (long)kick, O_CLOEXEC) < 0) return;
-  raw_syscall2(SYS_fchmod, kick[1], 0666); /* it is opened again by name, maybe by another uid (setuid) */
-  int fds[POLLER_FDS] = {kick[0], kick[0], kick[0], kick[0], kick[1]};
-  if (w) {
-    fds[POLLER_SOCK] = sock;
-    if (w->ring >= 0) fds[POLLER_RING] = w->ring;
-    if (page_fd >= 0) fds[POLLER_PAGE] = page_fd;
-  }
-  if (take_record(pollers, &poller)) service_start(poller, POLLER_NAME, w ? poller_attached : poller_searching, fds, POLLER_FDS);
+/* Until its first attempt is over, which has a bound.  False: there is none, and we are on no page. */
+static bool start_poller(void) {
+  atomic_store_explicit(&has_page, 0, memory_order_relaxed);
+  if (!take_record(pollers, &poller) || service_start(poller, POLLER_NAME, poller_main, NULL, 0) < 0) return false;
+  while (atomic_load_explicit(&has_page, memory_order_acquire) == 0) sys_futex_wait(&has_page, 0, SYS_FOREVER, false);
   atomic_store_explicit(&sched.poller_tid, poller->tid, memory_order_relaxed);
-  close_fd(kick[0]), close_fd(kick[1]);
+  return true;
 }
 
 /* Ends the service threads; the gate is open after it.  Bounded: one that has no CPU so long ends when it gets one. */
@@ -557,20 +580,22 @@ static void stop_services(void) {
   if (sysmon->tid) service_join(sysmon, until);
 }
 
+/* It has none in the M map: the poller, which took the map over, doesn't know who we are. */
+static void place_own_slot(void) {
+  struct m *m = m_self;
+  if (!m) return;
+  sched_lock();
+  if (atomic_load_explicit(&sched.bpf, memory_order_relaxed) && m->slot_index == UINT32_MAX) m_place_slot(m);
+  sched_unlock();
+}
+
 /* services_lock held. */
 static void attach(void) {
-  struct welcome w = {.page = -1, .map = -1, .ring = -1};
+  atomic_store_explicit(&puts_off, false, memory_order_relaxed);
   creds_read(&services_creds);
-  int sock = client_env_now.standalone ? -ENOENT : dial();
-  int page_fd = -1;
-  bool attached = sock >= 0 && hello(sock, -1, &w) == 0 && take_over(&w, &page_fd);
-  if (!attached) use_standalone();
+  if (!start_poller()) use_standalone();
+  place_own_slot();
   if (client_env_now.mode != RATION_MODE_OFF) start_sysmon();
-  if (attached)
-    start_poller(sock, &w, page_fd);
-  else
-    start_poller(-1, NULL, -1);
-  close_fd(sock), close_fd(w.page), close_fd(w.map), close_fd(w.ring);
 }
 
 void client_attach(void) {
@@ -581,6 +606,13 @@ void client_attach(void) {
 
 /* services_lock held.  Not of a forked child that has not attached yet. */
 static bool has_services(void) { return sysmon->tid || poller->tid; }
+
+void client_before_thread(void) {
+  if (__builtin_expect(!atomic_load_explicit(&puts_off, memory_order_relaxed), 1)) return;
+  run_lock(&services_lock);
+  if (!aside && !has_services()) attach();
+  run_unlock(&services_lock);
+}
 
 bool client_creds_kept(void) {
   struct creds now;
@@ -635,6 +667,7 @@ void client_fork_child(void) {
   atomic_store_explicit(&services_lock.word, 0, memory_order_relaxed); /* whoever held it is not here */
   memset(sysmons, 0, sizeof sysmons);
   memset(pollers, 0, sizeof pollers);
+  atomic_store_explicit(&puts_off, false, memory_order_relaxed);
   sysmon_runs = false;
   sysmon_owner_tick = NULL;
   phase_forget();
@@ -650,6 +683,7 @@ void client_fork_child(void) {
   struct itimerspec in = {.it_value.tv_nsec = FORKED_CPU_NS};
   if (raw_syscall3(SYS_timer_create, CLOCK_PROCESS_CPUTIME_ID, (long)&ev, (long)&timer) < 0) return;
   raw_syscall4(SYS_timer_settime, timer, 0, (long)&in, 0);
+  atomic_store_explicit(&puts_off, true, memory_order_relaxed);
 }
 
 void client_step_aside(void) {

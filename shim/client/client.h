@@ -21,6 +21,8 @@ bool client_creds_kept(void);
 void client_reattach(void);
 /* In a forked child: nothing of the parent's is ours; a CPU-time timer will call client_attach when the child has lived 5 ms of it. */
 void client_fork_child(void);
+/* Before the program's next thread: such a child attaches now, while there is nobody to be disturbed by it (service.c). */
+void client_before_thread(void);
 /* Gives up for good: the gate stays open. */
 void client_step_aside(void);
 

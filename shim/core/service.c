@@ -8,10 +8,16 @@
  * initial-exec variable reads 0 and harms nobody; stack canary and pointer guard are
  * copied, for the functions of libc that check them.
  *
+ * A file of the program's should not be held, not even for a moment: another thread may have just made a pipe and closed an end, and wants EPIPE of the other.  So the thread shares the
+ * descriptor table until it leaves it for an empty one (close_range, which copies nothing up to Linux 6.11, and since then the first 64, for the microsecond until it has closed them).
+ * Where that is refused, or descriptors are handed on (a trace), the table is copied by clone, and all else in it closed.  No thread of the program's is disturbed while it has one: so
+ * processes start their service threads before their second one (client_before_thread), but for those that change credentials with threads about.
+ *
  * Valgrind knows the flags of pthread_create's clone, and ends the program at others.  There the thread shares
- * the descriptor table at first, and takes its own with unshare (elsewhere a sandbox may refuse that).
+ * the descriptor table at first, and takes a copy with unshare (elsewhere a sandbox may refuse that).
  */
 #include "core/service.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sched.h>
@@ -26,16 +32,23 @@
 #define STACK_BYTES 65536u
 #define FDS_MOST 8u
 
+enum table {
+  TABLE_SAME,  /* the caller's, for good */
+  TABLE_EMPTY, /* the caller's until it has left it for an empty one */
+  TABLE_COPY,  /* copied by clone */
+  TABLE_LATER  /* the caller's until it has copied it */
+};
+
 struct start {
   void (*fn)(struct service *svc);
   struct service *svc;
   char name[16];
   int fds[FDS_MOST];
   unsigned nfds;
-  bool same_files;   /* for good */
-  bool shares_files; /* until it has made a table of its own */
-  _Atomic uint32_t copied;
+  enum table table;
+  _Atomic uint32_t done; /* futex: it has its table, or has not got one */
 };
+enum { DONE_FINE = 1, DONE_REFUSED };
 
 /*
  * Service threads run for microseconds and everyone waits for them.  EEVDF lets a task ask for a short slice, by
@@ -55,8 +68,10 @@ static void ask_for_short_slices(void) {
 }
 
 /* A table of its own, with only its descriptors. */
-static bool take_fds(struct start *s) {
-  if (s->shares_files && raw_syscall1(SYS_unshare, CLONE_FILES) < 0) return false;
+static bool take_table(const struct start *s) {
+  if (s->table == TABLE_SAME) return true;
+  if (s->table == TABLE_EMPTY) return raw_syscall3(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE) == 0;
+  if (s->table == TABLE_LATER && raw_syscall1(SYS_unshare, CLONE_FILES) < 0) return false;
   /* Two steps, for the sources may lie among the targets. */
   int high[FDS_MOST];
   for (unsigned i = 0; i < s->nfds; i++) high[i] = (int)raw_syscall3(SYS_fcntl, s->fds[i], F_DUPFD_CLOEXEC, FDS_MOST);
@@ -69,11 +84,11 @@ static void service_body(void *arg) {
   struct start *s = arg;
   raw_syscall5(SYS_prctl, PR_SET_NAME, (long)s->name, 0, 0, 0);
   ask_for_short_slices();
-  bool fine = s->same_files || take_fds(s);
+  bool fine = take_table(s);
   void (*fn)(struct service *) = s->fn;
   struct service *svc = s->svc;
-  atomic_store_explicit(&s->copied, 1, memory_order_release); /* pairs with the wait in service_start */
-  sys_futex_wake(&s->copied, 1, false);
+  atomic_store_explicit(&s->done, fine ? DONE_FINE : DONE_REFUSED, memory_order_release); /* pairs with the wait in start_with */
+  sys_futex_wake(&s->done, 1, false);
   if (fine) fn(svc);
   for (;;) raw_syscall1(SYS_exit, 0);
 }
@@ -163,38 +178,46 @@ bool service_is(uint32_t tid) {
   return false;
 }
 
-int service_start(struct service *svc, const char *name, void (*fn)(struct service *svc), const int *fds, unsigned nfds) {
+/* How far it got (DONE_...), or -errno. */
+static int start_with(enum table table, struct service *svc, const char *name, void (*fn)(struct service *svc), const int *fds,
+                      unsigned nfds) {
   long at = raw_syscall6(SYS_mmap, 0, mem_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at < 0 && at > -4096) return (int)at;
   raw_syscall3(SYS_mprotect, at, 4096, PROT_NONE);
   struct start *s = (struct start *)(at + STACK_BYTES - sizeof(struct start));
-  bool same = nfds == SERVICE_SAME_FILES;
-  *s = (struct start){.fn = fn,
-                      .svc = svc,
-                      .nfds = same              ? 0
-                              : nfds < FDS_MOST ? nfds
-                                                : FDS_MOST,
-                      .same_files = same,
-                      .shares_files = !same && valgrind_here()};
+  *s = (struct start){.fn = fn, .svc = svc, .nfds = nfds, .table = table};
   for (size_t i = 0; i < sizeof s->name - 1 && name[i]; i++) s->name[i] = name[i];
-  for (unsigned i = 0; i < s->nfds; i++) s->fds[i] = fds[i];
+  for (unsigned i = 0; i < nfds; i++) s->fds[i] = fds[i];
   char *top = (char *)((uintptr_t)s & ~(uintptr_t)63);
   uint64_t mask = sys_sigmask(SYS_SIGSET_ALL);
   atomic_store_explicit(&svc->stop, false, memory_order_relaxed);
   atomic_store_explicit(&svc->alive, 1, memory_order_relaxed);
   char *tp = fake_tcb((char *)at + STACK_BYTES + tp_static_bytes());
-  long tid = service_clone(top, tp, s->same_files || s->shares_files, &svc->alive, service_body, s);
+  long tid = service_clone(top, tp, table != TABLE_COPY, &svc->alive, service_body, s);
   if (tid < 0) {
     atomic_store_explicit(&svc->alive, 0, memory_order_relaxed);
     raw_syscall2(SYS_munmap, at, mem_bytes());
   }
   /* Its copies of our descriptors are made before the caller may close the originals. */
-  while (tid > 0 && atomic_load_explicit(&s->copied, memory_order_acquire) == 0) sys_futex_wait(&s->copied, 0, SYS_FOREVER, false);
+  uint32_t done = 0;
+  while (tid > 0 && (done = atomic_load_explicit(&s->done, memory_order_acquire)) == 0) sys_futex_wait(&s->done, 0, SYS_FOREVER, false);
   sys_sigmask(mask);
   __atomic_store_n(&svc->tid, tid < 0 ? 0 : (int)tid, __ATOMIC_RELAXED); /* service_is: of one that is just born it may know nothing */
   remember(svc);
   svc->mem = tid < 0 ? NULL : (void *)at;
-  return tid < 0 ? (int)tid : 0;
+  return tid < 0 ? (int)tid : (int)done;
+}
+
+int service_start(struct service *svc, const char *name, void (*fn)(struct service *svc), const int *fds, unsigned nfds) {
+  bool same = nfds == SERVICE_SAME_FILES;
+  if (nfds > FDS_MOST) nfds = same ? 0 : FDS_MOST;
+  enum table copy = valgrind_here() ? TABLE_LATER : TABLE_COPY;
+  int r = start_with(same ? TABLE_SAME : nfds || copy == TABLE_LATER ? copy : TABLE_EMPTY, svc, name, fn, fds, nfds);
+  if (r == DONE_REFUSED) {
+    service_join(svc, SYS_FOREVER);
+    r = start_with(copy, svc, name, fn, fds, nfds);
+  }
+  return r < 0 ? r : r == DONE_FINE ? 0 : -EPERM;
 }
 
 int service_join(struct service *svc, uint64_t until) {

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <threads.h>
+#include "client/client.h"
 #include "client/env.h"
 #include "core/carrier.h"
 #include "core/cleanup.h"
@@ -289,11 +290,13 @@ static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *
 }
 
 static int create_rations(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+  client_before_thread();
   return create_m(t, attr, fn, arg, false);
 }
 
 EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
   struct thread_attr a;
+  client_before_thread();
   return as_thread_g(attr, &a) ? thread_create(t, &a, fn, NULL, arg) : create_m(t, attr, fn, arg, true);
 }
 
@@ -301,6 +304,7 @@ static int thrd_of(int err) { return err == 0 ? thrd_success : err == ENOMEM ? t
 
 EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   struct thread_attr a;
+  client_before_thread();
   if (as_thread_g(NULL, &a)) return thrd_of(thread_create(t, &a, NULL, fn, arg));
   struct birth *b = birth_make(true);
   if (!b) return REAL(thrd_create)(t, fn, arg);

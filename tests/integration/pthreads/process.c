@@ -1512,6 +1512,50 @@ static void user_changed_by_many(void) {
   say("set %d", counter > 0);
 }
 
+/* --- descriptors --- */
+
+/* A pipe without a reader takes nothing, and the same numbers are free each time: nobody else has files here. */
+static void *breaks_pipes(void *arg) {
+  long taken = 0, moved = 0;
+  int first = -1, end[2];
+  while (!stop) {
+    if (pipe(end)) continue;
+    if (first < 0) first = end[0];
+    moved += end[0] != first || end[1] != first + 1;
+    close(end[0]);
+    taken += write(end[1], "x", 1) >= 0;
+    close(end[1]);
+  }
+  if (taken) say("written into a pipe without a reader");
+  if (moved) say("other numbers");
+  return arg;
+}
+
+static void burn_cpu_ms(int ms) {
+  struct timespec t;
+  do MUST(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
+  while (t.tv_sec * 1000 + t.tv_nsec / 1000000 < ms);
+}
+
+/* A child that lives a little joins the pool; many a time, for it is a matter of microseconds. */
+static void pipes_of_its_own(void) {
+  signal(SIGPIPE, SIG_IGN);
+  for (int i = 0; i < 30; i++) {
+    fflush(stdout);
+    pid_t young = fork();
+    if (young == 0) {
+      pthread_t t = start(breaks_pipes, NULL);
+      burn_cpu_ms(12);
+      stop = true;
+      pthread_join(t, NULL);
+      fflush(stdout);
+      _exit(0);
+    }
+    MUST(waitpid(young, NULL, 0) == young);
+  }
+  say("done");
+}
+
 const struct check process_checks[] = {
     CHECK(names),
     CHECK(cpu_clocks),
@@ -1560,6 +1604,7 @@ const struct check process_checks[] = {
     CHECK(spawn_in_threads),
     CHECK(exec_from_thread),
     CHECK(exec_from_main),
+    CHECK(pipes_of_its_own),
     CHECK(waited_by_another),
     CHECK(tids_of_lives),
     CHECK(tid_cleared),
