@@ -354,7 +354,7 @@ static bool settle_in(int sock, struct welcome *w, int page_fd) {
 
 /* The kept numbers are taken from here on. */
 static bool make_kick(void) {
-  int kick[2];
+  int kick[2] = {-1, -1};
   if (raw_syscall2(SYS_pipe2, (long)kick, O_CLOEXEC) < 0) return false;
   int in = above(kick[0]), out = above(kick[1]);
   bool fine = in >= 0 && out >= 0 && raw_syscall3(SYS_dup3, out, POLLER_KICK_OUT, O_CLOEXEC) >= 0;
