@@ -417,6 +417,8 @@ class Cgroup:
                     break
                 except OSError:
                     time.sleep(0.02)
+            else:
+                print(f"# {d} is left: somebody is still in it", flush=True)
 
 
 class Actor:

@@ -59,7 +59,7 @@ class Visit:
 
 
 def death_frees_slots_and_rings_who_waits():
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         c = seated(d, g)
         with Actor(holder(d), g) as a:
             m, gen = map(int, a.line().split())
@@ -78,7 +78,7 @@ def death_frees_slots_and_rings_who_waits():
 
 
 def death_counts_also_when_a_child_keeps_the_socket():
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         c = seated(d, g)
 
         def body(sock):
@@ -101,7 +101,7 @@ def death_counts_also_when_a_child_keeps_the_socket():
 
 
 def a_stopped_holder_is_expropriated():
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         c = seated(d, g)
         with Actor(holder(d), g) as a:
             m, gen = map(int, a.line().split())
@@ -115,7 +115,7 @@ def a_stopped_holder_is_expropriated():
 
 
 def a_holder_that_beats_keeps_its_slot():
-    with Daemon(config="[pool]\nstuck_ms = 1000\n") as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon(config="[pool]\nstuck_ms = 1000\n") as d, Visit(g):
         c = seated(d, g)
         with Actor(holder(d), g) as a:
             m, gen = map(int, a.line().split())
@@ -128,7 +128,7 @@ def a_holder_that_beats_keeps_its_slot():
 
 def a_corrupt_page_harms_only_its_members():
     rnd = random.Random(9)
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         c = seated(d, g)
         nslots = c.page.u32(PAGE_NSLOTS)
         c.take(0)
@@ -152,7 +152,7 @@ def a_corrupt_page_harms_only_its_members():
 
 
 def killed_daemon_is_followed_by_one_that_takes_the_page_back():
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         a, b = seated(d, g), seated(d, g)
         a.take(0)
         ino = os.fstat(a.page.fd).st_ino
@@ -182,7 +182,7 @@ def killed_daemon_is_followed_by_one_that_takes_the_page_back():
 
 
 def those_who_died_meanwhile_are_freed():
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         c = seated(d, g)
         with Actor(holder(d), g) as a:
             m, gen = map(int, a.line().split())
@@ -300,7 +300,7 @@ def forged_pages_leave_nothing():
 
 
 def who_brought_the_page_may_leave_before_the_others_are_back():
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         a, b = seated(d, g), seated(d, g)
         b.take(0)
         d.kill(signal.SIGKILL)
@@ -319,7 +319,7 @@ def who_brought_the_page_may_leave_before_the_others_are_back():
 
 
 def stopping_leaves_the_pages_to_the_processes():
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         c = seated(d, g)
         c.take(0)
         assert d.kill(signal.SIGTERM) == 0
@@ -341,7 +341,7 @@ def switches(pid):
 
 def idle_means_no_wakeups_and_little_memory():
     need_root()
-    with Daemon(bpf=True) as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon(bpf=True) as d, Visit(g):
         c = seated(d, g)
         c.take(0)
         time.sleep(0.2)
@@ -419,7 +419,7 @@ def a_thousand_processes_at_once():
 
 def clients_killed_at_random_leave_nothing():
     rnd = random.Random(2)
-    with Daemon() as d, quota_group() as g, Visit(g):
+    with quota_group() as g, Daemon() as d, Visit(g):
         c = seated(d, g)
         for _ in range(40):
             actors = [Actor(holder(d, ()), g) for _ in range(3)]
