@@ -298,8 +298,8 @@ static void pool_ring_party(struct pool *p) {
   uint64_t set[POOL_MEMBERS_MAX / 64];
   pool_read_waiting(p, set);
   for (uint32_t i = 0; i < p->slots_high; i++) {
-    int m =
-        pool_holder(p, atomic_load_explicit(&p->page->slots[i].word, memory_order_relaxed)); /* who takes one later reads the new rate */
+    uint64_t word = atomic_load_explicit(&p->page->slots[i].word, memory_order_relaxed); /* who takes it later reads the new rate */
+    int m = pool_holder(p, word);
     if (m >= 0) set[m / 64] |= (uint64_t)1 << (m % 64);
   }
   pool_ring_some(p, set);

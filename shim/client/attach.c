@@ -73,7 +73,7 @@ static bool aside;                    /* [services_lock] gave up for good */
 static _Atomic uint64_t rejoin_after; /* ms after which the poller says hello again; 0: no need */
 static uint64_t rejoin_wait = REJOIN_MS;
 static char attach_timer_tag;
-static _Atomic bool puts_off; /* a forked child that has not attached yet; relaxed: it has one thread */
+static _Atomic bool puts_off; /* a forked child that has made no thread yet: it may not have attached; relaxed, for it has one thread */
 
 static bool bad(long r) { return r < 0 && r > -4096; }
 
@@ -454,8 +454,7 @@ static void poller_loop(const struct service *self) {
 static bool attach_first(void) {
   int sock = client_env_now.standalone ? -ENOENT : above(dial());
   struct welcome w;
-  if (sock < 0) return false;
-  if (hello(sock, -1, &w) == 0) return settle_in(sock, &w, -1);
+  if (sock >= 0 && hello(sock, -1, &w) == 0) return settle_in(sock, &w, -1);
   close_fd(sock);
   return false;
 }
@@ -591,27 +590,25 @@ static void place_own_slot(void) {
 
 /* services_lock held. */
 static void attach(void) {
-  atomic_store_explicit(&puts_off, false, memory_order_relaxed);
   creds_read(&services_creds);
   if (!start_poller()) use_standalone();
   place_own_slot();
   if (client_env_now.mode != RATION_MODE_OFF) start_sysmon();
 }
 
-void client_attach(void) {
-  run_lock(&services_lock);
-  if (!aside) attach();
-  run_unlock(&services_lock);
-}
-
 /* services_lock held.  Not of a forked child that has not attached yet. */
 static bool has_services(void) { return sysmon->tid || poller->tid; }
 
-void client_before_thread(void) {
-  if (__builtin_expect(!atomic_load_explicit(&puts_off, memory_order_relaxed), 1)) return;
+void client_attach(void) {
   run_lock(&services_lock);
   if (!aside && !has_services()) attach();
   run_unlock(&services_lock);
+}
+
+void client_before_thread(void) {
+  if (__builtin_expect(!atomic_load_explicit(&puts_off, memory_order_relaxed), 1)) return;
+  atomic_store_explicit(&puts_off, false, memory_order_relaxed);
+  client_attach();
 }
 
 bool client_creds_kept(void) {

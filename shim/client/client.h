@@ -13,7 +13,7 @@ struct quota;
 
 /* Reads the environment (once). */
 void client_env(void);
-/* Attaches to the daemon, or makes a pool of our own; starts the service threads.  Never fails: the worst is an open gate. */
+/* Unless it has: attaches to the daemon, or makes a pool of our own; starts the service threads.  Never fails: the worst is an open gate. */
 void client_attach(void);
 /* The service threads have the caller's credentials. */
 bool client_creds_kept(void);

@@ -212,8 +212,9 @@ int service_start(struct service *svc, const char *name, void (*fn)(struct servi
   bool same = nfds == SERVICE_SAME_FILES;
   if (nfds > FDS_MOST) nfds = same ? 0 : FDS_MOST;
   enum table copy = valgrind_here() ? TABLE_LATER : TABLE_COPY;
-  int r = start_with(same ? TABLE_SAME : nfds || copy == TABLE_LATER ? copy : TABLE_EMPTY, svc, name, fn, fds, nfds);
-  if (r == DONE_REFUSED) {
+  enum table table = same ? TABLE_SAME : nfds || copy == TABLE_LATER ? copy : TABLE_EMPTY;
+  int r = start_with(table, svc, name, fn, fds, nfds);
+  if (r == DONE_REFUSED && table == TABLE_EMPTY) {
     service_join(svc, SYS_FOREVER);
     r = start_with(copy, svc, name, fn, fds, nfds);
   }

@@ -1531,12 +1531,6 @@ static void *breaks_pipes(void *arg) {
   return arg;
 }
 
-static void burn_cpu_ms(int ms) {
-  struct timespec t;
-  do MUST(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
-  while (t.tv_sec * 1000 + t.tv_nsec / 1000000 < ms);
-}
-
 /* A child that lives a little joins the pool; many a time, for it is a matter of microseconds. */
 static void pipes_of_its_own(void) {
   signal(SIGPIPE, SIG_IGN);
@@ -1545,7 +1539,7 @@ static void pipes_of_its_own(void) {
     pid_t young = fork();
     if (young == 0) {
       pthread_t t = start(breaks_pipes, NULL);
-      burn_cpu_ms(12);
+      compute_ms(12);
       stop = true;
       pthread_join(t, NULL);
       fflush(stdout);
