@@ -313,24 +313,24 @@ bool pool_apply(struct pool *p, const struct pool_params *params, bool all, uint
   if (p->params.rate == 0) atomic_store_explicit(&pg->tat, now - NS_PER_SEC, memory_order_relaxed);
   all |= params->flags != p->params.flags || params->ncpus != p->params.ncpus;
   p->params = *params;
-  p->slots_high = UTIL_MAX(p->slots_high, UTIL_MIN(params->nslots + params->nexpress + POOL_EXTRA_SLOTS, POOL_SLOTS_MAX));
+  p->slots_high = UTIL_MAX(p->slots_high, UTIL_MIN(params->nslots + params->nexpress + POOL_CROWD_SLOTS, POOL_SLOTS_MAX));
   atomic_store_explicit(&pg->nslots, params->nslots, memory_order_relaxed);
   atomic_store_explicit(&pg->nexpress, params->nexpress, memory_order_relaxed);
   atomic_store_explicit(&pg->ncpus, params->ncpus, memory_order_relaxed);
   atomic_store_explicit(&pg->rate, params->rate, memory_order_relaxed);
   atomic_store_explicit(&pg->credit_us, params->credit_us, memory_order_relaxed);
   atomic_store_explicit(&pg->debt_us, params->debt_us, memory_order_relaxed);
-  atomic_store_explicit(&pg->flags, params->flags, memory_order_relaxed);
+  atomic_store_explicit(&pg->flags, params->flags | POOL_F_CROWDS, memory_order_relaxed);
   atomic_fetch_add_explicit(&pg->change, 1, memory_order_release); /* pairs with members' acquire of `change` */
   if (all)
     pool_ring_members(p);
-  else
+  else if (!pool_is_crowd(pg, now))
     pool_ring_party(p);
   return all;
 }
 
 void pool_retire(struct pool *p) {
-  atomic_store_explicit(&p->page->flags, p->params.flags | POOL_F_RETIRED, memory_order_relaxed);
+  atomic_store_explicit(&p->page->flags, p->params.flags | POOL_F_CROWDS | POOL_F_RETIRED, memory_order_relaxed);
   atomic_fetch_add_explicit(&p->page->change, 1, memory_order_release); /* pairs with members' acquire of `change` */
   pool_ring_members(p);
 }

@@ -191,7 +191,7 @@ static void query_fill_pool(struct pool *p, struct wire_pool *w) {
   int64_t tokens = p->params.rate ? pool_tokens(p->page, now) : 0;
   *w = (struct wire_pool){
       .uid = p->uid,
-      .flags = p->params.flags,
+      .flags = p->params.flags | (pool_is_crowd(p->page, now) ? POOL_F_CROWD : 0),
       .nslots = p->params.nslots,
       .nexpress = p->params.nexpress,
       .held = sum.held,

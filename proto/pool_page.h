@@ -45,8 +45,12 @@
 
 #define POOL_MAGIC 0x4c4f4f504e544152ULL /* "RATNPOOL", little endian */
 #define POOL_VERSION 1u
-#define POOL_SLOTS_MAX 256u  /* regular and express together */
-#define POOL_EXTRA_SLOTS 16u /* behind the express ones: open only while the bucket is nearly full */
+#define POOL_SLOTS_MAX 256u           /* regular and express together */
+#define POOL_EXTRA_SLOTS 16u          /* behind the express ones: open only while the bucket is nearly full */
+#define POOL_CROWD_SLOTS 64u          /* behind the express ones: open to all while the pool is crowded */
+#define POOL_CROWD_MOVES 64u          /* slots that went from one process to another */
+#define POOL_CROWD_NS 64000000u       /* and took so long at most, at a rate of 1.0, make a crowd, */
+#define POOL_CROWD_FOR_NS 1000000000u /* for so long; not within such a time of the last batch work */
 #define POOL_MEMBERS_MAX 1024u
 #define POOL_RATE_ONE 1000000u /* rate 1.0 CPU, in millionths */
 
@@ -54,6 +58,8 @@
 #define POOL_F_GATED (1u << 0)      /* Ps are scarce here; without it nobody needs a slot */
 #define POOL_F_RETIRED (1u << 1)    /* this page is no longer kept: attach again */
 #define POOL_F_STANDALONE (1u << 2) /* the owner is the process itself */
+#define POOL_F_CROWDS (1u << 3)     /* the owner looks after POOL_CROWD_SLOTS, so there may be a crowd */
+#define POOL_F_CROWD (1u << 4)      /* never in the page; in answers about it: there is one now */
 
 /* pool_member.rung, for `ration pool` */
 #define POOL_RUNG_STANDALONE 1u
@@ -71,7 +77,8 @@ struct pool_slot {
   _Atomic uint64_t since; /* CLOCK_MONOTONIC ns at which it was taken; a hint for the owner */
   /* CLOCK_MONOTONIC ns up to which the holder has charged what is used on it; a hint for other members.  0: it uses nothing, or does not say */
   _Atomic uint64_t charged_at;
-  uint64_t pad[5];
+  _Atomic uint32_t last; /* 1 + the member that had it last; a hint */
+  uint32_t pad[9];
 };
 
 struct pool_member {
@@ -104,7 +111,10 @@ struct pool_page {
   uint32_t size;
   uint32_t uid; /* of all its members */
   uint32_t pad_uid;
-  uint64_t pad0[5];
+  /* --- the crowd: members write it, but seldom --- */
+  _Atomic uint64_t crowd_until; /* CLOCK_MONOTONIC ns: until then the kernel schedules the members' Gs */
+  _Atomic uint64_t batch_at;    /* CLOCK_MONOTONIC ns at which a member last saw a G that only computes */
+  uint64_t pad0[3];
   /* --- owner block: written by the owner, read by members, each alone --- */
   _Atomic uint32_t flags;
   _Atomic uint32_t nslots;     /* regular slots, >= 1 */
@@ -123,6 +133,8 @@ struct pool_page {
   _Alignas(64) _Atomic uint64_t tat;
   _Atomic uint64_t charged;     /* CPU ns charged by all members, ever growing */
   _Atomic uint64_t period_seen; /* CLOCK_MONOTONIC ns: the last beginning of a CFS period that a member saw */
+  _Atomic uint64_t moves;       /* how often a slot was taken by another member than had it last */
+  _Atomic uint64_t moved_at;    /* CLOCK_MONOTONIC ns: when that number was last a multiple of POOL_CROWD_MOVES */
   _Alignas(64) _Atomic uint64_t waiting[POOL_MEMBERS_MAX / 64]; /* members with wants != 0 */
   _Alignas(64) struct pool_slot slots[POOL_SLOTS_MAX];
   struct pool_member members[POOL_MEMBERS_MAX];
@@ -151,6 +163,13 @@ static inline int64_t pool_tokens(const struct pool_page *pg, uint64_t now) {
   int64_t cap = (int64_t)atomic_load_explicit(&pg->credit_us, memory_order_relaxed) * 1000;
   int64_t tokens = (int64_t)((__int128)wall * rate / POOL_RATE_ONE);
   return tokens > cap ? cap : tokens;
+}
+
+/* The members' Gs are a crowd, and the kernel schedules them (shim/core/lease.c, lease_crowd). */
+static inline bool pool_is_crowd(const struct pool_page *pg, uint64_t now) {
+  uint64_t until = atomic_load_explicit(&pg->crowd_until, memory_order_relaxed); /* a hint */
+  return now < until && until - now <= POOL_CROWD_FOR_NS && atomic_load_explicit(&pg->nmembers, memory_order_relaxed) > 1 &&
+         (atomic_load_explicit(&pg->flags, memory_order_relaxed) & POOL_F_CROWDS);
 }
 
 /*
@@ -186,6 +205,14 @@ static inline void pool_begin(struct pool_page *pg, uint64_t now, uint64_t most_
   uint64_t floor = now - pool_wall_ns(rate, most_us * 1000), old = atomic_load_explicit(&pg->tat, memory_order_relaxed);
   while ((int64_t)(floor - old) > 0 &&
          !atomic_compare_exchange_weak_explicit(&pg->tat, &old, floor, memory_order_relaxed, memory_order_relaxed)) {
+  }
+}
+
+/* Debts are forgotten: the kernel has seen to it that no more was used than it grants. */
+static inline void pool_forgive(struct pool_page *pg, uint64_t now) {
+  uint64_t old = atomic_load_explicit(&pg->tat, memory_order_relaxed);
+  while ((int64_t)(old - now) > 0 &&
+         !atomic_compare_exchange_weak_explicit(&pg->tat, &old, now, memory_order_relaxed, memory_order_relaxed)) {
   }
 }
 

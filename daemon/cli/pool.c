@@ -50,7 +50,9 @@ static void table_row(void *ctx, const struct wire_frame *f) {
     micro_cell(t, p->rate);
   else
     table_cell(t, "-");
-  if (p->nexpress)
+  if (p->flags & POOL_F_CROWD)
+    table_cell(t, "crowd");
+  else if (p->nexpress)
     table_cell(t, "%u+%u", p->nslots, p->nexpress);
   else
     table_cell(t, "%u", p->nslots);
@@ -77,6 +79,7 @@ static void json_row(void *ctx, const struct wire_frame *f) {
   json_object_set_new(j, "cpus", json_micro(p->cpu_micro));
   json_object_set_new(j, "rate", p->rate ? json_micro(p->rate) : json_null());
   json_object_set_new(j, "gated", json_boolean(p->flags & POOL_F_GATED));
+  json_object_set_new(j, "crowd", json_boolean(p->flags & POOL_F_CROWD));
   json_object_set_new(j, "slots", json_uint(p->nslots));
   json_object_set_new(j, "express_slots", json_uint(p->nexpress));
   json_object_set_new(j, "held", json_uint(p->held));

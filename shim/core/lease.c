@@ -31,7 +31,45 @@ uint32_t lease_nexpress(void) {
 }
 
 /* Slots that may be held at all. */
-uint32_t lease_all(void) { return bounded(lease_nslots() + lease_nexpress() + POOL_EXTRA_SLOTS, POOL_SLOTS_MAX); }
+uint32_t lease_all(void) {
+  return bounded(lease_nslots() + lease_nexpress() + (sched.crowd ? POOL_CROWD_SLOTS : POOL_EXTRA_SLOTS), POOL_SLOTS_MAX);
+}
+
+/*
+ * A crowd: several processes, none of which has a G that only computes, hand slots to each other all the time.  Each time costs some 100 us, for threads that would sleep again in as long, and there is no
+ * hog that could be held back for them: the kernel, which moves a thread for 5, does it better.  So in a crowd all have slots, keep them while they are blocked, and the quota is
+ * the kernel's business, as without us.  It lasts for a second, then it must show again that it is one.
+ */
+bool lease_crowd(uint64_t now) {
+  sched.crowd = sched.page && !sched.maxprocs && pool_is_crowd(sched.page, now);
+  return sched.crowd;
+}
+
+void lease_stay_crowd(uint64_t now) {
+  _Atomic uint64_t *until = &sched.page->crowd_until;
+  if (atomic_load_explicit(until, memory_order_relaxed) - now > POOL_CROWD_FOR_NS / 2) return;
+  if (lease_page_held() > lease_nslots() + lease_nexpress()) atomic_store_explicit(until, now + POOL_CROWD_FOR_NS, memory_order_relaxed);
+}
+
+void lease_no_crowd(uint64_t now) {
+  atomic_store_explicit(&sched.page->batch_at, now, memory_order_relaxed); /* all hints, as what follows */
+  if (atomic_load_explicit(&sched.page->crowd_until, memory_order_relaxed))
+    atomic_store_explicit(&sched.page->crowd_until, 0, memory_order_relaxed);
+}
+
+/* Slot i is ours now.  Had another member had it? */
+static void count_move(uint32_t i, uint64_t now) {
+  struct pool_page *pg = sched.page;
+  _Atomic uint32_t *last = &pg->slots[i].last;
+  if (atomic_load_explicit(last, memory_order_relaxed) == sched.member + 1) return;
+  atomic_store_explicit(last, sched.member + 1, memory_order_relaxed);
+  if ((atomic_fetch_add_explicit(&pg->moves, 1, memory_order_relaxed) + 1) % POOL_CROWD_MOVES) return;
+  uint64_t before = atomic_exchange_explicit(&pg->moved_at, now, memory_order_relaxed);
+  uint64_t batch = atomic_load_explicit(&pg->batch_at, memory_order_relaxed);
+  uint64_t in = pool_wall_ns(atomic_load_explicit(&pg->rate, memory_order_relaxed), POOL_CROWD_NS);
+  if (now - before > in || now - batch < POOL_CROWD_FOR_NS) return;
+  atomic_store_explicit(&pg->crowd_until, now + POOL_CROWD_FOR_NS, memory_order_relaxed);
+}
 
 /*
  * What Ms of other processes have used up to `at`, as far as can be told, and not been charged for: a process charges its own when it looks, every few ms.  Who reckons
@@ -120,7 +158,7 @@ int64_t lease_period_room(uint64_t now) {
  */
 uint32_t lease_hog_slots(void) {
   uint32_t n = lease_nslots();
-  if (sched.surplus && !sched.maxprocs) return lease_all();
+  if (sched.crowd || (sched.surplus && !sched.maxprocs)) return lease_all();
   if (!sched.paced) return n;
   int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
   uint64_t now = sched_hooks.now();
@@ -141,6 +179,7 @@ static struct p *take(uint32_t i, bool express, uint64_t now) {
   p->leased_at = now;
   p->alarm = 0;
   lease_charged(p, now);
+  if (!sched.crowd) count_move(i, now);
   if (i >= sched.top) sched.top = i + 1;
   sched.nheld++;
   if (!express) sched.nheld_regular++;
@@ -174,9 +213,10 @@ static bool try_slot(uint32_t i, uint64_t now) {
 }
 
 struct p *lease_acquire(bool express, bool hog, uint64_t now) {
+  lease_crowd(now);
   uint32_t n = lease_nslots();
   uint32_t from = express ? n : 0;
-  uint32_t to = express ? (sched.surplus ? lease_all() : n + lease_nexpress())
+  uint32_t to = express ? (sched.crowd || sched.surplus ? lease_all() : n + lease_nexpress())
                 : hog   ? lease_hog_slots()
                         : n; /* may reach into the express slots */
   if (!express && sched.maxprocs && sched.nheld_regular >= sched.maxprocs) return NULL;

@@ -57,6 +57,8 @@ struct m {
   uint64_t cpu_granted;     /* [lock] cpu_last when it got its P */
   uint64_t cpu_called;      /* [lock] cpu_last at the begin of the stint in which it was last seen to have made a call (called_systick) */
   uint32_t called_systick;  /* [lock] */
+  uint64_t cpu_looked;      /* [lock] cpu_last when a look last saw that it had made a call (looked_systick) */
+  uint32_t looked_systick;  /* [lock] */
   uint64_t cpu_moved_at;    /* [lock] when that clock was last seen to have moved */
   uint64_t granted_at;      /* [lock] when it got its P */
   uint64_t turn_used;       /* [lock] CPU ns of its turn before that */

@@ -262,7 +262,7 @@ static struct p *retake_any(uint64_t now) {
 static int64_t room(uint64_t now, bool small) {
   int64_t debt = (int64_t)atomic_load_explicit(&sched.page->debt_us, memory_order_relaxed) * 1000;
   int64_t ahead = lease_ahead(now), in_period = lease_period_room(now);
-  if (ahead == INT64_MAX) return ahead;
+  if (sched.crowd || ahead == INT64_MAX) return INT64_MAX;
   int64_t in_debt = debt + ahead;
   if (in_period == INT64_MAX) return in_debt;
   in_period += small ? (int64_t)SCHED_SMALL_OVERDRAFT_NS : -(int64_t)SCHED_RESERVE_NS;
@@ -304,7 +304,7 @@ static bool newcomer_ok(const struct g *g, uint64_t now) {
  * (Not while the bucket is full: then it is the neighbours who keep them there.)  Whoever waits has one of these as soon as an express one, and to run beside them brings nothing where they take turns at a lock anyway: they wake each other from CPU to CPU.
  */
 static uint64_t soon_free(uint64_t now) {
-  if (sched.surplus) return 0;
+  if (sched.surplus || sched.crowd) return 0;
   uint64_t at = UINT64_MAX;
   uint32_t n = 0;
   for (uint32_t i = 0; i < sched.top; i++) {
@@ -446,6 +446,13 @@ static void look_pace(struct look *l) {
     l->room = INT64_MAX;
     return;
   }
+  if (sched.crowd) {
+    pool_forgive(sched.page, l->now);
+    lease_stay_crowd(l->now);
+    sched.paced = sched.surplus = false;
+    l->room = INT64_MAX;
+    return;
+  }
   int64_t credit = (int64_t)atomic_load_explicit(&sched.page->credit_us, memory_order_relaxed) * 1000;
   lease_new_period(l->now);
   int64_t tokens = lease_tokens(l->now);
@@ -502,7 +509,7 @@ static bool stop_themselves(struct look *l, uint32_t whole, uint64_t at, uint64_
 /* When the frame's part will be spent, if all goes on as it does.  Hogs that wait look at the frame's end, for nobody tells them of a slot that is closed until then. */
 static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed), whole = rate / POOL_RATE_ONE;
-  if (rate == 0) return;
+  if (rate == 0 || sched.crowd) return;
   uint64_t frame_end = lease_frame_end(l->now), next = next_frame(l, frame_end);
   if (sched.global.len || (sched.paced && l->running)) due(l, next);
   if (sched.paced) return;
@@ -518,6 +525,12 @@ static void look_pace_due(struct look *l) {
   due(l, themselves ? next : about_then(at, last)); /* they wait then */
 }
 
+/* m has made no call for a whole slice's CPU time. */
+static bool only_computes(struct m *m) {
+  if (m->systick != m->looked_systick || m->cpu_last < m->cpu_looked) m->looked_systick = m->systick, m->cpu_looked = m->cpu_last;
+  return m->cpu_last - m->cpu_looked >= SCHED_SLICE_NS;
+}
+
 static void look_charge(struct look *l) {
   for (uint32_t i = 0; i < sched.top && l->running + l->blocked < sched.nheld; i++) {
     struct p *p = &sched.ps[i];
@@ -527,6 +540,7 @@ static void look_charge(struct look *l) {
       l->blocked++, lease_charged(p, 0); /* it uses nothing */
     else
       l->running++, l->fresh += p->m->g->express;
+    if (only_computes(p->m)) lease_no_crowd(l->now);
     if (p->m->preempt_at) l->asked++;
   }
 }
@@ -541,9 +555,9 @@ static void look_retake(struct look *l) {
     left--;
     struct m *m = p->m;
     uint64_t at = __atomic_load_n(&m->slot->blocked_at, __ATOMIC_RELAXED);
-    uint64_t since = at && at <= l->now ? l->now - at : SCHED_ACTIVE_TICK_NS;
-    if (!wanted && since < SCHED_ACTIVE_TICK_NS) {
-      due_about(l, l->now + SCHED_ACTIVE_TICK_NS - since);
+    uint64_t tick = sched.crowd ? SCHED_CROWD_TICK_NS : SCHED_ACTIVE_TICK_NS, since = at && at <= l->now ? l->now - at : tick;
+    if (!wanted && since < tick) {
+      due_about(l, l->now + tick - since);
       continue;
     }
     p = handoff_retake(m, l->now);
@@ -822,6 +836,7 @@ static void look_poll_due(struct look *l, bool progress) {
 
 /* How long nothing need be looked at, if nobody says that there is something. */
 static uint64_t look_tick(const struct look *l) {
+  if (sched.crowd) return SCHED_CROWD_TICK_NS;
   if (l->blocked || l->fresh) return SCHED_ACTIVE_TICK_NS;
   for (uint32_t i = 0; i < sched.top; i++) {
     const struct p *p = &sched.ps[i];
@@ -838,6 +853,7 @@ uint64_t sched_balance(uint64_t now) {
   struct look l = {.now = now, .deadline = UINT64_MAX, .tick = UINT64_MAX};
   uint64_t before = sched.stats.retakes;
   bool waiting = sched.express.len + sched.global.len != 0;
+  lease_crowd(now);
   lease_adopt(now);
   l.others = lease_others_wait();
   look_charge(&l);
@@ -914,7 +930,7 @@ void sched_leave_page(uint64_t now) {
     permit_all(now);
     sched_update_waiting();
   }
-  sched.paced = sched.surplus = false;
+  sched.paced = sched.surplus = sched.crowd = false;
   sched.stride = 0;
   sched.rang_express = sched.rang_wants = 0; /* nobody on the next page has been told of us */
 }
@@ -941,7 +957,7 @@ void sched_forget_all(void) {
   sched.looks = NULL;
   sched.nheld = sched.nheld_regular = sched.stride = sched.top = 0;
   sched.rang_express = sched.rang_wants = 0;
-  sched.paced = sched.surplus = false;
+  sched.paced = sched.surplus = sched.crowd = false;
   sched.stats = (struct sched_stats){0};
   sched.bell = &sched.private_bell;
   atomic_store_explicit(&sched.poller_tid, 0, memory_order_relaxed);

@@ -36,6 +36,7 @@
 #define SCHED_QUIET_TICK_NS 40000000u     /* where all that run look themselves (alarm.c) */
 #define SCHED_ALARM_LATE_NS 1000000u      /* so late may one be, rather than wake sysmon for it: the next frame is shorter */
 #define SCHED_ALARM_LOST_NS 35000000u     /* an M that has an alarm and has not looked so long after it: sysmon does */
+#define SCHED_CROWD_TICK_NS 80000000u     /* a P whose M is blocked for so long goes back to a crowded pool */
 #define SCHED_POLL_MIN_NS 20000u          /* without BPF: back-off of sysmon, as in Go */
 #define SCHED_POLL_MAX_NS 10000000u
 #define SCHED_UNCLAIMED_NS 50000000u /* a P that was granted, and not taken in so long, goes to another */
@@ -127,6 +128,7 @@ struct sched {
   uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
   uint64_t promoted_at;              /* when the hogs that wait were last looked through */
   uint64_t hog_ran_at;               /* when a hog of ours last was given a P or lost one */
+  bool crowd;                        /* as of the last look, or lease: no G has to wait (lease_crowd) */
   bool surplus;                      /* the bucket is full: the quota is not being used */
   uint64_t poll_ns;                  /* back-off without BPF */
   uint32_t seed;
@@ -253,6 +255,12 @@ struct lease_others lease_others_wait(void);
 void lease_publish_wants(void);
 void lease_ring(uint32_t member);
 uint32_t lease_page_held(void);
+/* Is the pool crowded?  sched.crowd says so until the next call. */
+bool lease_crowd(uint64_t now);
+/* It is one, and stays it as long as more Gs than there are slots beside it want to run. */
+void lease_stay_crowd(uint64_t now);
+/* A G of ours only computes: it is no crowd. */
+void lease_no_crowd(uint64_t now);
 uint32_t lease_nslots(void);
 uint32_t lease_nexpress(void);
 uint32_t lease_all(void);

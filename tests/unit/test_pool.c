@@ -289,6 +289,22 @@ START_TEST(leaving_frees_every_slot_and_the_waiting_bit) {
 }
 END_TEST
 
+START_TEST(what_a_crowd_leaves_behind_is_freed) {
+  struct pool *p = new_pool();
+  uint32_t m, gen;
+  ck_assert_int_eq(pool_join(p, nobody(0), 1, &m, &gen), 0);
+  struct pool_params params = {.nslots = 1, .nexpress = 1, .ncpus = 1, .rate = 985000, .flags = POOL_F_GATED};
+  pool_apply(p, &params, true, now_ns());
+  ck_assert_uint_eq(atomic_load(&p->page->flags), POOL_F_GATED | POOL_F_CROWDS);
+  uint32_t last = 2 + POOL_CROWD_SLOTS - 1;
+  atomic_store(&p->page->slots[last].word, POOL_LEASE(m, gen));
+  ck_assert_uint_eq(pool_scan(p, now_ns()).held, 1);
+  pool_leave(p, m);
+  ck_assert_uint_eq(word(p, last), 0);
+  pool_free(p);
+}
+END_TEST
+
 START_TEST(a_full_page_says_so_and_seats_are_used_again) {
   struct pool *p = new_pool();
   uint32_t m, gen, gens[POOL_MEMBERS_MAX];
@@ -605,8 +621,8 @@ END_TEST
 UNIT_MAIN("pool", share_never_exceeds_and_wastes_nothing, share_is_max_min_fair, share_is_monotone, share_follows_weights,
           share_of_nobody_is_no_crash, share_tree_keeps_every_ancestors_limit, fractions_are_not_rounded_away, a_burst_saves_the_margin,
           nothing_is_gated_where_nothing_is_scarce, parameters_stay_within_the_page, leaving_frees_every_slot_and_the_waiting_bit,
-          a_full_page_says_so_and_seats_are_used_again, leases_of_nobody_are_freed_and_lies_are_bounded,
-          a_stopped_process_neither_waits_nor_holds, only_who_stands_still_is_expropriated,
+          what_a_crowd_leaves_behind_is_freed, a_full_page_says_so_and_seats_are_used_again,
+          leases_of_nobody_are_freed_and_lies_are_bounded, a_stopped_process_neither_waits_nor_holds, only_who_stands_still_is_expropriated,
           an_adopted_page_keeps_seats_for_those_who_come_back, whether_orphans_live_is_asked_once_a_second,
           only_our_own_sealed_pages_are_adopted, a_change_is_told_once, a_new_rate_wakes_no_sleepers,
           strangers_are_charged_in_full_and_nothing_else, time_that_is_charged_late_is_not_taken_for_strangers,

@@ -1161,6 +1161,118 @@ START_TEST(what_others_have_not_charged_yet_is_spent) {
 }
 END_TEST
 
+/* A slot goes to and fro between us and another process, every `ns`, POOL_CROWD_MOVES times and a few more. */
+static void take_turns(unsigned n, uint64_t ns) {
+  for (unsigned k = 0; k < n; k++) {
+    page->slots[0].last = 6; /* they had it */
+    ck_assert(arrive(0));
+    run_for(ns / 2, 0);
+    ms[0].systick++;
+    ms[0].own_slot.state = M_IDLE;
+    lease_release(sched_p_take(&ms[0], clock_now));
+    clock_now += ns / 2;
+  }
+}
+
+static void setup_crowd(void) {
+  setup(1, 1, 985000);
+  page->flags |= POOL_F_CROWDS;
+  add_member(5, 0, 0);
+  page->moved_at = clock_now;
+  clock_now += 2000 * MS;
+  page->tat = clock_now;
+}
+
+/* Servers of several processes did half of their work, for at each short block a slot went to another process. */
+START_TEST(processes_that_hand_slots_to_each_other_all_the_time_are_a_crowd) {
+  setup_crowd();
+  take_turns(POOL_CROWD_MOVES, MS / 4);
+  ck_assert(!lease_crowd(clock_now)); /* the first may have taken for ever */
+  take_turns(POOL_CROWD_MOVES, MS / 4);
+  ck_assert(lease_crowd(clock_now));
+  page->tat = clock_now + 500 * MS;
+  for (unsigned i = 0; i < NM; i++) {
+    usage(i, i % 2 ? HOG : 0);
+    ck_assert(arrive(i)); /* there are two slots, and the bucket is overdrawn */
+    ms[i].systick++;
+  }
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 0);
+  ck_assert_uint_le(page->tat, clock_now); /* else all would wait for it as the crowd ends */
+  ck_assert(!sched.paced);
+}
+END_TEST
+
+START_TEST(a_crowd_lasts_while_more_run_than_there_are_slots) {
+  setup_crowd();
+  take_turns(2 * POOL_CROWD_MOVES, MS / 4);
+  for (unsigned i = 0; i < 3; i++) ck_assert(arrive(i));
+  for (unsigned k = 0; k < 30; k++) {
+    clock_now += 100 * MS;
+    sched_balance(clock_now);
+    ck_assert(lease_crowd(clock_now));
+  }
+  ms[2].own_slot.state = M_IDLE;
+  lease_release(sched_p_take(&ms[2], clock_now));
+  for (unsigned k = 0; k < 11; k++) {
+    clock_now += 100 * MS;
+    sched_balance(clock_now);
+  }
+  ck_assert(!lease_crowd(clock_now));
+}
+END_TEST
+
+START_TEST(who_only_computes_ends_a_crowd) {
+  setup_crowd();
+  take_turns(2 * POOL_CROWD_MOVES, MS / 4);
+  for (unsigned i = 0; i < 4; i++) {
+    usage(i, HOG);
+    ck_assert(arrive(i));
+  }
+  sched_balance(clock_now);
+  run_for(9 * MS, 3);
+  sched_balance(clock_now);
+  ck_assert(lease_crowd(clock_now));
+  run_for(2 * MS, 3);
+  sched_balance(clock_now);
+  ck_assert(!lease_crowd(clock_now));
+  page->tat = clock_now;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 3); /* the hogs on all slots but the regular one */
+  for (unsigned i = 0; i < 4; i++) {
+    if (!ms[i].p) continue;
+    ms[i].own_slot.state = M_IDLE;
+    lease_release(sched_p_take(&ms[i], clock_now));
+  }
+  usage(0, 0);
+  take_turns(2 * POOL_CROWD_MOVES, MS / 8);
+  ck_assert(!lease_crowd(clock_now)); /* so soon after it */
+}
+END_TEST
+
+START_TEST(what_is_no_crowd) {
+  setup_crowd();
+  take_turns(4 * POOL_CROWD_MOVES, 2 * MS); /* seldom enough that it does not matter */
+  ck_assert(!lease_crowd(clock_now));
+  for (unsigned k = 0; k < 4 * POOL_CROWD_MOVES; k++) { /* a process that is alone but for idle ones */
+    ck_assert(arrive(0));
+    ms[0].own_slot.state = M_IDLE;
+    lease_release(sched_p_take(&ms[0], clock_now));
+    clock_now += MS / 8;
+  }
+  ck_assert(!lease_crowd(clock_now));
+  page->crowd_until = UINT64_MAX; /* nonsense */
+  ck_assert(!lease_crowd(clock_now));
+  page->crowd_until = clock_now + POOL_CROWD_FOR_NS / 2;
+  ck_assert(lease_crowd(clock_now));
+  page->nmembers = 1;
+  ck_assert(!lease_crowd(clock_now));
+  page->nmembers = 2;
+  page->flags &= ~POOL_F_CROWDS; /* an owner that would not free the slots of one that dies */
+  ck_assert(!lease_crowd(clock_now));
+}
+END_TEST
+
 /* Two processes that both wait woke each other 37,000 times a second. */
 START_TEST(a_ring_is_not_answered_with_a_ring) {
   setup(2, 0, 1480000);
@@ -1445,7 +1557,9 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           a_newcomer_preempts_the_hog_that_used_most_after_its_minimum_run, a_slice_ends_only_when_others_wait, hogs_take_turns,
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
-          who_is_only_behind_has_not_had_enough, a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
+          who_is_only_behind_has_not_had_enough, processes_that_hand_slots_to_each_other_all_the_time_are_a_crowd,
+          a_crowd_lasts_while_more_run_than_there_are_slots, who_only_computes_ends_a_crowd, what_is_no_crowd,
+          a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
           a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
           one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, newcomers_leave_the_next_period_alone,
           a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent, a_full_bucket_lets_the_kernel_schedule,

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers of several processes in one quota, busy: with ration they are to be no worse than without, whatever they hand to each other.
+
+  servers-threads  apache2, 4 processes of 16 threads
+  servers-prefork  apache2, 32 processes
+  servers-python   8 processes, each with one request at a time, which computes for a millisecond or two and sleeps twice
+"""
+import benchlib as b
+import freeapps
+import freemode
+
+QUOTA = 1.0
+CONNECTIONS = 32
+
+PREFORK = """
+import json, os, random, socket, sys, time
+d = {str(i): [random.random() for _ in range(20)] for i in range(60)}
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=512)
+for _ in range(7):
+    if os.fork() == 0: break
+while True:
+    c, _ = s.accept()
+    with c:
+        if not c.recv(65536): continue
+        time.sleep(0.003)
+        json.loads(json.dumps(d))
+        time.sleep(0.002)
+        c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
+"""
+
+
+def apache(mpm, settings):
+    return freeapps.APACHE.replace("mpm_worker", f"mpm_{mpm}").split("StartServers")[0] + settings + "\n<Directory" + freeapps.APACHE.split("<Directory")[1]
+
+
+def wrk(seconds, port):
+    return freeapps.wrk(seconds, port, CONNECTIONS)
+
+
+def apache_server(conf):
+    # A session of its own: prefork ends by a signal to its process group.
+    return (["apache2", "wrk", "setsid"], lambda p: ["setsid", b.find_program("apache2"), "-f", f"{p['d']}/conf", "-DFOREGROUND"],
+            {"conf": conf, "index.html": "hello\n"}, wrk)
+
+
+SERVERS = {
+    "threads": apache_server(apache("worker", "StartServers 4\nServerLimit 4\nThreadsPerChild 16\nMinSpareThreads 64\nMaxSpareThreads 64\nMaxRequestWorkers 64")),
+    "prefork": apache_server(apache("prefork", "StartServers 32\nMinSpareServers 32\nMaxSpareServers 40\nServerLimit 64\nMaxRequestWorkers 64")),
+    "python": (["python3", "wrk"], lambda p: freeapps.python(PREFORK, p["port"]), {}, wrk),
+}
+freeapps.SERVERS.update({f"servers-{n}": s for n, s in SERVERS.items()})
+
+
+def server(cx, name):
+    b.need(*SERVERS[name][0])
+    name = f"servers-{name}"
+    plain, ration = map(b.medians, cx.both(lambda side: freeapps.server_once(cx, name, side, QUOTA, cx.seconds(4))))
+    cx.table.at_least(name, f"requests/s, quota {QUOTA}", plain["rps"], ration["rps"], 0.9)
+    cx.table.at_most(name, "p99, ms", plain["p99"], ration["p99"], 1.2)
+    cx.table.add(name, "throttled periods", plain["throttled"], ration["throttled"], None, "-", True)
+
+
+for _n in SERVERS:
+    freemode.bench(f"servers-{_n}", f"a busy server of several processes ({_n}) in a quota of {QUOTA}")(lambda cx, n=_n: server(cx, n))
