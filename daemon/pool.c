@@ -24,6 +24,7 @@
 #include "util.h"
 
 #define POOL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define CROWD_PATIENCE 10u
 #define POOL_ORPHAN_NS (10 * NS_PER_SEC)
 #define POOL_WANTS_MAX 65536u
 /* A member can't have charged more than this many CPUs since it was last looked at. */
@@ -444,6 +445,7 @@ static bool pool_loses(const struct pool *p, uint32_t m, uint64_t still, uint64_
 
 uint32_t pool_expropriate(struct pool *p, uint64_t now, uint64_t stuck_ns) {
   uint32_t n = 0;
+  if (pool_is_crowd(p->page, now)) stuck_ns *= CROWD_PATIENCE; /* they look seldom, and what they hold is wanted by nobody, as a rule */
   for (uint32_t i = 0; i < p->slots_high; i++) {
     const struct pool_watch *w = &p->slots[i];
     if (w->word == 0) continue;

@@ -47,7 +47,7 @@
 #define POOL_VERSION 1u
 #define POOL_SLOTS_MAX 256u           /* regular and express together */
 #define POOL_EXTRA_SLOTS 16u          /* behind the express ones: open only while the bucket is nearly full */
-#define POOL_CROWD_SLOTS 64u          /* behind the express ones: open to all while the pool is crowded */
+#define POOL_CROWD_SLOTS 192u         /* behind the express ones: open to all while the pool is crowded */
 #define POOL_CROWD_MOVES 64u          /* slots that went from one process to another */
 #define POOL_CROWD_NS 64000000u       /* and took so long at most, at a rate of 1.0, make a crowd, */
 #define POOL_CROWD_FOR_NS 1000000000u /* for so long; not within such a time of the last batch work */

@@ -131,7 +131,7 @@ void sched_charge(struct m *m, uint64_t now) {
   m->cpu_from_bpf = bpf;
   if (m->p) lease_charged(m->p, now);
   if (!valid || delta) m->cpu_moved_at = now;
-  if (!valid) m->cpu_granted = cpu; /* another clock */
+  if (!valid) m->cpu_granted = m->cpu_looked = cpu; /* another clock */
   if (!valid || delta == 0) return;
   fair_charge(&m->g->fair, now, delta);
   if (!m->realtime) sched_charge_pool(now, delta); /* else it is not of the quota */

@@ -36,7 +36,7 @@
 #define SCHED_QUIET_TICK_NS 40000000u     /* where all that run look themselves (alarm.c) */
 #define SCHED_ALARM_LATE_NS 1000000u      /* so late may one be, rather than wake sysmon for it: the next frame is shorter */
 #define SCHED_ALARM_LOST_NS 35000000u     /* an M that has an alarm and has not looked so long after it: sysmon does */
-#define SCHED_CROWD_TICK_NS 80000000u     /* a P whose M is blocked for so long goes back to a crowded pool */
+#define SCHED_CROWD_TICK_NS 250000000u    /* sysmon looks so seldom at a crowd, and takes a P from an M that is blocked for so long */
 #define SCHED_POLL_MIN_NS 20000u          /* without BPF: back-off of sysmon, as in Go */
 #define SCHED_POLL_MAX_NS 10000000u
 #define SCHED_UNCLAIMED_NS 50000000u /* a P that was granted, and not taken in so long, goes to another */
