@@ -30,7 +30,7 @@
  * CPUs than quota, so that a short request needn't wait for anybody.
  * The POOL_EXTRA_SLOTS behind them are for hosts that are busy with other things: while the bucket is
  * nearly full it is not the quota that limits us, and to keep threads from the kernel's scheduler would only lose CPU
- * time and latency to the neighbours.
+ * time and latency to the neighbours.  POOL_CROWD_SLOTS are open instead, to all, while the members are a crowd (shim/core/lease.c).
  *
  * The bucket.  `tat` is the theoretical arrival time of GCRA (ITU-T I.371), in
  * CLOCK_MONOTONIC ns: the moment at which everything charged so far is paid for
