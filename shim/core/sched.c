@@ -375,12 +375,12 @@ static bool others_frame(uint32_t ours, uint32_t theirs) { return theirs && (!ou
 
 void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   SCHED_ASSERT_LOCKED();
-  if (!lease_is_mine(p)) { /* expropriated meanwhile */
+  if (!lease_is_mine(p) || p->id >= lease_all()) { /* expropriated, or of no use to anybody: a crowd is over, or slots are fewer */
     lease_release(p);
     return;
   }
   struct g *g = pick(p, now);
-  if (spare(p, now) || p->id >= lease_all() || (sched.maxprocs && sched.nheld_regular > sched.maxprocs)) g = NULL;
+  if (spare(p, now) || (sched.maxprocs && sched.nheld_regular > sched.maxprocs)) g = NULL;
   struct lease_others o = lease_others_wait();
   bool hogs = p->id < lease_hog_slots();
   /* Who has an overdrawn bucket before him cannot use it either, and would hand it on: round and round. */

@@ -1239,6 +1239,16 @@ START_TEST(who_only_computes_ends_a_crowd) {
   page->tat = clock_now;
   sched_balance(clock_now);
   ck_assert_uint_eq(signalled, 3); /* the hogs on all slots but the regular one */
+  struct p *far = ms[3].p;
+  page->slots[100] = page->slots[far->id]; /* as if there had been more of them */
+  page->slots[far->id].word = 0;
+  sched.ps[100] = *far, sched.ps[100].id = 100, far->status = P_NONE, ms[3].p = &sched.ps[100], sched.top = 101;
+  page->members[5].wants = page->members[5].express = 1;
+  page->waiting[0] |= 1u << 5;
+  ms[3].own_slot.state = M_IDLE;
+  sched_p_free(sched_p_take(&ms[3], clock_now), clock_now, false);
+  ck_assert_uint_eq(page->slots[100].word, 0); /* not handed to one that would not look for it there */
+  page->waiting[0] = 0;
   for (unsigned i = 0; i < 4; i++) {
     if (!ms[i].p) continue;
     ms[i].own_slot.state = M_IDLE;
