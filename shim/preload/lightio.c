@@ -191,7 +191,9 @@ static __attribute__((noinline)) int park_bound(struct g *g, const struct netpol
   stop_disarm(g, &b.stop);
   if (!context_hook_remove(&b.hook))
     while (atomic_load_explicit(&b.left, memory_order_acquire)) g_yield(); /* pairs with bound_ended */
-  return r == -ECANCELED && atomic_load_explicit(&g->notice, memory_order_relaxed) ? -EINTR : r;
+  /* By its context, or by a notice; and that may have been seen to meanwhile, by a signal of ours that found the carrier. */
+  bool noticed = atomic_load_explicit(&g->notice, memory_order_relaxed) || !context_err(g->io_ctx);
+  return r == -ECANCELED && noticed ? -EINTR : r;
 }
 
 /* Others may end its waits. */
@@ -212,9 +214,8 @@ int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until) 
   return is_bound(g) ? park_bound(g, want, n, -1, until) : netpoll_wait_any(want, n, until, NULL);
 }
 
-int lightio_signalled(bool always) {
-  struct free_mark mark = free_mark();
-  return free_interrupted(&mark, always) ? -EINTR : carrier_now() ? 0 : -EPERM;
+int lightio_signalled(const struct free_mark *since, bool always) {
+  return free_interrupted(since, always) ? -EINTR : carrier_now() ? 0 : -EPERM;
 }
 
 /* A thread G's is over because it was cancelled: it ends here, unless it has disabled that meanwhile. */
@@ -235,9 +236,10 @@ int lightio_sleep(uint64_t at) {
     g_sleep_until(at);
     return 0;
   }
+  struct free_mark mark = free_mark();
   int r = context_sleep_until(g->io_ctx, at);
   if (r == 0 || g->kind == G_LIGHT) return -r;
-  if (r == -EINTR) return lightio_signalled(true) == -EINTR ? EINTR : EAGAIN;
+  if (r == -EINTR) return lightio_signalled(&mark, true) == -EINTR ? EINTR : EAGAIN;
   (void)lightio_over(); /* where it ends */
   return EAGAIN;
 }
@@ -316,9 +318,10 @@ static bool ends_by_handler(const struct op *op) { return op->partial || op->dea
 
 static int op_wait_once(struct op *op) {
   if (!op_may_wait(op)) return -EAGAIN;
+  struct free_mark mark = free_mark();
   int r = lightio_park(op->fd, op->dir, op->seen, op->deadline, &op->hold);
   if (r == -EINTR || r == -ECANCELED) op_end(op); /* before code of the program's runs, which may never come back */
-  if (r == -EINTR) return lightio_signalled(ends_by_handler(op));
+  if (r == -EINTR) return lightio_signalled(&mark, ends_by_handler(op));
   return r == -ETIMEDOUT ? -EAGAIN : r == -ECANCELED ? lightio_over() : r == 0 ? 0 : -EPERM;
 }
 

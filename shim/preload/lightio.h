@@ -36,8 +36,11 @@ int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, st
 int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
 /* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
 int lightio_over(void);
-/* After -EINTR of a park: what the call is to do.  -EINTR; 0: try again; -EPERM: call it as it is.  always: the call ends by every handler. */
-int lightio_signalled(bool always);
+/*
+ * After -EINTR of a park, since before it: what the call is to do.  -EINTR; 0: try again; -EPERM: call it as it is.  always: the call ends by every handler.
+ */
+struct free_mark;
+int lightio_signalled(const struct free_mark *since, bool always);
 
 /* Where a call of a G that may park begins, and neither waits nor is made by libc: a cancellation point of thread Gs. */
 void lightio_point_slow(void);

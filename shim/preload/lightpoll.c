@@ -18,6 +18,7 @@
 #include <string.h>
 #include "core/netpoll.h"
 #include "core/sys.h"
+#include "free/free.h"
 #include "preload/lightio.h"
 
 #define FEW 8
@@ -74,9 +75,10 @@ static long look_and_park(struct netpoll_want *want, size_t n, uint64_t until, l
     long r = look(arg);
     if (r == -EINTR) continue; /* ours, as in poll_one */
     if (r != 0 || is_over(until)) return r;
+    struct free_mark mark = free_mark();
     int w = park_for(want, n, until);
     if ((w == -EINTR || w == -ECANCELED) && hold) netpoll_hold_end(hold); /* code of the program's may run, and not come back */
-    if (w == -EINTR) w = lightio_signalled(true);
+    if (w == -EINTR) w = lightio_signalled(&mark, true);
     if (w == -EINTR) return w;
     if (w == -EBADF && !closed)
       closed = true; /* just now: the look says it better; but select does not see numbers above the table's end */

@@ -18,7 +18,7 @@ from faults import Worker, attached, b, case, stats, wait_attached, wait_for
 def kill_9_of_the_daemon_leaves_programs_running_and_they_resume():
     daemon = b.Daemon()
     with b.Group(1.0, "faults") as g:
-        workers = [Worker(daemon, g, rounds=40000, pause_ms=2) for _ in range(3)]
+        workers = [Worker(daemon, g, rounds=80000, pause_ms=2) for _ in range(3)]
         wait_attached(daemon, *workers)
         for _ in range(6):
             time.sleep(random.uniform(0, 0.4))
