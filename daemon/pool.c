@@ -24,8 +24,8 @@
 #include "util.h"
 
 #define POOL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-#define CROWD_PATIENCE 10u
 #define POOL_ORPHAN_NS (10 * NS_PER_SEC)
+#define POOL_CROWD_PATIENCE 10u /* times stuck_ns */
 #define POOL_WANTS_MAX 65536u
 /* A member can't have charged more than this many CPUs since it was last looked at. */
 #define POOL_CHARGE_CPUS POOL_SLOTS_MAX
@@ -306,6 +306,10 @@ static void pool_ring_party(struct pool *p) {
   pool_ring_some(p, set);
 }
 
+static void pool_set_flags(struct pool *p, uint32_t more) {
+  atomic_store_explicit(&p->page->flags, p->params.flags | POOL_F_CROWDS | more, memory_order_relaxed);
+}
+
 bool pool_apply(struct pool *p, const struct pool_params *params, bool all, uint64_t now) {
   struct pool_page *pg = p->page;
   atomic_store_explicit(&pg->owner_beat, now, memory_order_relaxed);
@@ -321,7 +325,7 @@ bool pool_apply(struct pool *p, const struct pool_params *params, bool all, uint
   atomic_store_explicit(&pg->rate, params->rate, memory_order_relaxed);
   atomic_store_explicit(&pg->credit_us, params->credit_us, memory_order_relaxed);
   atomic_store_explicit(&pg->debt_us, params->debt_us, memory_order_relaxed);
-  atomic_store_explicit(&pg->flags, params->flags | POOL_F_CROWDS, memory_order_relaxed);
+  pool_set_flags(p, 0);
   atomic_fetch_add_explicit(&pg->change, 1, memory_order_release); /* pairs with members' acquire of `change` */
   if (all)
     pool_ring_members(p);
@@ -331,7 +335,7 @@ bool pool_apply(struct pool *p, const struct pool_params *params, bool all, uint
 }
 
 void pool_retire(struct pool *p) {
-  atomic_store_explicit(&p->page->flags, p->params.flags | POOL_F_CROWDS | POOL_F_RETIRED, memory_order_relaxed);
+  pool_set_flags(p, POOL_F_RETIRED);
   atomic_fetch_add_explicit(&p->page->change, 1, memory_order_release); /* pairs with members' acquire of `change` */
   pool_ring_members(p);
 }
@@ -445,7 +449,8 @@ static bool pool_loses(const struct pool *p, uint32_t m, uint64_t still, uint64_
 
 uint32_t pool_expropriate(struct pool *p, uint64_t now, uint64_t stuck_ns) {
   uint32_t n = 0;
-  if (pool_is_crowd(p->page, now)) stuck_ns *= CROWD_PATIENCE; /* they look seldom, and what they hold is wanted by nobody, as a rule */
+  if (pool_is_crowd(p->page, now))
+    stuck_ns *= POOL_CROWD_PATIENCE; /* they look seldom, and what they hold is wanted by nobody, as a rule */
   for (uint32_t i = 0; i < p->slots_high; i++) {
     const struct pool_watch *w = &p->slots[i];
     if (w->word == 0) continue;

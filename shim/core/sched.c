@@ -441,14 +441,11 @@ static void stop_due(struct look *l, struct m *m, uint64_t at) {
  */
 static void look_pace(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed);
-  if (rate == 0) { /* no quota: slots alone count */
-    sched.paced = sched.surplus = false;
-    l->room = INT64_MAX;
-    return;
-  }
   if (sched.crowd) {
     pool_forgive(sched.page, l->now);
     lease_stay_crowd(l->now);
+  }
+  if (rate == 0 || sched.crowd) { /* no quota, or it is the kernel's business: slots alone count */
     sched.paced = sched.surplus = false;
     l->room = INT64_MAX;
     return;

@@ -28,6 +28,7 @@ int iov_after(const struct iovec *v, int n, size_t done, struct iovec left[IOV_C
 void libcall_begin(enum wait_reason why);
 void libcall_end(void);
 
+struct free_mark;
 /*
  * netpoll_wait and netpoll_wait_any for the calling G, whose context ends them too: -ECANCELED; then lightio_over says how.  A signal: -EINTR; then lightio_signalled.
  * -EPERM also where it is no G any more: it was wired.
@@ -36,10 +37,7 @@ int lightio_park(int fd, enum netpoll_dir dir, uint32_t seen, uint64_t until, st
 int lightio_park_any(const struct netpoll_want *want, size_t n, uint64_t until);
 /* The context that the calling G has bound is over: its error.  0: it has none, or goes on. */
 int lightio_over(void);
-/*
- * After -EINTR of a park, since before it: what the call is to do.  -EINTR; 0: try again; -EPERM: call it as it is.  always: the call ends by every handler.
- */
-struct free_mark;
+/* After -EINTR of a park, with the mark from before it: what the call is to do.  -EINTR; 0: try again; -EPERM: call it as it is.  always: the call ends by every handler. */
 int lightio_signalled(const struct free_mark *since, bool always);
 
 /* Where a call of a G that may park begins, and neither waits nor is made by libc: a cancellation point of thread Gs. */

@@ -141,28 +141,28 @@ http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {d};
   server {{ listen 127.0.0.1:{behind} backlog=512; location / {{ return 200 "hello, hello, hello\\n"; }} }} }}
 """
 
-APACHE = """
-LoadModule mpm_worker_module /usr/lib/apache2/modules/mod_mpm_worker.so
+
+def apache(mpm, processes):
+    """The text of a configuration; its {...} are filled in with those of the other files."""
+    return f"""
+LoadModule mpm_{mpm}_module /usr/lib/apache2/modules/mod_mpm_{mpm}.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-ServerRoot {d}
+ServerRoot {{d}}
 ServerName localhost
-DefaultRuntimeDir {d}
-PidFile {d}/pid
-Listen 127.0.0.1:{port}
+DefaultRuntimeDir {{d}}
+PidFile {{d}}/pid
+Listen 127.0.0.1:{{port}}
 User www-data
 Group www-data
-ErrorLog {d}/error.log
-DocumentRoot {d}
+ErrorLog {{d}}/error.log
+DocumentRoot {{d}}
 MaxKeepAliveRequests 0
-StartServers 2
-MinSpareThreads 16
-MaxSpareThreads 128
-ThreadsPerChild 64
-MaxRequestWorkers 128
-<Directory {d}>
+{processes}
+<Directory {{d}}>
   Require all granted
 </Directory>
 """
+
 
 VCL = 'vcl 4.1; backend b {{ .host = "127.0.0.1"; .port = "{behind}"; }} sub vcl_backend_response {{ set beresp.ttl = 600s; }}'
 STUNNEL = "foreground = yes\npid =\nsyslog = no\ndebug = 3\n[web]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{behind}\ncert = {d}/cert\nkey = {d}/key\n"
@@ -206,7 +206,9 @@ SERVERS = {
     "varnish": (["varnishd", "wrk", "nginx"],
                 lambda p: ["varnishd", "-F", "-n", f"{p['d']}/work", "-a", f"127.0.0.1:{p['port']}", "-f", f"{p['d']}/conf", "-s", "malloc,64m", "-T", "none",
                            "-j", "none", "-p", "thread_pool_min=50"], {"conf": VCL}, lambda s, port: wrk(s, port, 64)),
-    "apache": (["apache2", "wrk"], lambda p: ["apache2", "-f", f"{p['d']}/conf", "-DFOREGROUND"], {"conf": APACHE, "index.html": "hello\n"},
+    "apache": (["apache2", "wrk"], lambda p: ["apache2", "-f", f"{p['d']}/conf", "-DFOREGROUND"],
+               {"conf": apache("worker", "StartServers 2\nMinSpareThreads 16\nMaxSpareThreads 128\nThreadsPerChild 64\nMaxRequestWorkers 128"),
+                "index.html": "hello\n"},
                lambda s, port: wrk(s, port, 64)),
     "py-echo": (["python3"], lambda p: python(ECHO, p["port"]), {}, echoload),
 }
@@ -235,9 +237,9 @@ def sum_of(pids, what):
     return total
 
 
-def server_once(cx, name, side, cpus, seconds):
-    """A life of the server, in a group of its own.  What it did in its first second does not count."""
-    _, command, files, load = SERVERS[name]
+def server_once(cx, name, side, cpus, seconds, servers):
+    """A life of servers[name], in a group of its own.  What it did in its first second does not count."""
+    programs, command, files, load = servers[name]
     p = {"d": b.temp_dir(), "port": b.free_port(), "behind": b.free_port()}
     os.chmod(p["d"], 0o777)
     for file, text in dict(files, **{"wrk.lua": WRK}).items():
@@ -245,7 +247,7 @@ def server_once(cx, name, side, cpus, seconds):
     behind = server = None
     with b.Group(cpus, burst=True) as g, open(os.path.join(p["d"], "log"), "w") as log:
         try:
-            if "nginx" in SERVERS[name][0]:
+            if "nginx" in programs:
                 b.write_text(os.path.join(p["d"], "behind"), BEHIND.format(**p))
                 behind = b.start([b.find_program("nginx"), "-c", f"{p['d']}/behind"], out=log, err=log)
                 until_answers(p["behind"], behind)
@@ -347,7 +349,7 @@ def server(cx, name):
     if name == "py-echo" and b.build(freemode.ECHOLOAD):
         raise b.Skip("echoload could not be built; is liburing-dev there (tests/deps tests/bench/packages)?")
     for cpus in (QUOTA, None):
-        once = lambda side: server_once(cx, name, side, cpus, cx.seconds(2))  # noqa: E731
+        once = lambda side: server_once(cx, name, side, cpus, cx.seconds(2), SERVERS)  # noqa: E731
         lines(cx, f"apps-{name}", rule_is_free(programs[0]), cpus, cx.sides(f"free-apps-{name}", once, cx.rounds if cx.quick else max(cx.rounds, 5)))
 
 

@@ -29,10 +29,6 @@ while True:
 """
 
 
-def apache(mpm, settings):
-    return freeapps.APACHE.replace("mpm_worker", f"mpm_{mpm}").split("StartServers")[0] + settings + "\n<Directory" + freeapps.APACHE.split("<Directory")[1]
-
-
 def wrk(seconds, port):
     return freeapps.wrk(seconds, port, CONNECTIONS)
 
@@ -44,17 +40,16 @@ def apache_server(conf):
 
 
 SERVERS = {
-    "threads": apache_server(apache("worker", "StartServers 4\nServerLimit 4\nThreadsPerChild 16\nMinSpareThreads 64\nMaxSpareThreads 64\nMaxRequestWorkers 64")),
-    "prefork": apache_server(apache("prefork", "StartServers 32\nMinSpareServers 32\nMaxSpareServers 40\nServerLimit 64\nMaxRequestWorkers 64")),
+    "threads": apache_server(freeapps.apache("worker", "StartServers 4\nServerLimit 4\nThreadsPerChild 16\nMinSpareThreads 64\nMaxSpareThreads 64\nMaxRequestWorkers 64")),
+    "prefork": apache_server(freeapps.apache("prefork", "StartServers 32\nMinSpareServers 32\nMaxSpareServers 40\nServerLimit 64\nMaxRequestWorkers 64")),
     "python": (["python3", "wrk"], lambda p: freeapps.python(PREFORK, p["port"]), {}, wrk),
 }
-freeapps.SERVERS.update({f"servers-{n}": s for n, s in SERVERS.items()})
 
 
 def server(cx, name):
     b.need(*SERVERS[name][0])
+    plain, ration = map(b.medians, cx.both(lambda side: freeapps.server_once(cx, name, side, QUOTA, cx.seconds(4), SERVERS)))
     name = f"servers-{name}"
-    plain, ration = map(b.medians, cx.both(lambda side: freeapps.server_once(cx, name, side, QUOTA, cx.seconds(4))))
     cx.table.at_least(name, f"requests/s, quota {QUOTA}", plain["rps"], ration["rps"], 0.9)
     cx.table.at_most(name, "p99, ms", plain["p99"], ration["p99"], 1.2)
     cx.table.add(name, "throttled periods", plain["throttled"], ration["throttled"], None, "-", True)

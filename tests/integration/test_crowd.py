@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 180
 """Busy processes that hand slots to each other all the time are a crowd, until one of them only computes; what they held is free when they are killed."""
+import signal
+
 import faults
 from faults import b, case, wait_for
 
@@ -32,8 +34,7 @@ def crowd(daemon, processes):
 
 def end(processes):
     for p in processes:
-        p.kill()
-        p.communicate()
+        b.end_process(p, signal.SIGKILL)
 
 
 @case

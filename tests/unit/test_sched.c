@@ -1161,7 +1161,7 @@ START_TEST(what_others_have_not_charged_yet_is_spent) {
 }
 END_TEST
 
-/* A slot goes to and fro between us and another process, every `ns`, POOL_CROWD_MOVES times and a few more. */
+/* We have a slot n times, once every `ns`, and another process has had it before each. */
 static void take_turns(unsigned n, uint64_t ns) {
   for (unsigned k = 0; k < n; k++) {
     page->slots[0].last = 6; /* they had it */
