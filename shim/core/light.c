@@ -69,7 +69,7 @@ struct g *g_self(void) {
   struct carrier *c = carrier_now();
   if (c && c->g) return c->g;
   if (m_self) return m_self->g;
-  bare_g.kind = G_WIRED;
+  if (bare_g.kind != G_WIRED) bare_g.kind = G_WIRED; /* once: who wakes it looks */
   return &bare_g;
 }
 
@@ -279,10 +279,13 @@ static void ready_from_outside(struct g *g) {
   carrier_wake_global();
 }
 
+/* release: pairs with is_readied */
+bool thread_readied(struct g *g) { return atomic_exchange_explicit(&g->wake, THREAD_READIED, memory_order_release) == THREAD_ASLEEP; }
+void thread_rouse(struct g *g) { sys_futex_wake(&g->wake, 1, false); }
+
 void g_ready(struct g *g, bool next) {
   if (__builtin_expect(g->kind == G_WIRED, 0)) {
-    /* release: pairs with is_readied */
-    if (atomic_exchange_explicit(&g->wake, THREAD_READIED, memory_order_release) == THREAD_ASLEEP) sys_futex_wake(&g->wake, 1, false);
+    if (thread_readied(g)) thread_rouse(g);
     return;
   }
   if (__builtin_expect(g->forks != light_forks, 0)) return;

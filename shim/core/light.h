@@ -42,6 +42,10 @@ bool g_commit_unlock(struct g *g, void *arg);
  */
 void g_ready(struct g *g, bool next);
 
+/* The same of a G that is a thread, in two: true if it sleeps, and is to be roused.  The second may come when it is gone: a futex is only an address. */
+bool thread_readied(struct g *g);
+void thread_rouse(struct g *g);
+
 /* Lets others run first.  True if it did. */
 bool g_yield(void);
 

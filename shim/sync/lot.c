@@ -27,7 +27,7 @@
  * stack, while they are queued.  A handler on the thread of one that waits first takes it out, and calls its limits off, for the handler may leave by siglongjmp.
  * Who counts as one that has come (a barrier) leaves a stand-in in its place; that of one that has jumped is lost when it is woken.
  *
- * Model: tests/model/waitgroup.pml.
+ * Models: tests/model/waitgroup.pml; note.pml, of notes that threads wait for.
  *
  * Locks: that of a lot is a leaf.  Timers, hooks and notes are dealt with without it.
  * A chain is as long as there are contended objects with this hash: with 1024 lots one or none.  A million objects with waiters at the same
@@ -57,19 +57,14 @@ static inline const void *key_of(const struct waiter *w) { return atomic_load_ex
 
 /* --- notes --- */
 
-/* parked: the note says so still, though the G is awake: a handler that waited in between has woken it (stop.h), and the setter's wake-up is to come. */
-struct parking {
-  struct note *n;
-  bool parked;
-};
-
+/* PARKED already: it woke for nothing, and parks again. */
 static bool note_commit(struct g *g, void *arg) {
-  struct parking *p = arg;
-  uint32_t was = 0;
-  p->n->g = g;
+  struct note *n = arg;
+  uint32_t was = atomic_load_explicit(&n->state, memory_order_acquire); /* pairs with wake_parked */
+  if (was != 0) return was == NOTE_PARKED;
+  n->g = g;
   /* release: the parked G, for the setter.  acquire: what the setter did before, if it was first.  Both pair with the exchange in note_set. */
-  bool parks = atomic_compare_exchange_strong_explicit(&p->n->state, &was, NOTE_PARKED, memory_order_acq_rel, memory_order_acquire);
-  return parks || p->parked;
+  return atomic_compare_exchange_strong_explicit(&n->state, &was, NOTE_PARKED, memory_order_acq_rel, memory_order_acquire);
 }
 
 static __attribute__((noinline)) bool was_poked(struct note *n) {
@@ -94,21 +89,30 @@ static void see_to_notice(struct stoppable *s) {
   stop_notice();
 }
 
+/* Of a thread's G: a wake-up that came when it was awake already, or was meant for what it does not wait for any more.  The next park is not to have it. */
+static void no_strays(struct g *g) {
+  if (g->kind == G_WIRED) atomic_store_explicit(&g->wake, 0, memory_order_relaxed);
+}
+
 static void wait_note(struct note *n, const void *on, enum wait_reason why, struct stoppable *s) {
-  struct parking p = {n, false};
+  struct g *g = NULL;
+  uint32_t is;
   /* acquire: pairs with note_set */
-  while (atomic_load_explicit(&n->state, memory_order_acquire) != NOTE_SET || p.parked) {
-    struct g *g = g_self();
+  while ((is = atomic_load_explicit(&n->state, memory_order_acquire)) != NOTE_SET) {
+    if (is == NOTE_WAKING) { /* only a thread's G comes here, which was awake */
+      g_yield();
+      continue;
+    }
+    g = g_self();
     struct note *outer = g->note;
     g->note = n;
     g->waiting_on = on;
-    g_park(note_commit, &p, why);
+    g_park(note_commit, n, why);
     g->waiting_on = NULL;
     g->note = outer;
-    /* A wired G that is awake and finds it parked has been woken for nothing.  One that was parked, and is not now, has had its wake-up. */
-    p.parked = atomic_load_explicit(&n->state, memory_order_acquire) == NOTE_PARKED;
     if (was_poked(n)) see_to_notice(s);
   }
+  if (g) no_strays(g);
 }
 
 void note_wait(struct note *n, const void *on, enum wait_reason why) { wait_note(n, on, why, NULL); }
@@ -116,15 +120,32 @@ void note_wait(struct note *n, const void *on, enum wait_reason why) { wait_note
 void note_poke(struct note *n) {
   uint32_t was = atomic_load_explicit(&n->state, memory_order_relaxed);
   do
-    if (was == NOTE_SET || was == NOTE_POKED) return;
+    if (was == NOTE_SET || was == NOTE_WAKING || was == NOTE_POKED) return;
   /* release: pairs with was_poked; acquire: the parked G, with note_commit */
   while (!atomic_compare_exchange_weak_explicit(&n->state, &was, NOTE_POKED, memory_order_acq_rel, memory_order_relaxed));
   if (was == NOTE_PARKED) g_ready(n->g, false);
 }
 
+/*
+ * A light G sleeps until it is readied, so its note stays until then.  A thread's may be awake (lot.h): it is readied while the note holds it back, and only then let go.  Nothing
+ * of the note, nor of a thread's G but the address that it sleeps at, is touched after that.  No handler comes between: the G would wait for it, or have a note that is never set.
+ */
+static __attribute__((noinline)) void wake_parked(struct note *n, bool next) {
+  m_hold(m_self);
+  struct g *g = n->g;
+  bool thread = g->kind == G_WIRED, sleeps = thread && thread_readied(g);
+  atomic_store_explicit(&n->state, NOTE_SET, memory_order_release); /* pairs with wait_note */
+  if (sleeps) thread_rouse(g);
+  if (!thread) g_ready(g, next);
+  m_release(m_self);
+}
+
 void note_set(struct note *n, bool next) {
-  /* Pairs with note_commit and note_wait.  After it the waiter may be on its way, and the note gone, unless it has parked. */
-  if (atomic_exchange_explicit(&n->state, NOTE_SET, memory_order_acq_rel) == NOTE_PARKED) g_ready(n->g, next);
+  uint32_t was = atomic_load_explicit(&n->state, memory_order_relaxed), now;
+  /* Pairs with note_commit and wait_note.  After it the waiter may be on its way, and the note gone, unless it has parked. */
+  do now = was == NOTE_PARKED ? NOTE_WAKING : NOTE_SET;
+  while (!atomic_compare_exchange_weak_explicit(&n->state, &was, now, memory_order_acq_rel, memory_order_relaxed));
+  if (was == NOTE_PARKED) wake_parked(n, next);
 }
 
 /* --- queues --- */
@@ -455,6 +476,7 @@ static void leave_waiter(struct stop *s) {
     else
       g_yield();
   }
+  no_strays(g_self()); /* the handler may leave */
   if (w->limits) limits_off(w->limits, WAIT_NONE);
 }
 
@@ -466,6 +488,7 @@ static __attribute__((noinline)) int lot_wait_armed(struct waiter *w, const stru
   if (!stop_arm(g, &s.stop)) stop_waiter(&s.stop);
   int r = lot_wait_unarmed(w, lim, why, &s);
   stop_disarm(g, &s.stop);
+  no_strays(g); /* of who has poked it */
   return r;
 }
 

@@ -15,11 +15,14 @@ struct limited;
 /* --- note: an event that happens once, and one G that waits for it --- */
 
 /*
- *   0 --note_wait's commit--> NOTE_PARKED --note_set--> NOTE_SET (the setter readies the G)
+ *   0 --note_wait's commit--> NOTE_PARKED --note_set--> NOTE_WAKING --> NOTE_SET (the setter readies the G)
  *   0 --note_set--> NOTE_SET                            (the G does not park, or its commit says false)
  *   0, NOTE_PARKED --note_poke--> NOTE_POKED --the G has seen to its notice--> 0; or --note_set--> NOTE_SET
+ *
+ * A thread's G may be awake though the note says PARKED: a handler has run on it, which may have waited itself, and had the wake-up of this note (free_handler_ends).  It
+ * looks at the note again, and while that says WAKING waits for the setter, who has the note and the G in hand.
  */
-enum { NOTE_PARKED = 1, NOTE_SET = 2, NOTE_POKED = 3 };
+enum { NOTE_PARKED = 1, NOTE_SET = 2, NOTE_POKED = 3, NOTE_WAKING = 4 };
 struct note {
   struct g *g; /* [set by the one that waits, before NOTE_PARKED] */
   _Atomic uint32_t state;

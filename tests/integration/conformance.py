@@ -5,15 +5,19 @@ The program lists its checks ("list") and runs one by its name.  A way is (envir
 have an empty one of those; a way that makes the program itself behave differently is compared with a plain run that does too.
 A check whose plain result differs from a second plain run is not judged (skipped): its outcome is not ration's doing.
 """
+import glob
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 SHIM = os.path.join(BUILD, "libration.so")
+CORE_MOST = 512 << 20  # bytes
 # Without a daemon, whatever runs on this host.
 ALONE = {"LD_PRELOAD": SHIM, "RATION_STANDALONE": "1"}
 
@@ -28,11 +32,21 @@ class Conformance:
         self.seconds = seconds
         self.jobs = jobs
 
-    def run(self, name, extra):
-        """(exit status, output) of one check; None as status when it had to be ended."""
+    def run(self, name, extra, want=None, died=None):
+        """(exit status, output) of one check; None as status when it had to be ended.
+
+        died: gets lines of where it crashed, if the result is not the wanted one.
+        """
+        with tempfile.TemporaryDirectory() as cwd:  # a core comes to lie there
+            result = self.run_in(cwd, name, extra)
+            if died is not None and result != want:
+                died.extend(where_it_died(self.program, cwd))
+            return result
+
+    def run_in(self, cwd, name, extra):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("RATION_", "LD_", self.prefix))}
         env.update(extra)
-        p = subprocess.Popen([self.program, name], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        p = subprocess.Popen([self.program, name], env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, start_new_session=True)
         try:
             out, _ = p.communicate(timeout=self.seconds)
@@ -64,7 +78,8 @@ class Conformance:
             if want[0] is None:
                 lines.append(f"ok - {name} {way} # SKIP does not end without ration either")
                 continue
-            got = self.run(name, env)
+            died = []
+            got = self.run(name, env, want, died)
             if got[0] is None:  # glibc itself may hang in a child that was forked while a thread was being unwound: not every time
                 got = self.run(name, env)
             if got == want:
@@ -78,7 +93,7 @@ class Conformance:
             else:
                 lines.append(f"not ok - {name} {way}")
                 lines.append(f"#   status {want[0]} became {got[0]}")
-                lines.extend(differences(want[1], got[1]))
+                lines.extend(differences(want[1], got[1]) + died)
         return lines
 
     def main(self):
@@ -91,6 +106,7 @@ class Conformance:
         if len(sys.argv) > 1:
             names = [n for n in names if any(part in n for part in sys.argv[1:])]
         failed = 0
+        leave_cores()
         # Most checks sleep most of the time.
         with ThreadPoolExecutor(int(os.environ.get(self.prefix + "JOBS", self.jobs))) as pool:
             for lines in pool.map(lambda n: self.judge(n, ways), names):
@@ -98,6 +114,25 @@ class Conformance:
                 failed += sum(line.startswith("not ok") for line in lines)
         print(f"# {len(names)} checks, {failed} failed")
         return 1 if failed or not names else 0
+
+
+def leave_cores():
+    """Children do, as far as the limit that we have allows; where core_pattern is no plain name they are somebody else's."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (CORE_MOST if hard == resource.RLIM_INFINITY else min(hard, CORE_MOST), hard))
+
+
+def where_it_died(program, cwd):
+    """Lines of what its threads did, the one that crashed first, if there is a core and a gdb."""
+    lines = []
+    for core in glob.glob(os.path.join(cwd, "core*")):
+        gdb = ["gdb", "-batch", "-nx", "-ex", "bt 20", "-ex", "info registers", "-ex", "x/4i $pc", "-ex", "thread apply all bt 12", program, core]
+        try:
+            out = subprocess.run(gdb, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout.decode(errors="replace")
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        lines.extend("#   " + line for line in out.splitlines() if line and not line.startswith("[New LWP"))
+    return lines[:200]
 
 
 def differences(want, got):

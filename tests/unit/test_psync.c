@@ -5,6 +5,7 @@
  */
 #include "free/psync.h"
 #include <limits.h>
+#include <signal.h>
 #include "free/free.h"
 #include "sync/lot.h"
 #include "sync_rig.h"
@@ -1304,6 +1305,56 @@ START_TEST(once_of_the_parent_begins_anew_in_the_child) {
 }
 END_TEST
 
+/* --- a handler that waits itself may have the wake-up of the wait that it interrupts: then that looks again (free_handler_ends) --- */
+
+#define HANDLED_ROUNDS 30000
+static sem_t answered;
+
+static void looks_again(int sig) {
+  (void)sig;
+  struct g *g = g_self();
+  if (g->note) atomic_store(&g->wake, THREAD_READIED);
+}
+
+/* The notes of its waits lie one after the other in the same place, and what is not theirs in between. */
+static __attribute__((noinline)) void use_the_stack(void) {
+  char used[1024];
+  memset(used, 0, sizeof used);
+  __asm__ volatile("" ::"r"(used) : "memory");
+}
+static void *wait_and_answer(void *arg) {
+  for (int i = 0; i < HANDLED_ROUNDS; i++) {
+    free_sem_wait(&sem);
+    if (atomic_load(&g_self()->wake)) atomic_fetch_add(&errors, 1); /* the next wait would end for nothing */
+    use_the_stack();
+    free_sem_post(&answered);
+  }
+  atomic_store(&ended, 1);
+  return arg;
+}
+static void *post_and_wait(void *arg) {
+  for (int i = 0; i < HANDLED_ROUNDS; i++) {
+    free_sem_post(&sem);
+    free_sem_wait(&answered);
+  }
+  return arg;
+}
+
+START_TEST(wait_that_a_handler_wakes_is_for_its_setter_to_end) {
+  pthread_t waiter, poster;
+  struct sigaction sa = {.sa_handler = looks_again, .sa_flags = SA_RESTART};
+  sigaction(SIGUSR1, &sa, NULL);
+  sem_init(&sem, 0, 0);
+  sem_init(&answered, 0, 0);
+  pthread_create(&waiter, NULL, wait_and_answer, NULL);
+  pthread_create(&poster, NULL, post_and_wait, NULL);
+  while (!atomic_load(&ended)) pthread_kill(waiter, SIGUSR1);
+  pthread_join(waiter, NULL);
+  pthread_join(poster, NULL);
+  ck_assert_int_eq(errors, 0);
+}
+END_TEST
+
 UNIT_MAIN("psync", mutex_keeps_others_out, adaptive_mutex_keeps_others_out, recursive_mutex_keeps_others_out,
           checking_mutex_keeps_others_out, normal_mutex_belongs_to_no_one, recursive_mutex_counts, checking_mutex_says_what_is_wrong,
           destroyed_mutex_is_nobodys, objects_of_the_kernel_are_known, mutex_starves_nobody,
@@ -1320,4 +1371,5 @@ UNIT_MAIN("psync", mutex_keeps_others_out, adaptive_mutex_keeps_others_out, recu
           rwlock_says_what_is_wrong, barrier_lets_all_go_together, barrier_is_destroyed_after_its_round,
           barrier_may_be_freed_by_who_returns_first, no_more_is_held_than_there_is, no_post_is_lost, semaphore_says_what_is_wrong,
           who_gives_up_on_a_semaphore_leaves_the_others_queued, semaphore_may_be_freed_by_its_waiter, cancelled_wait_takes_nothing,
-          once_runs_once_and_all_wait_for_it, once_that_was_left_begins_anew, once_of_the_parent_begins_anew_in_the_child)
+          once_runs_once_and_all_wait_for_it, once_that_was_left_begins_anew, once_of_the_parent_begins_anew_in_the_child,
+          wait_that_a_handler_wakes_is_for_its_setter_to_end)
