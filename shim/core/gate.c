@@ -196,7 +196,7 @@ static bool owns(const struct m *m) { return m->lock_systick == m->systick; }
 static enum sched_place place_of(struct m *m, bool from_call, uint64_t now) {
   if (from_call && owns(m)) return SCHED_OWNER;
   if (m->g->front) return SCHED_FRONT;
-  if (from_call && m->turn_used < SCHED_TURN_NS && now - m->g->since < SCHED_TURN_KEPT_NS) return SCHED_OWNER;
+  if (from_call && m->turn_used < sched_turn() && now - m->g->since < SCHED_TURN_KEPT_NS) return SCHED_OWNER;
   m->turn_used = 0;
   return SCHED_BACK;
 }
@@ -421,7 +421,7 @@ bool gate_yield(void) {
  */
 void gate_answered_slow(struct m *m) {
   uint64_t now = sched_hooks.now();
-  uint64_t used = __atomic_load_n(&m->turn_used, __ATOMIC_RELAXED), left = used < SCHED_TURN_NS ? SCHED_TURN_NS - used : 0;
+  uint64_t used = __atomic_load_n(&m->turn_used, __ATOMIC_RELAXED), turn = sched_turn(), left = used < turn ? turn - used : 0;
   if (__atomic_load_n(&m->g->express, __ATOMIC_RELAXED) && may_step_back(m, left, now)) step_back(m, true, now);
 }
 

@@ -365,6 +365,11 @@ static bool stride_over(uint32_t part, uint32_t of) {
   return true;
 }
 
+uint64_t sched_turn(void) {
+  uint64_t turn = SCHED_ROUND_NS / (__atomic_load_n(&sched.express.len, __ATOMIC_RELAXED) + 1); /* a hint, outside of the lock */
+  return turn < SCHED_TURN_MIN_NS ? SCHED_TURN_MIN_NS : turn > SCHED_TURN_MAX_NS ? SCHED_TURN_MAX_NS : turn;
+}
+
 /* Whose turn is it, ours or another process's?  In proportion to the Gs that wait here and there. */
 static bool others_turn(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, ours + theirs)); }
 

@@ -18,7 +18,9 @@
 #define SCHED_MIN_RUN_NS 1000000u    /* and at least so long before a newcomer preempts it */
 #define SCHED_MOMENT_NS 2000000u     /* a newcomer is gone in so long, as a rule */
 #define SCHED_YIELD_NS 50000u        /* and so long before sched_yield is more than the kernel's */
-#define SCHED_TURN_NS 2000000u       /* of a newcomer, while others wait (gate_answered) */
+#define SCHED_TURN_MAX_NS 2000000u   /* of a newcomer, while others wait (gate_answered) */
+#define SCHED_TURN_MIN_NS 500000u    /* where many do; what a change of threads costs is still little of it */
+#define SCHED_ROUND_NS 16000000u     /* of the turns of all that wait, between the two */
 #define SCHED_TURN_KEPT_NS 2000000u  /* who comes back from a block so soon goes on with its turn */
 #define SCHED_AGE_NS 50000000u       /* a regular G that waited so long goes before newcomers at every 4th turn */
 #define SCHED_FRAME_NS 10000000u     /* of pacing; divides the usual periods of CFS quotas */
@@ -189,6 +191,8 @@ static inline bool sched_stop_slice(struct g *g, uint64_t used) {
 /* One look at everything: retakes, dispatches, preempts, paces.  Lock held.  Returns when to look again. */
 uint64_t sched_balance(uint64_t now);
 /* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
+/* CPU ns of a newcomer's turn: the shorter, the more of them wait, as the kernel's slices are; else their round would be the longer. */
+uint64_t sched_turn(void);
 void sched_p_free(struct p *p, uint64_t now, bool slice_over);
 enum sched_place { SCHED_BACK, SCHED_FRONT, SCHED_OWNER };
 /* Queues a runnable G that has no P. Lock held. */

@@ -1559,6 +1559,20 @@ START_TEST(idle_stacks_of_any_size_give_their_pages_back) {
 }
 END_TEST
 
+START_TEST(turns_are_the_shorter_the_more_wait) {
+  setup(1, 0, POOL_RATE_ONE);
+  ck_assert_uint_eq(sched_turn(), SCHED_TURN_MAX_NS);
+  ck_assert(arrive(0));
+  for (unsigned i = 1; i < NM; i++) ck_assert(!arrive(i));
+  ck_assert_uint_eq(sched.express.len, NM - 1);
+  ck_assert_uint_eq(sched_turn(), SCHED_ROUND_NS / NM);
+  sched.express.len = 3; /* few: a turn is worth the change of threads */
+  ck_assert_uint_eq(sched_turn(), SCHED_TURN_MAX_NS);
+  sched.express.len = 1000;
+  ck_assert_uint_eq(sched_turn(), SCHED_TURN_MIN_NS);
+}
+END_TEST
+
 UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without_bpf_each_wait_is_polled_for_from_the_start,
           without_bpf_a_call_that_is_known_to_block_loses_its_p_at_once, the_first_takes_the_free_slot,
           a_hog_waits_where_all_slots_are_taken, a_newcomer_takes_the_express_slot_beside_a_hog, a_newcomer_waits_a_moment_for_another,
@@ -1569,7 +1583,7 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
           who_is_only_behind_has_not_had_enough, processes_that_hand_slots_to_each_other_all_the_time_are_a_crowd,
           a_crowd_lasts_while_more_run_than_there_are_slots, who_only_computes_ends_a_crowd, what_is_no_crowd,
-          a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
+          turns_are_the_shorter_the_more_wait, a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
           a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
           one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, newcomers_leave_the_next_period_alone,
           a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent, a_full_bucket_lets_the_kernel_schedule,
