@@ -565,6 +565,20 @@ static void clear_tid(struct thread *t) {
 
 void free_thread_left(struct g *g);
 
+static void lent_gone(struct thread *t) {
+  carrier_gone(t->lent, &t->g);
+  atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
+}
+
+/* The first thread of a child that a thread G has forked: its carrier is the parent's (of what it says here nothing is so), and others go on without it, as without main. */
+static void first_gone(struct thread *t) {
+  if (m_self) m_exit(m_self);
+  t->forked = false;
+  main_self = 0; /* its identity may be another's next */
+  atomic_store_explicit(&main_left, true, memory_order_relaxed);
+  shared_watch();
+}
+
 /*
  * The kernel thread that t has ends here, on t's stack, with what is still in its list of robust mutexes: the carrier is no more (what glibc has of it stays, a small stack; through glibc, which
  * waits for the same word of the kernel's, nobody could tell when t's mutexes are free).  Who joins t may use its identity again before we are off it: get() waits for that (identity_ripe), as after the
@@ -574,12 +588,14 @@ static _Noreturn void end_alone(struct thread *t) {
   sys_sigmask(SYS_SIGSET_ALL);
   kill_over(&t->kill);
   identity_real_tid(&t->id, false);
-  setxid_answer(identity_gone(t->lent->tp));
+  if (!t->forked) setxid_answer(identity_gone(t->lent->tp));
   setxid_answer(t->id.self);
   atomic_store_explicit(&t->id.alive, 1, memory_order_relaxed);
   if (!sys_is_aside()) raw_syscall1(SYS_set_tid_address, (long)&t->id.alive); /* else no G will be made, and need it */
-  carrier_gone(t->lent, &t->g);
-  atomic_fetch_sub_explicit(&nlent, 1, memory_order_relaxed);
+  if (t->forked)
+    first_gone(t);
+  else
+    lent_gone(t);
   t->lent = NULL;
   free_thread_left(&t->g);
   raw_syscall1(SYS_exit, 0);
@@ -605,10 +621,12 @@ static _Noreturn void leave(struct thread *t, int status) {
   sched_thread_leaves(status);
   life_over();
   clear_tid(t);
-  if (t->lent && sys_gettid() != sys_getpid() && (sys_is_aside() || !goes_back(t))) end_alone(t);
+  t->robust_left = t->forked && !sys_is_aside();
+  if (t->forked || (t->lent && (sys_is_aside() || !goes_back(t)))) end_alone(t);
   unwire(t);
   light_thread_end();
-  exit(0); /* of a child that it has forked: the last thread of the process */
+  raw_syscall1(SYS_exit, 0); /* not reached: it is on its carrier */
+  __builtin_unreachable();
 }
 
 static void thread_main(void *arg) {

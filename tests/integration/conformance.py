@@ -126,13 +126,14 @@ def where_it_died(program, cwd):
     """Lines of what its threads did, the one that crashed first, if there is a core and a gdb."""
     lines = []
     for core in glob.glob(os.path.join(cwd, "core*")):
-        gdb = ["gdb", "-batch", "-nx", "-ex", "bt 20", "-ex", "info registers", "-ex", "x/4i $pc", "-ex", "thread apply all bt 12", program, core]
+        asks = ["bt 20", "info registers rip rsp rax rdi", "x/4i $pc", "thread apply all bt 6"] if os.uname().machine == "x86_64" else ["bt 20", "thread apply all bt 6"]
+        gdb = ["gdb", "-batch", "-nx"] + [arg for ask in asks for arg in ("-ex", ask)] + [program, core]
         try:
             out = subprocess.run(gdb, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout.decode(errors="replace")
         except (OSError, subprocess.TimeoutExpired):
             continue
-        lines.extend("#   " + line for line in out.splitlines() if line and not line.startswith("[New LWP"))
-    return lines[:200]
+        lines.extend("#   " + line for line in out.splitlines() if line and not line.startswith(("[New LWP", "warning:", "Backtrace stopped")))
+    return lines[:120]
 
 
 def differences(want, got):

@@ -956,6 +956,43 @@ static void fork_in_thread(void) {
   fork_inside((void *)0);
 }
 
+/* The child's first thread ends before the others, which it has made, and which make more. */
+static pthread_t child_first;
+static void *later_outlives(void *arg) {
+  void *result = NULL;
+  intptr_t sum = 0;
+  nap(30);
+  int r = arg ? 0 : pthread_join(child_first, &result);
+  if (!arg) say("child: joined %d, %ld", r, (long)(intptr_t)result);
+  pthread_t t[10];
+  for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
+  for (int i = 0; i < 10; i++) sum += join_value(t[i]);
+  say("child: outlived, sum %ld", (long)sum);
+  return arg;
+}
+static void *fork_and_leave(void *arg) {
+  pid_t p = fork();
+  if (p == 0) {
+    pthread_t t[10];
+    for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
+    for (int i = 0; i < 10; i++) join_value(t[i]);
+    child_first = pthread_self();
+    start(later_outlives, arg);
+    if (!arg) pthread_exit((void *)6);
+    return NULL;
+  }
+  say_wait("child", p);
+  return arg;
+}
+static void fork_is_outlived(void) {
+  pthread_t others[5];
+  for (int i = 0; i < 5; i++) others[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 5);
+  for (intptr_t way = 0; way < 2; way++) in_thread(fork_and_leave, (void *)way);
+  gate_open(&gate);
+  for (int i = 0; i < 5; i++) pthread_join(others[i], NULL);
+}
+
 /* Wherever the handler finds the thread, also where it waits for its turn on a CPU: the child goes on there. */
 #define HANDLER_FORKS 30
 static _Atomic int handler_forks;
@@ -1583,6 +1620,7 @@ const struct check process_checks[] = {
     CHECK(user_changed_by_many),
     CHECK(directory_of_thread),
     CHECK(fork_in_thread),
+    CHECK(fork_is_outlived),
     CHECK(fork_in_handler),
     CHECK(forks_at_once),
     CHECK(fork_of_forks),
