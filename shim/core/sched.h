@@ -190,9 +190,9 @@ static inline bool sched_stop_slice(struct g *g, uint64_t used) {
 }
 /* One look at everything: retakes, dispatches, preempts, paces.  Lock held.  Returns when to look again. */
 uint64_t sched_balance(uint64_t now);
-/* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
 /* CPU ns of a newcomer's turn: the shorter, the more of them wait, as the kernel's slices are; else their round would be the longer. */
 uint64_t sched_turn(void);
+/* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
 void sched_p_free(struct p *p, uint64_t now, bool slice_over);
 enum sched_place { SCHED_BACK, SCHED_FRONT, SCHED_OWNER };
 /* Queues a runnable G that has no P. Lock held. */
