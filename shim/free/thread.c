@@ -573,10 +573,9 @@ static void lent_gone(struct thread *t) {
 /* The first thread of a child that a thread G has forked: its carrier is the parent's (of what it says here nothing is so), and others go on without it, as without main. */
 static void first_gone(struct thread *t) {
   if (m_self) m_exit(m_self);
+  t->robust_left = !sys_is_aside();
   t->forked = false;
   main_self = 0; /* its identity may be another's next */
-  atomic_store_explicit(&main_left, true, memory_order_relaxed);
-  shared_watch();
 }
 
 /*
@@ -619,9 +618,11 @@ static bool goes_back(struct thread *t) {
 /* All but the program's own ends has been. */
 static _Noreturn void leave(struct thread *t, int status) {
   sched_thread_leaves(status);
-  life_over();
+  if (t->forked)
+    thread_main_exits();
+  else
+    life_over();
   clear_tid(t);
-  t->robust_left = t->forked && !sys_is_aside();
   if (t->forked || (t->lent && (sys_is_aside() || !goes_back(t)))) end_alone(t);
   unwire(t);
   light_thread_end();

@@ -18,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 SHIM = os.path.join(BUILD, "libration.so")
 CORE_MOST = 512 << 20  # bytes
+GDB_ASKS = ("bt 20", "info registers pc sp", "x/4i $pc", "thread apply all bt 6")
 # Without a daemon, whatever runs on this host.
 ALONE = {"LD_PRELOAD": SHIM, "RATION_STANDALONE": "1"}
 
@@ -126,8 +127,7 @@ def where_it_died(program, cwd):
     """Lines of what its threads did, the one that crashed first, if there is a core and a gdb."""
     lines = []
     for core in glob.glob(os.path.join(cwd, "core*")):
-        asks = ["bt 20", "info registers rip rsp rax rdi", "x/4i $pc", "thread apply all bt 6"] if os.uname().machine == "x86_64" else ["bt 20", "thread apply all bt 6"]
-        gdb = ["gdb", "-batch", "-nx"] + [arg for ask in asks for arg in ("-ex", ask)] + [program, core]
+        gdb = ["gdb", "-batch", "-nx"] + [arg for ask in GDB_ASKS for arg in ("-ex", ask)] + [program, core]
         try:
             out = subprocess.run(gdb, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout.decode(errors="replace")
         except (OSError, subprocess.TimeoutExpired):

@@ -28,7 +28,6 @@ mtype note = ZERO;
 bit stands;       /* ghost: the waiter of this note is on its stack */
 byte round;       /* ghost: which note it is */
 byte wake;        /* 0, 1: READIED */
-bit asleep;       /* the futex: it sleeps until `wake` changes */
 byte handlers = 2; /* so many may still come */
 bit in_note;      /* g->note */
 

@@ -917,6 +917,24 @@ static pthread_key_t key;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void say_key(void *arg) { say("key %ld", (long)(intptr_t)arg); }
 
+static long sum_of_ten(void) {
+  pthread_t t[10];
+  intptr_t sum = 0;
+  for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
+  for (int i = 0; i < 10; i++) sum += join_value(t[i]);
+  return sum;
+}
+
+/* fn(0), fn(1), ... beside others that wait. */
+static void in_threads_beside(void *(*fn)(void *), intptr_t ways) {
+  pthread_t others[5];
+  for (int i = 0; i < 5; i++) others[i] = start(wait_at_gate, NULL);
+  gate_await(&gate, 5);
+  for (intptr_t way = 0; way < ways; way++) in_thread(fn, (void *)way);
+  gate_open(&gate);
+  for (int i = 0; i < 5; i++) pthread_join(others[i], NULL);
+}
+
 static void *fork_inside(void *arg) {
   pthread_t me = pthread_self();
   intptr_t way = (intptr_t)arg;
@@ -931,11 +949,7 @@ static void *fork_inside(void *arg) {
     pthread_getname_np(pthread_self(), name, sizeof name);
     say("child: self %d, local %d, errno %s, key %ld, name %s", pthread_equal(me, pthread_self()) != 0, local, err(e),
         (long)(intptr_t)pthread_getspecific(key), name);
-    pthread_t t[10];
-    intptr_t sum = 0;
-    for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
-    for (int i = 0; i < 10; i++) sum += join_value(t[i]);
-    say("child: sum %ld", (long)sum);
+    say("child: sum %ld", sum_of_ten());
     say("child: tid is pid %d, as a raw call %d", gettid() == getpid(), syscall(SYS_gettid) == getpid());
     if (way == 0) _exit(3);
     if (way == 1) exit(4);
@@ -946,13 +960,8 @@ static void *fork_inside(void *arg) {
   return NULL;
 }
 static void fork_in_thread(void) {
-  pthread_t others[5];
   pthread_key_create(&key, say_key);
-  for (int i = 0; i < 5; i++) others[i] = start(wait_at_gate, NULL);
-  gate_await(&gate, 5);
-  for (intptr_t way = 0; way < 4; way++) in_thread(fork_inside, (void *)way);
-  gate_open(&gate);
-  for (int i = 0; i < 5; i++) pthread_join(others[i], NULL);
+  in_threads_beside(fork_inside, 4);
   fork_inside((void *)0);
 }
 
@@ -960,22 +969,16 @@ static void fork_in_thread(void) {
 static pthread_t child_first;
 static void *later_outlives(void *arg) {
   void *result = NULL;
-  intptr_t sum = 0;
   nap(30);
   int r = arg ? 0 : pthread_join(child_first, &result);
   if (!arg) say("child: joined %d, %ld", r, (long)(intptr_t)result);
-  pthread_t t[10];
-  for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
-  for (int i = 0; i < 10; i++) sum += join_value(t[i]);
-  say("child: outlived, sum %ld", (long)sum);
+  say("child: outlived, sum %ld", sum_of_ten());
   return arg;
 }
 static void *fork_and_leave(void *arg) {
   pid_t p = fork();
   if (p == 0) {
-    pthread_t t[10];
-    for (intptr_t i = 0; i < 10; i++) t[i] = start(echo, (void *)i);
-    for (int i = 0; i < 10; i++) join_value(t[i]);
+    sum_of_ten();
     child_first = pthread_self();
     start(later_outlives, arg);
     if (!arg) pthread_exit((void *)6);
@@ -984,14 +987,7 @@ static void *fork_and_leave(void *arg) {
   say_wait("child", p);
   return arg;
 }
-static void fork_is_outlived(void) {
-  pthread_t others[5];
-  for (int i = 0; i < 5; i++) others[i] = start(wait_at_gate, NULL);
-  gate_await(&gate, 5);
-  for (intptr_t way = 0; way < 2; way++) in_thread(fork_and_leave, (void *)way);
-  gate_open(&gate);
-  for (int i = 0; i < 5; i++) pthread_join(others[i], NULL);
-}
+static void fork_is_outlived(void) { in_threads_beside(fork_and_leave, 2); }
 
 /* Wherever the handler finds the thread, also where it waits for its turn on a CPU: the child goes on there. */
 #define HANDLER_FORKS 30
