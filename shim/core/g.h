@@ -113,6 +113,7 @@ struct g {
   struct ration_context *io_ctx;    /* [own] ends its waits for descriptors; a reference.  Null: none */
   struct fiber fiber;               /* what sanitizers know it by */
   _Atomic uintptr_t stop;           /* of a wait that others may end: sync/stop.h */
+  struct stop *waits;               /* [own, and handlers on its thread] the wait that it is in: sync/stop.h */
   _Atomic uint32_t notice;          /* of a thread G: there is something for it to see to (sync/stop.h) */
   uint32_t forks;                   /* light_forks when it was born: less than that, and it has stayed in a parent */
   struct note *note;                /* [own] that it waits for, or did when a handler left it; only whether there is one is looked at */

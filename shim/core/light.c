@@ -312,11 +312,8 @@ void g_ready(struct g *g, bool next) {
 
 bool g_yield(void) {
   struct carrier *c = carrier_now();
-  if (!c || !c->g) {
-    sched_yield();
-    return true;
-  }
-  if (c->alone) return gate_yield() || raw_syscall0(SYS_sched_yield) == 0; /* as a thread of the kernel's */
+  /* As a thread of the kernel's; not by libc, in whose code an asynchronous cancellation would end it (free/cancel.c). */
+  if (!c || !c->g || c->alone) return gate_yield() || raw_syscall0(SYS_sched_yield) == 0;
   carrier_hold(c);
   struct g *g = c->g;
   if (!c->pq) {
@@ -410,6 +407,7 @@ static void prepare(struct g *g, void *top, ration_fn *fn, void *arg, const char
   g->waiting_on = NULL;
   g->wait = NULL;
   atomic_store_explicit(&g->stop, 0, memory_order_relaxed);
+  g->waits = NULL;
   g->note = NULL;
   atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);
   g->created_by = self->kind != G_WIRED ? self->id : 0;

@@ -28,6 +28,7 @@
 #include <ucontext.h>
 #include "core/carrier.h"
 #include "free/free.h"
+#include "free/kill.h"
 #include "free/thread.h"
 #include "free/where.h"
 #include "ration/context.h"
@@ -138,6 +139,9 @@ static bool may_end_at(const struct m *m, uintptr_t pc) {
   return !m->carrier && SLOT_LOAD(m->slot->state) == M_SYSCALL && where_at_call(pc);
 }
 
+/* That ends, and then it looks itself: nobody is to know of the wait's stack any more before it unwinds. */
+static bool in_wait(const struct m *m, struct thread *t) { return m->g->waits || thread_kill_of(t)->g->waits; }
+
 /* The frame of the signal is where divert's would be. */
 static bool is_above(const struct identity *id, const ucontext_t *uc) {
   uintptr_t at = (uintptr_t)uc;
@@ -148,7 +152,7 @@ void free_cancel_here(struct m *m, void *uctx) {
   ucontext_t *uc = uctx;
   if (m->locks || m_is_borrowed(m)) return;
   struct thread *t = thread_self();
-  if (!t || !due(thread_identity(t)) || thread_in_libcall(t) || !may_end_at(m, where_pc(uc))) return;
+  if (!t || !due(thread_identity(t)) || thread_in_libcall(t) || in_wait(m, t) || !may_end_at(m, where_pc(uc))) return;
   if (is_above(thread_identity(t), uc)) {
     uint64_t mask;
     memcpy(&mask, &uc->uc_sigmask, sizeof mask);

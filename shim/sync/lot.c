@@ -86,7 +86,7 @@ static void see_to_notice(struct stoppable *s) {
     stop_disarm(s->g, &s->stop);
     (void)stop_arm(s->g, &s->stop);
   }
-  stop_notice();
+  stop_signals();
 }
 
 /* Of a thread's G: a wake-up that came when it was awake already, or was meant for what it does not wait for any more.  The next park is not to have it. */

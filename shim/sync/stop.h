@@ -7,7 +7,7 @@
  *   the G    stop_arm: g->stop = s; then g->notice       stop_call   g->notice |= what; then g->stop
  *
  * Both in one total order (seq_cst): either the G sees the notice and does not wait, or who gave it sees the wait and ends it.  While somebody ends it, stop is marked
- * CLAIMED; stop_disarm waits for the end of that, so s and what it leads to may be on the G's stack.
+ * CLAIMED; stop_disarm and stop_leave wait for the end of that, so s and what it leads to may be on the G's stack.  g->waits is s all the while, for handlers on its thread.
  */
 #include <stdbool.h>
 #include "core/g.h"
@@ -30,9 +30,11 @@ bool stop_arm(struct g *g, struct stop *s);
 void stop_disarm(struct g *g, struct stop *s);
 /* Ends g's wait, if it is in one.  After a notice was given. */
 void stop_call(struct g *g);
-/* In a handler that has interrupted it. */
+/* In a handler that has interrupted it, on its thread. */
 void stop_leave(struct g *g);
 /* The calling G, which is in no queue: sees to its notice, if there is one (shim/free's free_notice). */
 void stop_notice(void);
+/* One that waits still: only to the signals.  To be cancelled is to leave the wait's stack, which others know of. */
+void stop_signals(void);
 
 #endif

@@ -5,9 +5,11 @@
  */
 #include "free/psync.h"
 #include <limits.h>
+#include <setjmp.h>
 #include <signal.h>
 #include "free/free.h"
 #include "sync/lot.h"
+#include "sync/stop.h"
 #include "sync_rig.h"
 
 /* --- free.h, for light Gs and plain threads --- */
@@ -1355,6 +1357,71 @@ START_TEST(wait_that_a_handler_wakes_is_for_its_setter_to_end) {
 }
 END_TEST
 
+/* --- a handler that may leave a wait which somebody else is ending, or has (sync/stop.h) --- */
+
+static struct g *_Atomic leaver;
+static sigjmp_buf out_of_wait;
+enum { ENDING = 1, HAS_ENDED = 2 };
+static _Atomic int ending, may_end, left_at;
+
+static void ends_slowly(struct stop *s) {
+  (void)s;
+  atomic_store(&ending, ENDING);
+  while (!atomic_load(&may_end)) usleep(500);
+  atomic_store(&ending, HAS_ENDED);
+}
+static void is_left(struct stop *s) {
+  (void)s;
+  atomic_store(&left_at, atomic_load(&ending));
+}
+static void leaves(int sig) {
+  stop_leave(g_self());
+  siglongjmp(out_of_wait, sig);
+}
+static void *wait_and_leave(void *arg) {
+  struct stop s = {ends_slowly, is_left};
+  if (sigsetjmp(out_of_wait, 1)) return arg;
+  ck_assert(stop_arm(g_self(), &s));
+  atomic_store(&leaver, g_self());
+  for (;;) pause();
+}
+static void *end_its_wait(void *arg) {
+  stop_call(atomic_load(&leaver));
+  return arg;
+}
+static pthread_t begin_leaver(void) {
+  pthread_t t;
+  struct sigaction sa = {.sa_handler = leaves};
+  sigaction(SIGUSR1, &sa, NULL);
+  pthread_create(&t, NULL, wait_and_leave, NULL);
+  while (!atomic_load(&leaver)) usleep(500);
+  return t;
+}
+
+START_TEST(who_leaves_a_wait_comes_after_who_is_ending_it) {
+  pthread_t waiter = begin_leaver(), ender;
+  pthread_create(&ender, NULL, end_its_wait, NULL);
+  while (!atomic_load(&ending)) usleep(500);
+  pthread_kill(waiter, SIGUSR1);
+  usleep(20000);
+  ck_assert_int_eq(left_at, 0);
+  atomic_store(&may_end, 1);
+  pthread_join(waiter, NULL);
+  ck_assert_int_eq(left_at, HAS_ENDED);
+  pthread_join(ender, NULL);
+}
+END_TEST
+
+START_TEST(who_leaves_a_wait_that_another_has_ended_looks_itself) {
+  pthread_t waiter = begin_leaver();
+  atomic_store(&may_end, 1);
+  end_its_wait(NULL);
+  pthread_kill(waiter, SIGUSR1);
+  pthread_join(waiter, NULL);
+  ck_assert_int_eq(left_at, HAS_ENDED);
+}
+END_TEST
+
 UNIT_MAIN("psync", mutex_keeps_others_out, adaptive_mutex_keeps_others_out, recursive_mutex_keeps_others_out,
           checking_mutex_keeps_others_out, normal_mutex_belongs_to_no_one, recursive_mutex_counts, checking_mutex_says_what_is_wrong,
           destroyed_mutex_is_nobodys, objects_of_the_kernel_are_known, mutex_starves_nobody,
@@ -1372,4 +1439,5 @@ UNIT_MAIN("psync", mutex_keeps_others_out, adaptive_mutex_keeps_others_out, recu
           barrier_may_be_freed_by_who_returns_first, no_more_is_held_than_there_is, no_post_is_lost, semaphore_says_what_is_wrong,
           who_gives_up_on_a_semaphore_leaves_the_others_queued, semaphore_may_be_freed_by_its_waiter, cancelled_wait_takes_nothing,
           once_runs_once_and_all_wait_for_it, once_that_was_left_begins_anew, once_of_the_parent_begins_anew_in_the_child,
-          wait_that_a_handler_wakes_is_for_its_setter_to_end)
+          wait_that_a_handler_wakes_is_for_its_setter_to_end, who_leaves_a_wait_comes_after_who_is_ending_it,
+          who_leaves_a_wait_that_another_has_ended_looks_itself)

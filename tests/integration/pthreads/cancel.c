@@ -616,6 +616,39 @@ static void async_in_waits(void) {
   SAY_ERR("once", pthread_once(&at_once_wait, once_at_gate));
 }
 
+/* A wait with a time that is left so: nothing of it writes to the stack any more, when that time has come. */
+static _Atomic int overwritten;
+static void look_at_its_frames(void *arg) {
+  volatile char mine[6000];
+  for (size_t i = 0; i < sizeof mine; i++) mine[i] = 0x5a;
+  nap(150);
+  for (size_t i = 0; i < sizeof mine; i++) overwritten += mine[i] != 0x5a;
+  clean(arg);
+}
+static void *async_timed_wait(void *arg) {
+  pthread_cleanup_push(look_at_its_frames, NULL);
+  raise(SIGUSR1); /* free mode knows it otherwise from now on */
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+  reached++;
+  struct timespec until = in_ms(CLOCK_REALTIME, 100);
+  pthread_mutex_timedlock(&held, &until);
+  pthread_cleanup_pop(0);
+  return arg;
+}
+static void async_in_timed_waits(void) {
+  pthread_t t[24];
+  signal(SIGUSR1, on_nothing);
+  pthread_mutex_lock(&held);
+  for (int i = 0; i < 24; i++) {
+    int before = reached;
+    t[i] = start(async_timed_wait, NULL);
+    UNTIL(reached == before + 1);
+    pthread_cancel(t[i]);
+  }
+  for (int i = 0; i < 24; i++) pthread_join(t[i], NULL);
+  say("overwritten %d, cleaned %d", overwritten, cleaned);
+}
+
 /* Many at once, who wait in a row, and others go on. */
 static _Atomic int went_on;
 static void *lock_in_a_row(void *arg) {
@@ -895,6 +928,7 @@ const struct check cancel_checks[] = {
     CHECK(deferred_spinners),
     CHECK(async_in_calls),
     CHECK(async_in_waits),
+    CHECK(async_in_timed_waits),
     CHECK(async_out_of_a_row),
     CHECK(before_it_starts),
     CHECK(ended_not_joined),
