@@ -80,9 +80,11 @@ static size_t *widths(const struct table *t, bool heads) {
 }
 
 static void print_rows(const struct table *t, const size_t *w, FILE *to) {
+  size_t c = 0;
   for (size_t i = 0; i < t->ncells; i++) {
-    size_t c = i % t->ncols;
-    print_cell(to, t->cells[i], w[c], t->heads[c][0] == '>', c + 1 == t->ncols);
+    bool last = c + 1 == t->ncols;
+    print_cell(to, t->cells[i], w[c], t->heads[c][0] == '>', last);
+    c = last ? 0 : c + 1;
   }
 }
 

@@ -12,6 +12,14 @@
  *               polling, for nobody writes into the M map any more
  *   STANDALONE  a page of our own, private; quota and usage are read by ourselves
  *
+ * The poller's first attempt.  A program that is over in LATER_NS, and needs nothing, has cost one thread, and the daemon has not heard of it.
+ *
+ *   OVER --start_poller--> LATER --somebody needs the page, or is to end the poller; LATER_NS are over--> NOW --attached, or alone--> OVER
+ *          '------------------------------ not later ------------------------------------------------------^
+ *
+ * The gate is open until then.  Who needs the page calls client_ready: before a second thread, at the first look at the number of CPUs, before it gives away what the attempt takes (its root
+ * directory, descriptors, memory).
+ *
  * The poller makes the connection, and its descriptors live in the poller's own descriptor table (core/service.c): the program's threads see none of them, and no number taken:
  * 0 the socket, 1 the ring buffer, 2 the pool page's memfd (for RESUME), 3 and 4 the ends of a pipe that nobody writes to but
  * kick_poller(), which opens it anew through /proc/self/task/TID/fd/4.
@@ -22,6 +30,7 @@
  * Every wait of the program for the daemon has a bound (ANSWER_MS); after it we go on standalone and the poller tries again.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stddef.h>
@@ -39,6 +48,7 @@
 #include "core/carrier.h"
 #include "core/decimal.h"
 #include "core/fiber.h"
+#include "core/gate.h"
 #include "core/gdump.h"
 #include "core/procmaps.h"
 #include "core/sched.h"
@@ -50,6 +60,7 @@
 #define ANSWER_MS 250
 #define RETRY_MS 5000
 #define DUMP_NS 5000000000u
+#define LATER_NS 5000000u
 #define FORKED_CPU_NS 5000000
 #define ATTACH_STACK_BYTES 65536
 #define REJOIN_MS 10000u /* after a pool let us starve; twice as long each time */
@@ -459,23 +470,6 @@ static bool attach_first(void) {
   return false;
 }
 
-/* [services_lock] Futex: the poller has made its first attempt, and we are on a page, the daemon's or our own. */
-static _Atomic uint32_t has_page;
-
-static void poller_main(struct service *self) {
-  bool fine = make_kick(), attached = fine && attach_first();
-  if (!attached) use_standalone();
-  atomic_store_explicit(&has_page, 1, memory_order_release); /* pairs with the wait in start_poller */
-  sys_futex_wake(&has_page, 1, false);
-  if (!fine) return;
-  if (client_env_now.standalone) {
-    while (!told_to_end(self)) wait_alone(0, -1);
-    return;
-  }
-  if (!attached) reconnect(self);
-  poller_loop(self);
-}
-
 /* --- the process's life --- */
 
 #define POLLER_NAME "ration-poller"
@@ -550,11 +544,72 @@ static void start_sysmon(void) {
   close_fd(fd);
 }
 
-/* Until its first attempt is over, which has a bound.  False: there is none, and we are on no page. */
-static bool start_poller(void) {
-  atomic_store_explicit(&has_page, 0, memory_order_relaxed);
-  if (!take_record(pollers, &poller) || service_start(poller, POLLER_NAME, poller_main, NULL, 0) < 0) return false;
-  while (atomic_load_explicit(&has_page, memory_order_acquire) == 0) sys_futex_wait(&has_page, 0, SYS_FOREVER, false);
+/* [changed by the one that lives, or by LATER's end] Futex: where the poller's first attempt is (see above). */
+enum { FIRST_OVER, FIRST_LATER, FIRST_NOW };
+static _Atomic uint32_t first;
+static bool sysmon_is_pollers; /* to start.  [services_lock; read by the one that was made for it, or is told to end] */
+
+static void first_now(void) {
+  uint32_t later = FIRST_LATER;
+  if (atomic_compare_exchange_strong_explicit(&first, &later, FIRST_NOW, memory_order_relaxed, memory_order_relaxed))
+    sys_futex_wake(&first, 1, false); /* nothing is told by it but that it is time */
+}
+
+/* Until somebody needs it. */
+static void first_waits(void) {
+  uint64_t until = sched_hooks.now() + LATER_NS;
+  while (atomic_load_explicit(&first, memory_order_relaxed) == FIRST_LATER && sched_hooks.now() < until)
+    sys_futex_wait(&first, FIRST_LATER, until, false);
+  first_now();
+}
+
+static void first_over(void) {
+  atomic_store_explicit(&first, FIRST_OVER, memory_order_release); /* pairs with the load in await_first */
+  sys_futex_wake(&first, INT_MAX, false);
+}
+
+static void await_first(void) {
+  uint32_t is;
+  while ((is = atomic_load_explicit(&first, memory_order_acquire)) != FIRST_OVER) { /* pairs with first_over: the page */
+    first_now();
+    if (is == FIRST_NOW) sys_futex_wait(&first, FIRST_NOW, SYS_FOREVER, false);
+  }
+}
+
+/* On the poller, if nobody has waited for it.  Whoever has the lock, and ends this one, waits for that. */
+static void sysmon_follows(const struct service *self) {
+  while (!lock_try(&services_lock)) {
+    if (told_to_end(self)) return;
+    raw_syscall0(SYS_sched_yield);
+  }
+  if (!told_to_end(self)) start_sysmon();
+  lock_drop(&services_lock);
+}
+
+static void poller_main(struct service *self) {
+  first_waits();
+  bool fine = !told_to_end(self) && make_kick(), attached = fine && attach_first();
+  if (!attached && !told_to_end(self)) use_standalone();
+  if (sysmon_is_pollers) sysmon_follows(self);
+  if (!told_to_end(self)) first_over(); /* else it is over already, or another's */
+  if (!fine) return;
+  if (client_env_now.standalone) {
+    while (!told_to_end(self)) wait_alone(0, -1);
+    return;
+  }
+  if (!attached) reconnect(self);
+  poller_loop(self);
+}
+
+/* It makes its first attempt later, or else that is over, which has a bound.  False: there is no poller, and we are on no page. */
+static bool start_poller(bool later) {
+  sysmon_is_pollers = later && client_env_now.mode != RATION_MODE_OFF;
+  atomic_store_explicit(&first, later ? FIRST_LATER : FIRST_NOW, memory_order_relaxed); /* seen by the thread that is made */
+  if (!take_record(pollers, &poller) || service_start(poller, POLLER_NAME, poller_main, NULL, 0) < 0) {
+    first_over();
+    return false;
+  }
+  if (!later) await_first();
   atomic_store_explicit(&sched.poller_tid, poller->tid, memory_order_relaxed);
   return true;
 }
@@ -573,8 +628,10 @@ static void stop_services(void) {
   sched_unlock();
   atomic_store_explicit(&sched.poller_tid, 0, memory_order_relaxed); /* the tid may be one of the program's soon */
   if (poller->tid) {
+    first_now();
     kick_poller();
     service_join(poller, until);
+    first_over();
   }
   if (sysmon->tid) service_join(sysmon, until);
 }
@@ -589,9 +646,11 @@ static void place_own_slot(void) {
 }
 
 /* services_lock held. */
-static void attach(void) {
+static void attach(bool later) {
   creds_read(&services_creds);
-  if (!start_poller()) use_standalone();
+  bool runs = start_poller(later);
+  if (runs && later) return; /* it does the rest */
+  if (!runs) use_standalone();
   place_own_slot();
   if (client_env_now.mode != RATION_MODE_OFF) start_sysmon();
 }
@@ -599,16 +658,26 @@ static void attach(void) {
 /* services_lock held.  Not of a forked child that has not attached yet. */
 static bool has_services(void) { return sysmon->tid || poller->tid; }
 
-void client_attach(void) {
+static void attach_unless(bool later) {
   run_lock(&services_lock);
-  if (!aside && !has_services()) attach();
+  if (!aside && !has_services()) attach(later);
   run_unlock(&services_lock);
 }
 
-void client_before_thread(void) {
-  if (__builtin_expect(!atomic_load_explicit(&puts_off, memory_order_relaxed), 1)) return;
-  atomic_store_explicit(&puts_off, false, memory_order_relaxed);
-  client_attach();
+void client_attach(void) { attach_unless(false); }
+
+/* A trace is one from the start; and its file is a descriptor of the program's table. */
+void client_attach_later(void) { attach_unless(!trace_wanted()); }
+
+void client_ready(void) {
+  if (__builtin_expect(atomic_load_explicit(&puts_off, memory_order_relaxed), 0)) {
+    atomic_store_explicit(&puts_off, false, memory_order_relaxed);
+    client_attach();
+  }
+  if (__builtin_expect(atomic_load_explicit(&first, memory_order_acquire) == FIRST_OVER, 1)) return; /* pairs with first_over */
+  gate_enter();                                                                                      /* the gate may close meanwhile */
+  await_first();
+  gate_exit();
 }
 
 bool client_creds_kept(void) {
@@ -627,7 +696,7 @@ void client_reattach(void) {
   bool anew = !aside && has_services() && !creds_same(&now, &services_creds);
   if (anew) {
     stop_services();
-    attach();
+    attach(false);
   }
   run_unlock(&services_lock);
   if (anew) monitor_lost_host();
@@ -660,10 +729,15 @@ static bool attach_timer_rang(const siginfo_t *si) {
   return true;
 }
 
-void client_fork_child(void) {
+void client_forget_services(void) {
   atomic_store_explicit(&services_lock.word, 0, memory_order_relaxed); /* whoever held it is not here */
   memset(sysmons, 0, sizeof sysmons);
   memset(pollers, 0, sizeof pollers);
+  atomic_store_explicit(&first, FIRST_OVER, memory_order_relaxed); /* it has one thread */
+}
+
+void client_fork_child(void) {
+  client_forget_services();
   atomic_store_explicit(&puts_off, false, memory_order_relaxed);
   sysmon_runs = false;
   sysmon_owner_tick = NULL;
@@ -684,6 +758,7 @@ void client_fork_child(void) {
 }
 
 void client_step_aside(void) {
+  await_first(); /* the number of CPUs stays known */
   run_lock(&services_lock);
   bool ends = !aside && has_services();
   aside = true;

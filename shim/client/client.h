@@ -15,14 +15,21 @@ struct quota;
 void client_env(void);
 /* Unless it has: attaches to the daemon, or makes a pool of our own; starts the service threads.  Never fails: the worst is an open gate. */
 void client_attach(void);
+/* The same, but within 5 ms, unless somebody needs it earlier: client_ready. */
+void client_attach_later(void);
 /* The service threads have the caller's credentials. */
 bool client_creds_kept(void);
 /* Unless they have: leaves the pool, ends the service threads, and attaches anew with the caller's. */
 void client_reattach(void);
 /* In a forked child: nothing of the parent's is ours; a CPU-time timer will call client_attach when the child has lived 5 ms of it. */
 void client_fork_child(void);
-/* Before the program's next thread: such a child attaches now, while there is nobody to be disturbed by it (service.c). */
-void client_before_thread(void);
+/* The part of it that a child with RATION_THREADS=off has, which does not attach. */
+void client_forget_services(void);
+/*
+ * What is put off is done now.  Before the program's next thread, while there is nobody to be disturbed by it (service.c); where the number of CPUs is asked for; before the process gives up what it takes to
+ * attach.
+ */
+void client_ready(void);
 /* Gives up for good: the gate stays open. */
 void client_step_aside(void);
 

@@ -8,6 +8,7 @@
  * TCB, and in code that stands in for pthread mutexes.
  */
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "core/sys.h"
 
@@ -15,10 +16,14 @@ struct lock {
   _Atomic uint32_t word;
 };
 
-static inline void lock_take(struct lock *l) {
+static inline bool lock_try(struct lock *l) {
   uint32_t free = 0;
   /* acquire: pairs with the release in lock_drop */
-  if (atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire, memory_order_relaxed)) return;
+  return atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void lock_take(struct lock *l) {
+  if (lock_try(l)) return;
   while (atomic_exchange_explicit(&l->word, 2, memory_order_acquire) != 0) sys_futex_wait(&l->word, 2, SYS_FOREVER, false);
 }
 

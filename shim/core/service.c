@@ -11,7 +11,7 @@
  * A file of the program's should not be held, not even for a moment: another thread may have just made a pipe and closed an end, and wants EPIPE of the other.  So the thread shares the
  * descriptor table until it leaves it for an empty one (close_range, which copies nothing up to Linux 6.11, and since then the first 64, for the microsecond until it has closed them).
  * Where that is refused, or descriptors are handed on (a trace), the table is copied by clone, and all else in it closed.  No thread of the program's is disturbed while it has one: so
- * processes start their service threads before their second one (client_before_thread), but for those that change credentials with threads about.
+ * processes start their service threads before their second one (client_ready), but for those that change credentials with threads about.
  *
  * Valgrind knows the flags of pthread_create's clone, and ends the program at others.  There the thread shares
  * the descriptor table at first, and takes a copy with unshare (elsewhere a sandbox may refuse that).

@@ -6,6 +6,8 @@
 
 /* Reads RATION_DEBUG: "schedtrace=MS[,scheddetail=1][,tracefile=PATH]".  Before any service thread starts. */
 void trace_init(const char *debug);
+/* It says that there is to be one. */
+bool trace_wanted(void);
 /* The descriptor that sysmon is to have for it (given to service_start as descriptor 0), or -1. */
 int trace_open(void);
 

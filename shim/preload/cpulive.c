@@ -27,6 +27,7 @@
 #include "core/sched.h"
 #include "daemon/quota.h"
 #include "pool_params.h"
+#include "preload/process.h"
 
 #define REREAD_NS 20000000u
 #define STACK_SIZE 65536u
@@ -105,10 +106,18 @@ static unsigned early_ncpus(void) {
   return most && (n == 0 || most < n) ? (unsigned)most : n;
 }
 
-unsigned cpulive_ncpus(void) {
+static struct pool_page *page_now(void) {
   struct pool_page *pg = __atomic_load_n(&sched.page, __ATOMIC_ACQUIRE); /* pairs with use_page in client/attach.c */
-  if (!pg) pg = sched_count_page;
-  if (!pg && !started) return early_ncpus();
+  return pg ? pg : sched_count_page;
+}
+
+unsigned cpulive_ncpus(void) {
+  struct pool_page *pg = page_now();
+  if (!pg && started) {
+    process_ready();
+    pg = page_now();
+  }
+  if (!pg) return early_ncpus(); /* also in the child of a fork that came before there was one, and that does not attach */
   if (pg && (atomic_load_explicit(&pg->flags, memory_order_relaxed) & POOL_F_STANDALONE)) {
     uint32_t n = read_again();
     if (n) atomic_store_explicit(&pg->ncpus, n, memory_order_relaxed); /* as sysmon does: no other word goes with it */

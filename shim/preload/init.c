@@ -36,6 +36,6 @@ __attribute__((constructor)) static void ration_init(void) {
     if (!free_mode) client_env_now.mode = RATION_MODE_LOCKED;
     if (free_mode) signal_keep_defaults();
   }
-  client_attach();
+  client_attach_later();
   if (client_env_now.mode != RATION_MODE_OFF) thread_adopt_main();
 }

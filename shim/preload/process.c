@@ -27,6 +27,7 @@
  * Not wrapped: _exit, quick_exit, abort: the daemon sees the hang-up.
  */
 #include "preload/ownthread.h"
+#include "client/client.h"
 #include "preload/process.h"
 #include "preload/thread.h"
 #include "preload/call.h"
@@ -43,6 +44,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "core/netpoll.h"
 #include "core/carrier.h"
@@ -87,6 +89,9 @@ typedef void fork_hook(void);
   X(int, prctl, (int, ...))                                                                                               \
   X(int, unshare, (int))                                                                                                  \
   X(int, setns, (int, int))                                                                                               \
+  X(int, chroot, (const char *))                                                                                          \
+  X(int, setrlimit, (__rlimit_resource_t, const struct rlimit *))                                                         \
+  X(int, setrlimit64, (__rlimit_resource_t, const struct rlimit64 *))                                                     \
   X(long, ptrace, (int, ...))
 REAL_DEFINE(REAL_PROCESS)
 
@@ -134,10 +139,12 @@ void process_fork_child(void) {
   atomic_store_explicit(&self_pid, (pid_t)sys_getpid(), memory_order_relaxed); /* one thread yet */
   signal_fork_child();
   thread_fork_child();
-  if (off())
+  if (off()) {
+    client_forget_services();
     light_fork_child(m_self);
-  else
+  } else {
     gate_fork_child();
+  }
 }
 
 static void register_ours(void) {
@@ -436,6 +443,27 @@ EXPORT int setns(int fd, int type) {
   process_before_setns();
   ownthread_before();
   return REAL(setns)(fd, type);
+}
+
+/* The memory in the child of a vfork is its parent's, and so is what is put off. */
+void process_ready(void) {
+  if (!process_in_vfork_child()) client_ready();
+}
+
+/* The socket may not be there in its new root directory, nor descriptors and memory within its new limits. */
+EXPORT int chroot(const char *path) {
+  process_ready();
+  return REAL(chroot)(path);
+}
+
+EXPORT int setrlimit(__rlimit_resource_t what, const struct rlimit *set) {
+  process_ready();
+  return REAL(setrlimit)(what, set);
+}
+
+EXPORT int setrlimit64(__rlimit_resource_t what, const struct rlimit64 *set) {
+  process_ready();
+  return REAL(setrlimit64)(what, set);
 }
 
 EXPORT long ptrace(enum __ptrace_request request, ...) {

@@ -8,6 +8,9 @@
 /* We are not in the process that this memory belongs to: between vfork and exec. A getpid. */
 bool process_in_vfork_child(void);
 
+/* What attaching has put off is done (client_ready), in the process that this memory belongs to. */
+void process_ready(void);
+
 /* Around an exec, also a raw one. */
 unsigned process_exec_begin(void);
 void process_exec_failed(unsigned what);

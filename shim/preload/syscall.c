@@ -173,6 +173,11 @@ static void before(long nr, const struct args *x) {
     case SYS_setns:
       process_before_setns();
       break;
+    case SYS_chroot:
+    case SYS_setrlimit:
+    case SYS_prlimit64:
+      process_ready();
+      break;
     case SYS_ptrace:
       process_before_ptrace(x->a[0]);
       break;

@@ -290,13 +290,13 @@ static int create_m(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *
 }
 
 static int create_rations(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
-  client_before_thread();
+  client_ready();
   return create_m(t, attr, fn, arg, false);
 }
 
 EXPORT int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
   struct thread_attr a;
-  client_before_thread();
+  client_ready();
   return as_thread_g(attr, &a) ? thread_create(t, &a, fn, NULL, arg) : create_m(t, attr, fn, arg, true);
 }
 
@@ -304,7 +304,7 @@ static int thrd_of(int err) { return err == 0 ? thrd_success : err == ENOMEM ? t
 
 EXPORT int thrd_create(thrd_t *t, thrd_start_t fn, void *arg) {
   struct thread_attr a;
-  client_before_thread();
+  client_ready();
   if (as_thread_g(NULL, &a)) return thrd_of(thread_create(t, &a, NULL, fn, arg));
   struct birth *b = birth_make(true);
   if (!b) return REAL(thrd_create)(t, fn, arg);

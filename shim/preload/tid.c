@@ -10,6 +10,7 @@
  *
  * tgkill and its kin: wire.c.  CPU clocks and timers: clock.c.  Files: taskfile.c.
  */
+#include "preload/process.h"
 #include "preload/tid.h"
 
 #include <errno.h>
@@ -133,9 +134,11 @@ EXPORT pid_t getpgid(pid_t pid) { return REAL(getpgid)(tid_kernels(pid, TID_PROC
 EXPORT pid_t getsid(pid_t pid) { return REAL(getsid)(tid_kernels(pid, TID_PROCESS)); }
 
 EXPORT int prlimit(pid_t pid, __rlimit_resource_t what, const struct rlimit *set, struct rlimit *old) {
+  if (set) process_ready();
   return REAL(prlimit)(tid_kernels(pid, TID_PROCESS), what, set, old);
 }
 EXPORT int prlimit64(pid_t pid, __rlimit_resource_t what, const struct rlimit64 *set, struct rlimit64 *old) {
+  if (set) process_ready();
   return REAL(prlimit64)(tid_kernels(pid, TID_PROCESS), what, set, old);
 }
 

@@ -4,12 +4,14 @@
 """1,000 processes come and go, some of them violently; nothing of them stays."""
 import os
 import random
+import signal
 import subprocess
 
 import faults
 from faults import Worker, attached, b, case, pools, stats, wait_attached, wait_for
 
 PARALLEL = 16
+SLEEPERS = 1100
 
 
 def descriptors(daemon):
@@ -21,6 +23,10 @@ def memory_kb(daemon):
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
     return 0
+
+
+def children(shell):
+    return [int(pid) for pid in b.read_text(f"/proc/{shell.pid}/task/{shell.pid}/children").split()]
 
 
 def churn(daemon, group, n):
@@ -74,16 +80,18 @@ def more_processes_at_once_than_a_page_has_members():
     """Those for whom there is no place run by themselves."""
     daemon = b.Daemon()
     with b.Group(1.0, "faults") as g:
-        sleepers = [b.start(["sleep", "600"], g, b.mode_env("ration", daemon), out=subprocess.DEVNULL, err=subprocess.DEVNULL)
-                    for _ in range(1100)]
-        wait_for("a thousand are attached", lambda: len(attached(daemon)) >= 1000, 60)
-        w = Worker(daemon, g, rounds=3000)
-        w.check()
-        for p in sleepers:
-            assert p.poll() is None, f"a sleeper ended with {p.returncode}"
-            p.kill()
-        for p in sleepers:
-            p.wait()
+        shell = b.start(["sh", "-c", f"for i in $(seq {SLEEPERS}); do sleep 600 & done; wait"], g, b.mode_env("ration", daemon),
+                        out=subprocess.DEVNULL, err=subprocess.DEVNULL)
+        try:
+            wait_for("all are there", lambda: len(children(shell)) == SLEEPERS, 120)
+            wait_for("a thousand are attached", lambda: len(attached(daemon)) >= 1000, 60)
+            w = Worker(daemon, g, rounds=3000)
+            w.check()
+            assert len(children(shell)) == SLEEPERS, f"{SLEEPERS - len(children(shell))} sleepers ended"
+        finally:
+            for pid in children(shell):
+                os.kill(pid, signal.SIGKILL)
+            shell.wait(60)
         wait_for("they are gone", lambda: not attached(daemon))
 
 
