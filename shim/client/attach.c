@@ -48,7 +48,6 @@
 #include "core/carrier.h"
 #include "core/decimal.h"
 #include "core/fiber.h"
-#include "core/gate.h"
 #include "core/gdump.h"
 #include "core/procmaps.h"
 #include "core/sched.h"
@@ -675,9 +674,10 @@ void client_ready(void) {
     client_attach();
   }
   if (__builtin_expect(atomic_load_explicit(&first, memory_order_acquire) == FIRST_OVER, 1)) return; /* pairs with first_over */
-  gate_enter();                                                                                      /* the gate may close meanwhile */
+  struct m *m = m_self;     /* no carrier's: there is one thread yet */
+  if (m) m_entersyscall(m); /* the gate may close meanwhile */
   await_first();
-  gate_exit();
+  if (m) m_exitsyscall(m);
 }
 
 bool client_creds_kept(void) {

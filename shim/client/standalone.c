@@ -21,7 +21,7 @@ static struct quota_meter meter;
 static struct pool_strangers strangers;
 static uint64_t read_at;
 
-static void fill(struct pool_page *pg) {
+static void fill_page(struct pool_page *pg) {
   struct pool_params p = page_params((struct pool_params_in){
       .cpu_micro = quota->cpu_micro,
       .period_us = quota->period_us,
@@ -68,7 +68,7 @@ struct pool_page *standalone_page(void) {
   atomic_store_explicit(&pg->nmembers, 1, memory_order_relaxed);
   atomic_store_explicit(&pg->members[0].gen, 1, memory_order_relaxed);
   atomic_store_explicit(&pg->tat, read_at, memory_order_relaxed);
-  fill(pg);
+  fill_page(pg);
   return pg;
 }
 
@@ -93,7 +93,7 @@ void standalone_reread(uint64_t now) {
   if (!changed) return;
   quota_meter_domain(&meter, quota); /* the domain may be another one */
   strangers.known = false;
-  fill(pg);
+  fill_page(pg);
   phase_forget();
   sched_reconfigure(now);
 }
