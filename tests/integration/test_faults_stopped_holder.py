@@ -25,7 +25,7 @@ def a_stopped_holder_is_expropriated_and_goes_on_later():
     daemon = b.Daemon()
     with b.Group(1.0, "faults") as g:
         before = stats(daemon)["expropriations"]
-        holder = b.start([b.MIXED, "--no-requests", "--batch", "2", "--seconds", "6", "--json"], g, b.mode_env("ration", daemon))
+        holder = b.start([b.MIXED, "--no-requests", "--batch", "2", "--seconds", "12", "--json"], g, b.mode_env("ration", daemon))
         faults.wait_for("the holder is attached", lambda: holder.pid in faults.attached(daemon))
         time.sleep(0.5)
         faults.wait_for("it is stopped while it holds the slot", lambda: stopped_with_a_slot(daemon, holder))
