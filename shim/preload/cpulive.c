@@ -93,9 +93,6 @@ static uint32_t read_again(void) {
   return n;
 }
 
-static bool started;
-__attribute__((constructor)) static void cpulive_constructor(void) { started = true; }
-
 static unsigned early_ncpus(void) {
   static _Atomic uint32_t count; /* relaxed: no other word goes with it */
   uint32_t n = read_again();
@@ -113,12 +110,12 @@ static struct pool_page *page_now(void) {
 
 unsigned cpulive_ncpus(void) {
   struct pool_page *pg = page_now();
-  if (!pg && started) {
-    process_ready();
+  if (!pg) {
+    process_ready(); /* before our constructor: nothing is put off yet */
     pg = page_now();
   }
   if (!pg) return early_ncpus(); /* also in the child of a fork that came before there was one, and that does not attach */
-  if (pg && (atomic_load_explicit(&pg->flags, memory_order_relaxed) & POOL_F_STANDALONE)) {
+  if (atomic_load_explicit(&pg->flags, memory_order_relaxed) & POOL_F_STANDALONE) {
     uint32_t n = read_again();
     if (n) atomic_store_explicit(&pg->ncpus, n, memory_order_relaxed); /* as sysmon does: no other word goes with it */
   }

@@ -38,11 +38,11 @@ def who_makes_ration_step_aside_at_once_counts_its_cpus():
     says("unshares", "unshared 1\nthread 1\n")
 
 
-def stays_attached(*args):
+def becomes_attached(*command, first=""):
     daemon = b.Daemon()
     with b.Group(1.0, "early") as g:
-        p = b.start([EARLY, *args], g, b.mode_env("ration", daemon))
-        assert p.stdout.readline() == "stays\n"
+        p = b.start(command, g, b.mode_env("ration", daemon))
+        assert not first or p.stdout.readline() == first
         wait_for("it is attached", lambda: p.pid in attached(daemon))
         p.kill()
         p.wait()
@@ -50,22 +50,17 @@ def stays_attached(*args):
 
 @case
 def who_leaves_the_sockets_directory_is_attached():
-    stays_attached("chroots", b.temp_dir())
+    becomes_attached(EARLY, "chroots", b.temp_dir(), first="stays\n")
 
 
 @case
 def who_may_have_no_descriptors_is_attached():
-    stays_attached("limits")
+    becomes_attached(EARLY, "limits", first="stays\n")
 
 
 @case
 def who_only_sleeps_is_attached():
-    daemon = b.Daemon()
-    with b.Group(1.0, "early") as g:
-        p = b.start(["sleep", "100"], g, b.mode_env("ration", daemon))
-        wait_for("it is attached", lambda: p.pid in attached(daemon))
-        p.kill()
-        p.wait()
+    becomes_attached("sleep", "100")
 
 
 @case
