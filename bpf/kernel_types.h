@@ -68,11 +68,25 @@ struct cred {
   kuid_t euid;
 };
 
+/* What a process does with its signals. */
+struct sigaction {
+  void (*sa_handler)(int);
+};
+
+struct k_sigaction {
+  struct sigaction sa;
+};
+
+struct sighand_struct {
+  struct k_sigaction action[64];
+};
+
 struct task_struct {
   unsigned int __state;
   unsigned int flags;
   struct pid *thread_pid;
   const struct cred *real_cred;
+  struct sighand_struct *sighand;
 };
 
 /* The registers that a thread had when it came from user mode, per architecture; the loader sees which one exists. */

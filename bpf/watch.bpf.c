@@ -18,7 +18,7 @@
  * Everything in an M map is written by its process and believed by nobody: an
  * index is bounded by what the daemon put into the task storage (and again by the map lookup),
  * a slot counts only if it names this thread's own tid, and all that a lie can
- * bring about happens to the liar: marks in its map, events in its ring, SIGURG to itself.
+ * bring about happens to the liar: marks in its map, events in its ring, SIGURG (or the signal in its place, if it has a handler of it) to itself.
  *
  * No locks.  A slot's BPF fields are written only in the M's own context (all of this
  * runs with interrupts off on the CPU that the M leaves, enters or is on; a thread
@@ -190,15 +190,30 @@ static __always_inline bool must_stop(struct m_slot *s) {
   return LOAD(s->preempt) || (state == M_RUN && (LOAD(s->taken) || !LOAD(s->has_p)));
 }
 
+/* Has the process a handler of the signal?  (The one that hides is not ignored by default: it would end the process.) */
+static __always_inline bool has_handler(struct task_struct *task, int sig) {
+  const char *hand = (const char *)BPF_CORE_READ(task, sighand);
+  const char *action = hand + bpf_core_field_offset(struct sighand_struct, action) + (sig - 1) * bpf_core_type_size(struct k_sigaction);
+  __u64 fn = 0;
+  return hand && !bpf_probe_read_kernel(&fn, sizeof(fn), action + bpf_core_field_offset(struct k_sigaction, sa.sa_handler)) && fn;
+}
+
+/* The signal that the process has for this; 0: it wants none. */
+static __always_inline int signal_of(const struct m_header *h, struct task_struct *task) {
+  if (LOAD(h->hidden)) return has_handler(task, M_SIGNAL_HIDDEN) ? M_SIGNAL_HIDDEN : 0;
+  return LOAD(h->gated) ? SIGURG : 0;
+}
+
 /*
  * To the slot's own thread, found in user mode: to the current one, or (next not NULL) to the one that is being switched to.  Both
  * are sent by the CPU's irq_work, so the latter is done when the switch is over and before `next` is in user mode again.
  */
 static __always_inline bool send_urg(struct m_slot *s, void *map, struct task_struct *next) {
   struct m_header *h = header_of(map);
-  if (!h || !LOAD(h->gated)) return true;
+  int sig = h ? signal_of(h, next ? next : bpf_get_current_task_btf()) : 0;
+  if (!sig) return true;
   STORE(s->urg, M_URG_BPF);
-  if (next ? bpf_send_signal_task(next, SIGURG, PIDTYPE_PID, 0) : bpf_send_signal_thread(SIGURG)) {
+  if (next ? bpf_send_signal_task(next, sig, PIDTYPE_PID, 0) : bpf_send_signal_thread(sig)) {
     STORE(s->urg, 0); /* the CPU's one deferred signal is under way already, or the thread exits: the next tick tries again */
     return false;
   }

@@ -192,7 +192,7 @@ static int load_programs(struct watch *w, bool with_ipi) {
     w->bpf = NULL;
     return r;
   }
-  w->caps = M_CAP_LIVE | (tick ? M_CAP_TICK | M_CAP_ALARM : 0) | (ipi ? M_CAP_IPI : 0) | (next ? M_CAP_NEXT : 0);
+  w->caps = M_CAP_LIVE | M_CAP_HIDDEN | (tick ? M_CAP_TICK | M_CAP_ALARM : 0) | (ipi ? M_CAP_IPI : 0) | (next ? M_CAP_NEXT : 0);
   return 0;
 }
 

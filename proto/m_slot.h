@@ -65,21 +65,25 @@ enum m_state {
 /* m_slot.urg: a SIGURG that is ours is on its way */
 #define M_URG_BPF 1u /* set by BPF just before bpf_send_signal_thread, cleared by the handler */
 
+/* What ours is in a process that has SIGURG for itself: glibc's own for cancellation, which no program blocks or waits for. */
+#define M_SIGNAL_HIDDEN 32
+
 /*
  * m_header.caps.  0 until the kernel knows the map, which it does some ms after the process
  * attached: until then, poll.  TICK, IPI, NEXT and ALARM say by which ways a thread that must
  * stop is found, besides its next switch out of user mode.
  */
-#define M_CAP_TICK 1u   /* the timer tick of its CPU */
-#define M_CAP_IPI 2u    /* at once, when a thread of the process calls membarrier(PRIVATE_EXPEDITED) after setting `preempt` or `taken` */
-#define M_CAP_NEXT 8u   /* when it is given a CPU (Linux >= 6.13) */
-#define M_CAP_ALARM 16u /* by `alarm`, at any interrupt of a timer of its CPU; else only when it is switched */
-#define M_CAP_LIVE 4u   /* switches are watched: blocked_at, cpu_ns and events are right */
+#define M_CAP_TICK 1u    /* the timer tick of its CPU */
+#define M_CAP_IPI 2u     /* at once, when a thread of the process calls membarrier(PRIVATE_EXPEDITED) after setting `preempt` or `taken` */
+#define M_CAP_NEXT 8u    /* when it is given a CPU (Linux >= 6.13) */
+#define M_CAP_ALARM 16u  /* by `alarm`, at any interrupt of a timer of its CPU; else only when it is switched */
+#define M_CAP_LIVE 4u    /* switches are watched: blocked_at, cpu_ns and events are right */
+#define M_CAP_HIDDEN 32u /* BPF knows `hidden` */
 
 struct m_header {
   uint32_t nslots;  /* power of two; written by the daemon, BPF bounds it by what it knows */
   uint32_t waiting; /* shim: a G waits for a P; a block of an M that holds a P is worth an event */
-  uint32_t gated;   /* shim: P accounting is on; BPF sends no signals when 0 */
+  uint32_t gated;   /* shim: P accounting is on, and ours is SIGURG; BPF sends none when 0 */
   uint32_t caps;    /* M_CAP_*; written by the daemon */
   uint64_t events;  /* BPF: events written to the ring */
   uint64_t lost;    /* BPF: events that did not fit */
@@ -87,7 +91,8 @@ struct m_header {
   uint32_t gs;      /* shim: light Gs are queued; a block of a carrier is worth an event */
   uint32_t
       quiet; /* shim: nobody asks what BPF knows of the Ms, so it looks away.  Before this ends, the shim makes the slots as new: what BPF left there is old. */
-  uint64_t pad[2];
+  uint32_t hidden; /* shim: P accounting is on, and ours is M_SIGNAL_HIDDEN */
+  uint32_t pad[3];
 };
 
 struct m_slot {

@@ -83,6 +83,8 @@ static bool aside;                    /* [services_lock] gave up for good */
 static _Atomic uint64_t rejoin_after; /* ms after which the poller says hello again; 0: no need */
 static uint64_t rejoin_wait = REJOIN_MS;
 static char attach_timer_tag;
+#define NO_TIMER (-1)
+static int attach_timer = NO_TIMER; /* of a forked child that has not attached yet, or has since */
 static _Atomic bool puts_off; /* a forked child that has made no thread yet: it may not have attached; relaxed, for it has one thread */
 
 static bool bad(long r) { return r < 0 && r > -4096; }
@@ -204,7 +206,7 @@ static void use_map(int fd, uint32_t nslots) {
   sched.slot_free = (uint32_t *)stack;
   sched.nslot_free = nslots;
   for (uint32_t i = 0; i < nslots; i++) sched.slot_free[i] = nslots - 1 - i;
-  SLOT_STORE(sched.header->gated, sched.gated);
+  preempt_gated(sched.gated);
   sched_watch_ms();
   SLOT_STORE(sched.header->waiting, sched_waiting());
   SLOT_STORE(sched.header->gs, atomic_load_explicit(&sched_gs_queued, memory_order_relaxed));
@@ -722,6 +724,17 @@ static void attach_on_own_stack(void) {
   raw_syscall2(SYS_munmap, at, ATTACH_STACK_BYTES);
 }
 
+/* Rings on the calling thread. */
+static bool start_attach_timer(void) {
+  struct sigevent ev = {.sigev_notify = 4 /* SIGEV_THREAD_ID */, .sigev_value.sival_ptr = &attach_timer_tag};
+  ev.sigev_signo = atomic_load_explicit(&preempt_signal, memory_order_relaxed);
+  ev._sigev_un._tid = (pid_t)sys_gettid();
+  struct itimerspec in = {.it_value.tv_nsec = FORKED_CPU_NS};
+  if (raw_syscall3(SYS_timer_create, CLOCK_PROCESS_CPUTIME_ID, (long)&ev, (long)&attach_timer) < 0) return false;
+  raw_syscall4(SYS_timer_settime, attach_timer, 0, (long)&in, 0);
+  return true;
+}
+
 /* In the SIGURG handler of a forked child that has lived a little. */
 static bool attach_timer_rang(const siginfo_t *si) {
   if (si->si_value.sival_ptr != &attach_timer_tag) return false;
@@ -745,16 +758,18 @@ void client_fork_child(void) {
   sched_forget_all();
   m_forget_others(m_self);
   light_fork_child(m_self);
+  attach_timer = NO_TIMER;
   if (aside || atomic_load_explicit(&preempt_no_signals, memory_order_relaxed)) return;
-  if (atomic_load_explicit(&preempt_signal, memory_order_relaxed) != SIGURG) return;
   gate_timer_hook = attach_timer_rang;
-  struct sigevent ev = {.sigev_notify = 4 /* SIGEV_THREAD_ID */, .sigev_signo = SIGURG, .sigev_value.sival_ptr = &attach_timer_tag};
-  ev._sigev_un._tid = (pid_t)sys_gettid();
-  int timer = 0;
-  struct itimerspec in = {.it_value.tv_nsec = FORKED_CPU_NS};
-  if (raw_syscall3(SYS_timer_create, CLOCK_PROCESS_CPUTIME_ID, (long)&ev, (long)&timer) < 0) return;
-  raw_syscall4(SYS_timer_settime, timer, 0, (long)&in, 0);
-  atomic_store_explicit(&puts_off, true, memory_order_relaxed);
+  if (start_attach_timer()) atomic_store_explicit(&puts_off, true, memory_order_relaxed);
+}
+
+/* SIGURG would now come to the program.  What is pending is delivered on the way out of timer_delete: the program does not block it yet. */
+void client_hidden(void) {
+  if (attach_timer == NO_TIMER) return;
+  raw_syscall1(SYS_timer_delete, attach_timer);
+  attach_timer = NO_TIMER;
+  if (atomic_load_explicit(&puts_off, memory_order_relaxed) && !start_attach_timer()) client_ready();
 }
 
 void client_step_aside(void) {

@@ -32,6 +32,8 @@ void client_forget_services(void);
 void client_ready(void);
 /* Gives up for good: the gate stays open. */
 void client_step_aside(void);
+/* Our signal is another from now on. */
+void client_hidden(void);
 
 /* standalone.c: makes a private page from our own reading of the cgroup; null if there is no memory. */
 struct pool_page *standalone_page(void);

@@ -40,6 +40,8 @@ void gate_step_aside(const char *why) {
   client_step_aside();
 }
 
+void gate_hidden(void) { client_hidden(); }
+
 /*
  * After the program changed its credentials: the service threads still have the old ones, and the pool is one of the
  * old uid.  Rather than have them make the same call, they are ended and started anew from a

@@ -44,9 +44,8 @@ static bool has_timer(const struct p *p) {
 }
 
 bool alarm_can(const struct m *m) {
-  if (!sched.header || !(SLOT_LOAD(sched.header->caps) & M_CAP_ALARM) || !m_seen_by_bpf(m)) return false;
-  return !atomic_load_explicit(&preempt_no_signals, memory_order_relaxed) &&
-         atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGURG;
+  if (!(preempt_caps() & M_CAP_ALARM) || !m_seen_by_bpf(m)) return false;
+  return !atomic_load_explicit(&preempt_no_signals, memory_order_relaxed);
 }
 
 /* It has no CPU, and maybe is not given one soon: its P is taken from it then (handoff_take_waiting), which only another can do. */

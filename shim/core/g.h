@@ -80,6 +80,7 @@ struct g {
   bool queued;  /* in a gqueue */
   bool stopped; /* its P was taken because it had enough: it comes back as a hog */
   bool front;   /* and its slice was not over then: it goes on before the others of its class */
+  bool batch;   /* it had enough, and has not come back from a block since */
   bool enough;  /* queued because it had enough, not because it came back from a block: it stays a hog while it waits */
   bool newborn; /* has not blocked yet: see FAIR_BIRTH_NS */
   struct fair fair;

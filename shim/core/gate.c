@@ -99,11 +99,19 @@ static void run_again(struct m *m) {
 }
 
 /*
+ * m has a slot of a pool of several processes.  Kept in a block it is of no use to anybody, and who comes to wait in another process has to wake our sysmon to have it: so it goes back to the pool.
+ */
+static bool keeps_from_others(const struct m *m) {
+  const struct p *p = __atomic_load_n(&m->p, __ATOMIC_RELAXED); /* looked at once more under the lock */
+  return p && __atomic_load_n(&p->shared, __ATOMIC_RELAXED);
+}
+
+/*
  * The tick may be late: to wake sysmon, only that it looks at the tick and not up to another tick later, brings nothing.  Nor up to three, where as a rule those that run look
- * themselves.
+ * themselves; and much later where m gives its P back when it blocks.
  */
 static void kick_tick(const struct m *m, uint64_t tick) {
-  uint64_t late = alarm_can(m) ? 3 * SCHED_ACTIVE_TICK_NS : SCHED_ACTIVE_TICK_NS;
+  uint64_t late = !alarm_can(m) ? SCHED_ACTIVE_TICK_NS : keeps_from_others(m) ? SCHED_WARM_NS : 3 * SCHED_ACTIVE_TICK_NS;
   if (tick != UINT64_MAX && atomic_load_explicit(&sched.sysmon_until, memory_order_relaxed) > tick + late) sched_kick(tick);
 }
 
@@ -137,15 +145,18 @@ static void answer_alarm(struct m *m, uint64_t now) {
 }
 
 /* A G that was stopped is a hog; but a carrier runs short Gs, of which the next ones wait. */
-static bool may_be_newcomer(const struct g *g, bool stopped, uint64_t now) {
+static bool may_be_newcomer(const struct g *g, bool stopped, bool batch, uint64_t now) {
   if (stopped && __atomic_load_n(&g->gs, __ATOMIC_RELAXED) <= 1) return false;
-  return fair_express(sched_usage(g, now), sched_my_share(1));
+  return fair_express(sched_usage(g, now), sched_my_share(1) / (batch ? 2 : 1));
 }
 
 /* Which of the two classes m's G is in as it queues; stopped: its P was taken because it had enough. */
 static void classify(struct m *m, bool stopped, uint64_t now) {
-  m->g->express = may_be_newcomer(m->g, stopped, now);
-  m->g->enough = stopped && !m->g->express && sched_had_enough(m);
+  struct g *g = m->g;
+  bool batch = stopped ? sched_had_enough(m) : lease_is_shared() && g->batch;
+  g->batch = stopped && batch;
+  g->express = may_be_newcomer(g, stopped, batch, now);
+  g->enough = !g->express && batch;
 }
 
 /* Gets a P for m, which has none; waits if it must. Lock held; dropped after. */
@@ -366,7 +377,7 @@ void m_entersyscallblock(struct m *m, enum wait_reason why) {
   m_entersyscall(m);
   if (is_lock(why)) m->lock_systick = m->systick;
   __atomic_store_n(&m->sure_systick, m->systick, __ATOMIC_RELAXED); /* for who comes to wait only now: handoff_blocked */
-  if (!sched_waiting() || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || m_is_borrowed(m)) return;
+  if (!(sched_waiting() || keeps_from_others(m)) || m->locks || SLOT_LOAD(m->slot->state) != M_SYSCALL || m_is_borrowed(m)) return;
   hand_on(m, why);
 }
 

@@ -69,6 +69,12 @@ static inline void gate_owns_nothing(void) {
   if (m) m->lock_systick = m->systick - 1;
 }
 
+/* Before gate_enter, of a call that names a place in a file: it waits for the disk at most. */
+static inline void gate_file(void) {
+  struct m *m = m_self;
+  if (m) __atomic_store_n(&m->file_systick, m->file_systick + 1, __ATOMIC_RELAXED);
+}
+
 /* Before a call that is going to block for sure (a sleep, a condition wait, a
  * lock that was found busy): if a G waits for a P, ours goes to it at once. */
 static inline void gate_enter_blocking(enum wait_reason why) {
@@ -119,6 +125,9 @@ void gate_mirror_creds(long nr, long a0, long a1, long a2);
 bool gate_sigurg(const siginfo_t *si, void *uctx);
 /* In a handler, before the program's own is called: true if the thread is in scheduler code; the signal comes again right after. */
 bool gate_defer(int sig, const siginfo_t *si, void *uctx);
+/* Our signal is another from now on (core/preempt.h): so is that of timers. */
+void gate_hidden(void);
+
 /* Set by client/: a SIGURG from a timer; true if it was its own. */
 extern bool (*gate_timer_hook)(const siginfo_t *si);
 

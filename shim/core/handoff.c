@@ -10,6 +10,7 @@
  *                 raw system call is found by its CPU clock, which stands still, and by /proc.
  */
 #include "core/sched.h"
+#include "core/preempt.h"
 
 /*
  * It sleeps, and does not only wait for a CPU, as /proc has it: who has answered a client of the same machine is preempted by that in the middle of its call, as a
@@ -83,7 +84,7 @@ static struct p *take(struct m *m, uint64_t now) {
 struct p *handoff_take_waiting(struct m *m, uint64_t now) {
   SCHED_ASSERT_LOCKED();
   struct m_slot *s = m->slot;
-  if (!handoff_off_cpu(m) || !(SLOT_LOAD(sched.header->caps) & M_CAP_TICK)) return NULL;
+  if (!handoff_off_cpu(m) || !(preempt_caps() & M_CAP_TICK)) return NULL;
   uint64_t seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
   SLOT_STORE(s->taken, 1);
   atomic_thread_fence(memory_order_seq_cst); /* `taken` before the second look, as in still_away */

@@ -94,6 +94,21 @@ int64_t lease_tokens(uint64_t now) {
   return tokens == INT64_MAX ? tokens : tokens - uncharged(now);
 }
 
+bool lease_is_shared(void) { return sched.page && atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) > 1; }
+
+uint32_t lease_soon_free(uint64_t now, uint64_t *at) {
+  uint32_t soon = 0, n = lease_nslots(), to = n + lease_nexpress();
+  *at = UINT64_MAX;
+  for (uint32_t i = n; i < to; i++) {
+    const struct pool_slot *s = &sched.page->slots[i];
+    uint64_t word = atomic_load_explicit(&s->word, memory_order_relaxed), since = atomic_load_explicit(&s->since, memory_order_relaxed);
+    if (word == 0 || word == my_word() || now - since >= SCHED_THEIRS_NS) continue;
+    if (since + SCHED_THEIRS_NS < *at) *at = since + SCHED_THEIRS_NS;
+    soon++;
+  }
+  return soon;
+}
+
 void lease_charged(const struct p *p, uint64_t now) {
   atomic_store_explicit(&sched.page->slots[p->id].charged_at, now, memory_order_relaxed); /* publishes nothing */
 }
@@ -175,8 +190,11 @@ static struct p *take(uint32_t i, bool express, uint64_t now) {
   p->id = i;
   p->status = P_IDLE;
   p->express = express;
+  bool shared = !sched.crowd && lease_is_shared();
+  __atomic_store_n(&p->shared, shared, __ATOMIC_RELAXED);
   p->m = NULL;
   p->leased_at = now;
+  atomic_store_explicit(&sched.page->slots[i].since, now, memory_order_relaxed); /* also where it was handed to us */
   p->alarm = 0;
   lease_charged(p, now);
   if (!sched.crowd) count_move(i, now);
@@ -280,7 +298,7 @@ void lease_adopt(uint64_t now) {
     struct p *p = &sched.ps[i];
     if (p->status != P_NONE) continue;
     if (atomic_load_explicit(&sched.page->slots[i].word, memory_order_acquire) != mine) continue; /* pairs with lease_transfer */
-    sched_p_free(take(i, i >= n, now), now, false);
+    sched_p_adopt(take(i, i >= n, now), now);
   }
 }
 

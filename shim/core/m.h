@@ -47,6 +47,7 @@ struct m {
   _Atomic uint32_t sent;    /* 1: a SIGURG of ours is under way; the handler clears it */
   _Atomic uint32_t urg_seq; /* [own] SIGURGs of ours handled */
   uint32_t systick;         /* [own] +1 at each gate_enter: tells sysmon one call from the next */
+  uint32_t file_systick;    /* [own; others read] +1 at each of them that names a place in a file */
   uint32_t seen_systick;    /* [lock] at sysmon's last look */
   uint32_t sure_systick;    /* [own; others read] systick of the last call that was known to block */
   uint32_t lock_systick;    /* [own] systick of the last call that waited for a lock of the program's */
@@ -56,9 +57,9 @@ struct m {
   uint64_t cpu_last;        /* [lock] CPU time up to which the M was charged */
   uint64_t cpu_granted;     /* [lock] cpu_last when it got its P */
   uint64_t cpu_called;      /* [lock] cpu_last at the begin of the stint in which it was last seen to have made a call (called_systick) */
-  uint32_t called_systick;  /* [lock] */
+  uint32_t called_systick;  /* [lock] m_requests at that time */
   uint64_t cpu_looked;      /* [lock] cpu_last when a look last saw that it had made a call (looked_systick) */
-  uint32_t looked_systick;  /* [lock] */
+  uint32_t looked_systick;  /* [lock] m_requests at that time */
   uint64_t cpu_moved_at;    /* [lock] when that clock was last seen to have moved */
   uint64_t granted_at;      /* [lock] when it got its P */
   uint64_t turn_used;       /* [lock] CPU ns of its turn before that */
@@ -83,6 +84,14 @@ extern __thread struct m *m_self __attribute__((tls_model("initial-exec")));
 /* Some G, here or in another process of the pool, waits for a P. */
 extern _Atomic uint32_t sched_waiting_flag;
 static inline bool sched_waiting(void) { return atomic_load_explicit(&sched_waiting_flag, memory_order_relaxed) != 0; }
+
+/*
+ * Its calls that may have been a wait for something to do.  A scan of a table makes a call for each page (PostgreSQL's, of 8 kB), and computes without end all the same.  Of another
+ * thread it is a hint.
+ */
+static inline uint32_t m_requests(const struct m *m) {
+  return __atomic_load_n(&m->systick, __ATOMIC_RELAXED) - __atomic_load_n(&m->file_systick, __ATOMIC_RELAXED);
+}
 
 /* The caller is the child of a vfork, by whose TLS it has m (gate.c). */
 bool m_is_borrowed(const struct m *m);

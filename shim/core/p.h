@@ -22,6 +22,7 @@ struct p {
   uint32_t id; /* = slot in the pool page */
   enum p_status status;
   bool express;
+  bool shared; /* [lock; the owner of m reads] of a pool in which others may need it: not kept in a block */
   struct m *m;
   uint64_t leased_at;
   uint32_t alarm;    /* while no M has it: that of the last one, for the next, */

@@ -88,9 +88,42 @@ struct sched_hooks sched_hooks = {
 /* While the process has one thread this costs nothing; later the kernel waits for a grace period. */
 void preempt_init(void) { raw_syscall3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0); }
 
+/*
+ * An older daemon's BPF knows of SIGURG only, and of `gated`: so that is 0 where ours is another, and BPF sends none.  It
+ * still sees who blocks and who has a CPU.
+ */
+static bool is_hidden(void) { return atomic_load_explicit(&preempt_signal, memory_order_relaxed) != SIGURG; }
+
+void preempt_gated(bool gated) {
+  SCHED_ASSERT_LOCKED();
+  if (!sched.header) return;
+  bool hidden = is_hidden();
+  SLOT_STORE(sched.header->hidden, gated && hidden);
+  SLOT_STORE(sched.header->gated, gated && !hidden);
+}
+
+void preempt_hide(void) {
+  sched_lock();
+  atomic_store_explicit(&preempt_signal, M_SIGNAL_HIDDEN, memory_order_seq_cst);
+  preempt_gated(sched.gated);
+  sched_unlock();
+}
+
+uint32_t preempt_caps(void) {
+  uint32_t caps = sched.header ? SLOT_LOAD(sched.header->caps) : 0;
+  return is_hidden() && !(caps & M_CAP_HIDDEN) ? caps & M_CAP_LIVE : caps;
+}
+
+/* BPF tells nobody twice.  Whoever must stop is told anew. */
+void preempt_lost(void) {
+  sched_lock();
+  for (struct m *m = sched.allm; m; m = m->next) SLOT_STORE(m->slot->urg, 0);
+  sched_unlock();
+}
+
 static bool bpf_sends(const struct m *m, bool again) {
-  if (!sched.header || !m_seen_by_bpf(m)) return false;
-  uint32_t caps = SLOT_LOAD(sched.header->caps);
+  if (!m_seen_by_bpf(m)) return false;
+  uint32_t caps = preempt_caps();
   return (caps & M_CAP_IPI) || ((caps & M_CAP_TICK) && again);
 }
 

@@ -41,6 +41,7 @@
 #include <string.h>
 #include "core/gate.h"
 #include "core/place.h"
+#include "core/preempt.h"
 
 struct sched sched = {.maxprocs = 0, .seed = 1, .bell = &sched.private_bell};
 _Atomic uint32_t sched_waiting_flag;
@@ -191,6 +192,7 @@ void sched_grant(struct p *p, struct g *g, uint64_t now, bool self) {
   __atomic_store_n(&m->p, p, __ATOMIC_RELAXED); /* alarm_arm has no lock */
   m->granted_at = m->cpu_moved_at = now;
   m->cpu_granted = m->cpu_last;
+  sched.grant_before = sched.last_grant;
   sched.last_grant = now;
   if (!g->express) sched.hog_ran_at = now;
   m->preempt_at = 0;
@@ -281,7 +283,8 @@ uint64_t sched_usage(const struct g *g, uint64_t now) {
  * once its average is below the share (look_promote): else each request that comes meanwhile waits for a whole round of the hogs.
  */
 bool sched_had_enough(struct m *m) {
-  if (m->systick != m->called_systick) m->called_systick = m->systick, m->cpu_called = m->cpu_granted;
+  uint32_t requests = m_requests(m);
+  if (requests != m->called_systick) m->called_systick = requests, m->cpu_called = m->cpu_granted;
   return m->cpu_last - m->cpu_called >= SCHED_BEHIND_NS; /* also where the clock was changed for one that is behind */
 }
 
@@ -377,6 +380,16 @@ static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 /* The same of the next frame, for which both would look otherwise: so they change places as often as that proportion lets them. */
 static bool others_frame(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, larger(ours, theirs))); }
+
+void sched_p_adopt(struct p *p, uint64_t now) {
+  struct g *g = pick(p, now);
+  if (!g || !g->express || spare(p, now) || p->id >= lease_all() || sched.maxprocs) {
+    sched_p_free(p, now, false);
+    return;
+  }
+  sched_dequeue(g);
+  sched_grant(p, g, now, false);
+}
 
 void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   SCHED_ASSERT_LOCKED();
@@ -513,7 +526,7 @@ static void look_pace_due(struct look *l) {
   uint32_t rate = atomic_load_explicit(&sched.page->rate, memory_order_relaxed), whole = rate / POOL_RATE_ONE;
   if (rate == 0 || sched.crowd) return;
   uint64_t frame_end = lease_frame_end(l->now), next = next_frame(l, frame_end);
-  if (sched.global.len || (sched.paced && l->running)) due(l, next);
+  if (sched.global.len || (sched.paced && l->running > l->fresh)) due(l, next);
   if (sched.paced) return;
   /* Newcomers run for a moment as a rule: to reckon with them would mean to think again at every one that comes and goes. */
   int64_t drain = (int64_t)lease_page_held() - (int64_t)(l->blocked + l->fresh) - (int64_t)whole;
@@ -527,9 +540,10 @@ static void look_pace_due(struct look *l) {
   due(l, themselves ? next : about_then(at, last)); /* they wait then */
 }
 
-/* m has made no call for a whole slice's CPU time. */
+/* m has made no call for a whole slice's CPU time, but for those on files. */
 static bool only_computes(struct m *m) {
-  if (m->systick != m->looked_systick || m->cpu_last < m->cpu_looked) m->looked_systick = m->systick, m->cpu_looked = m->cpu_last;
+  uint32_t requests = m_requests(m);
+  if (requests != m->looked_systick || m->cpu_last < m->cpu_looked) m->looked_systick = requests, m->cpu_looked = m->cpu_last;
   return m->cpu_last - m->cpu_looked >= SCHED_SLICE_NS;
 }
 
@@ -637,7 +651,7 @@ static bool look_outstayed(struct look *l, struct p *p, uint64_t share) {
     /* Where nobody waits for it, as a rule it blocks long before: then a tick's look is enough, and others cost more than they bring. */
     uint64_t least = sched.express.len || l->others.express ? 200000 : g->newborn && p->express ? FAIR_BIRTH_NS : SCHED_ACTIVE_TICK_NS;
     uint64_t at = l->now + (left > least ? left : least);
-    if (least < SCHED_ACTIVE_TICK_NS)
+    if (least < SCHED_ACTIVE_TICK_NS && !(lease_is_shared() && left > SCHED_MOMENT_NS))
       due(l, at);
     else
       due_about(l, alarm_set_roughly(p->m, at) ? at + SCHED_ALARM_LOST_NS : at);
@@ -733,10 +747,18 @@ static void look_soon_free(struct look *l) {
   if (soon && (until == 0 || until > soon + SCHED_MOMENT_NS)) due(l, soon);
 }
 
+/* Newcomers for whom a hog of ours may have to go.  Those of other processes have an express slot as soon, if it is free in a moment. */
+static uint32_t newcomers_in_need(const struct look *l) {
+  uint64_t at;
+  uint32_t theirs = l->others.express, soon = theirs ? lease_soon_free(l->now, &at) : 0;
+  return sched.express.len + (theirs > soon ? theirs - soon : 0);
+}
+
 /* Newcomers that found no P: for each, the hog that used most gives its P up, if it had its minimum run. */
 static void look_newcomers(struct look *l) {
-  uint32_t need = sched.express.len + l->others.express;
+  uint32_t need = newcomers_in_need(l);
   look_soon_free(l);
+  if (!sched.express.head && l->running <= l->fresh) return; /* no hog of ours runs: it is others' business */
   if (need && !(sched.express.head ? newcomer_ok(sched.express.head, l->now) : overdrawn(l->now) == 0)) {
     look_newcomers_due(l);
     return;
@@ -760,22 +782,27 @@ static void look_newcomers(struct look *l) {
     }
     sched.stats.wakeups++;
     look_stop(l, victim);
-    need = sched.express.len + l->others.express;
+    need = newcomers_in_need(l);
   }
 }
 
 /*
- * Who holds slots is told that we wait.  Once for each newcomer that none of our own hogs makes room for, and for the first hog: a holder
+ * Who holds slots is told that we wait.  Once for each newcomer that none of our own hogs makes room for, nor another's newcomer in a moment, and for the first hog: a holder
  * that knows of us looks again by itself when a slice ends.  After that once in a while, should a holder have missed it.  (Rung at every
  * look, two processes that both wait wake each other without end: 37,000 looks a second, a tenth of the quota.)
  */
 static void look_ring_holders(struct look *l) {
-  uint32_t express = sched.express.len, wants = express + sched.global.len;
+  if (!lease_is_shared()) return;
+  uint64_t at;
+  uint32_t soon = sched.express.len > l->asked ? lease_soon_free(l->now, &at) : 0,
+           express = sched.express.len > soon ? sched.express.len - soon : 0;
+  if (soon) due(l, at);
+  uint32_t wants = express + sched.global.len;
   bool news =
       (express > sched.rang_express && express > l->asked) || (wants && !sched.rang_wants) || l->now - sched.rang_at >= SCHED_RING_AGAIN_NS;
   sched.rang_express = express;
   sched.rang_wants = wants;
-  if (wants == 0 || atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
+  if (wants == 0) return;
   /* As a rule another look comes before, and sees that it is time. */
   due_about(l, (news ? l->now : sched.rang_at) + 2 * SCHED_RING_AGAIN_NS);
   if (!news) return;
@@ -824,7 +851,7 @@ static void look_strays(struct look *l) {
   }
   for (struct m *m = sched.allm; m && sched.nstrays && !found; m = m->next) found = m->g->stopped && stray(m);
   if (found) sched_hooks.barrier();
-  if (sched.nstrays && !(SLOT_LOAD(sched.header->caps) & M_CAP_NEXT)) due(l, l->now + SCHED_STRAY_NS);
+  if (sched.nstrays && !(preempt_caps() & M_CAP_NEXT)) due(l, l->now + SCHED_STRAY_NS);
 }
 
 /* Without BPF nobody tells that an M blocked: look again soon while somebody waits. */
@@ -839,7 +866,7 @@ static void look_poll_due(struct look *l, bool progress) {
 /* How long nothing need be looked at, if nobody says that there is something. */
 static uint64_t look_tick(const struct look *l) {
   if (sched.crowd) return SCHED_CROWD_TICK_NS;
-  if (l->blocked || l->fresh) return SCHED_ACTIVE_TICK_NS;
+  if (l->blocked || (l->fresh && !lease_is_shared())) return SCHED_ACTIVE_TICK_NS;
   for (uint32_t i = 0; i < sched.top; i++) {
     const struct p *p = &sched.ps[i];
     if (p->status != P_RUNNING || !p->m) continue;
@@ -873,6 +900,7 @@ uint64_t sched_balance(uint64_t now) {
   look_poll_due(&l, sched.stats.retakes != before);
   sched_update_waiting();
   if (sched.nheld) due_about(&l, now + look_tick(&l));
+  if (lease_is_shared() && now - sched.grant_before < SCHED_WARM_NS) due_about(&l, now + SCHED_WARM_NS);
   if (sched.express.len || sched.global.len) due_about(&l, now + SCHED_STARVED_NS / 4);
   sched.due = l.deadline;
   sched.tick_due = l.tick;
@@ -913,7 +941,7 @@ void sched_reconfigure(uint64_t now) {
   }
   bool as_before = gated == sched.gated;
   atomic_store_explicit(&sched.gated, gated, memory_order_relaxed);
-  if (sched.header) SLOT_STORE(sched.header->gated, gated);
+  preempt_gated(gated);
   sched_watch_ms(); /* also the first time, and in a forked child, where no gate was and none is */
   if (as_before) return;
   if (gated)
@@ -927,7 +955,7 @@ void sched_leave_page(uint64_t now) {
   SCHED_ASSERT_LOCKED();
   if (sched.page && sched.gated) {
     atomic_store_explicit(&sched.gated, false, memory_order_relaxed);
-    if (sched.header) SLOT_STORE(sched.header->gated, 0);
+    preempt_gated(false);
     sched_watch_ms();
     permit_all(now);
     sched_update_waiting();

@@ -17,6 +17,7 @@
 #define SCHED_SLICE_NS 10000000u     /* a G runs so long while others of its class wait */
 #define SCHED_MIN_RUN_NS 1000000u    /* and at least so long before a newcomer preempts it */
 #define SCHED_MOMENT_NS 2000000u     /* a newcomer is gone in so long, as a rule */
+#define SCHED_THEIRS_NS 500000u      /* one of another process, of which is not known whether it is blocked, is waited for no longer */
 #define SCHED_YIELD_NS 50000u        /* and so long before sched_yield is more than the kernel's */
 #define SCHED_TURN_MAX_NS 2000000u   /* of a newcomer, while others wait (gate_answered) */
 #define SCHED_TURN_MIN_NS 500000u    /* where many do; what a change of threads costs is still little of it */
@@ -39,6 +40,7 @@
 #define SCHED_ALARM_LATE_NS 1000000u      /* so late may one be, rather than wake sysmon for it: the next frame is shorter */
 #define SCHED_ALARM_LOST_NS 35000000u     /* an M that has an alarm and has not looked so long after it: sysmon does */
 #define SCHED_CROWD_TICK_NS 250000000u    /* sysmon looks so seldom at a crowd, and takes a P from an M that is blocked for so long */
+#define SCHED_WARM_NS 250000000u          /* so often, if it has got a P more often than that and has given it back: not woken for each */
 #define SCHED_POLL_MIN_NS 20000u          /* without BPF: back-off of sysmon, as in Go */
 #define SCHED_POLL_MAX_NS 10000000u
 #define SCHED_UNCLAIMED_NS 50000000u /* a P that was granted, and not taken in so long, goes to another */
@@ -126,6 +128,7 @@ struct sched {
   uint64_t late_at;           /* when last an alarm was answered so late that alarms are no use for a while (alarm.c) */
   uint32_t nstrays;           /* Ms whose P was taken while they had no CPU, and that have not noticed yet */
   uint64_t last_grant;        /* when any of our Gs got a P */
+  uint64_t grant_before;      /* and the one before that */
   uint32_t rang_express, rang_wants; /* what the holders of slots were told of us, */
   uint64_t rang_at, passed_at;       /* when, and when we last passed a ring on */
   uint64_t promoted_at;              /* when the hogs that wait were last looked through */
@@ -194,6 +197,8 @@ uint64_t sched_balance(uint64_t now);
 uint64_t sched_turn(void);
 /* Gives a P that has no M to whoever should have it: one of our Gs, another process, the pool. Lock held. */
 void sched_p_free(struct p *p, uint64_t now, bool slice_over);
+/* The same for one that another process has handed to us, because we waited: ours come first. Lock held. */
+void sched_p_adopt(struct p *p, uint64_t now);
 enum sched_place { SCHED_BACK, SCHED_FRONT, SCHED_OWNER };
 /* Queues a runnable G that has no P. Lock held. */
 void sched_enqueue(struct g *g, enum wait_reason why, uint64_t now, enum sched_place at);
@@ -259,6 +264,10 @@ struct lease_others lease_others_wait(void);
 void lease_publish_wants(void);
 void lease_ring(uint32_t member);
 uint32_t lease_page_held(void);
+/* Others have a part in the pool. */
+bool lease_is_shared(void);
+/* Express slots that newcomers of other processes have just got, and that are free in a moment, as a rule; when the first of them will have had its moment. */
+uint32_t lease_soon_free(uint64_t now, uint64_t *at);
 /* Is the pool crowded?  sched.crowd says so until the next call. */
 bool lease_crowd(uint64_t now);
 /* It is one, and stays it as long as more Gs than there are slots beside it want to run. */

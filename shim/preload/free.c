@@ -72,7 +72,11 @@ static int cancel_kernels(pthread_t t) {
 
 EXPORT int pthread_cancel(pthread_t t) {
   struct thread *th = thread_of(t);
-  return th ? thread_cancel(th) : free_mode ? cancel_kernels(t) : REAL(pthread_cancel)(t);
+  if (th) return thread_cancel(th);
+  if (free_mode) return cancel_kernels(t);
+  int r = REAL(pthread_cancel)(t);
+  signal_stay_hidden();
+  return r;
 }
 
 EXPORT int pthread_setcancelstate(int state, int *old) {

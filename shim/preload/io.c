@@ -102,6 +102,7 @@
   EXPORT ret name params {                                               \
     ssize_t done;                                                        \
     if (light_running() && (lightio_point(), (light))) return (ret)done; \
+    gate_file();                                                         \
     return CALL(ret, REAL(name) args);                                   \
   }
 

@@ -24,8 +24,7 @@
  *    program thinks:
  *
  *      shared:  real mask never has SIGURG (but while a handler runs whose sa_mask has it)
- *      owned:   the real mask is the program's; nobody in ration sends SIGURG any more,
- *               and the gate is open in this process
+ *      owned:   the real mask is the program's; nobody in ration sends SIGURG to this process any more
  *
  *      shared --signalfd with SIGURG, or a foreign SIGURG meets a shadow--> owned, for good
  *
@@ -36,10 +35,10 @@
  *    Other threads follow when a foreign SIGURG meets their shadow, or at their next change of mask.
  *    sigwait with SIGURG in its set waits without it as long as none has come.
  *
- *    In free mode it can't do without: Gs that compute would never be made to yield.  Once SIGURG is the program's, ours is signal 32, which glibc keeps for itself: no program
- *    blocks it or sets its handler, as all functions for that leave it out.  glibc sends it to cancel threads of the kernel's (by tgkill; ours are queued, with our sign), and sets its
+ *    Once SIGURG is the program's, ours is signal 32, which glibc keeps for itself: no program
+ *    blocks it or sets its handler, as all functions for that leave it out.  glibc sends it to cancel threads of the kernel's (by tgkill; ours are queued, with our sign, or BPF's), and sets its
  *    handler at the first such: ours passes on what is not ours, with the mask that glibc's would have, and takes the place again after pthread_cancel.
- *    Carriers, who have SIGURG open, block it when one comes.
+ *    Carriers, who have SIGURG open, block it when one comes.  Where signal 32 can't be had, the gate is opened in this process.
  *
  * No locks.  The tables are single words, or rings whose entries are written
  * before they are published.  Two threads that set the same signal's handler at the same
@@ -162,7 +161,7 @@ static void count(uint32_t *n) { __atomic_fetch_add(n, 1, __ATOMIC_RELAXED); }
 
 /* --- the signal in its place: hidden --- */
 
-#define SIGNAL_CANCEL 32 /* glibc's own */
+#define SIGNAL_CANCEL M_SIGNAL_HIDDEN /* glibc's own */
 
 /* While we decide, no handler of the program may run, nor a cancellation; glibc's setxid must, and faults are not to be held. */
 static uint64_t mask_in_ours(void) {
@@ -198,17 +197,25 @@ static bool take_ours(siginfo_t *si, void *ctx) { return is_carrier() ? gate_sig
 
 static void on_hidden(int sig, siginfo_t *si, void *ctx) {
   int saved = errno;
-  if (!preempt_sent(si))
-    pass_on_cancel(sig, si, ctx);
-  else if (take_ours(si, ctx))
+  if (si->si_code != SI_TKILL && take_ours(si, ctx))
     count(&signal_tls.silent);
+  else
+    pass_on_cancel(sig, si, ctx);
   errno = saved;
+}
+
+static bool is_hidden(void) { return atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGNAL_CANCEL; }
+
+/* Its handler is ours. */
+static bool has_hidden(void) {
+  struct sys_action now;
+  return sys_sigaction(SIGNAL_CANCEL, NULL, &now) == 0 && now.fn == (uintptr_t)on_hidden;
 }
 
 static bool hide(void) {
   struct sys_action now, ours;
+  if (has_hidden()) return true;
   if (sys_sigaction(SIGNAL_CANCEL, NULL, &now) < 0) return false;
-  if (now.fn == (uintptr_t)on_hidden) return true;
   /* The way back from a handler is the kernel's business, or glibc's: as SIGURG's. */
   if (sys_sigaction(SIGURG, NULL, &ours) < 0) return false;
   ours.fn = (uintptr_t)on_hidden;
@@ -220,7 +227,9 @@ static bool hide(void) {
 }
 
 void signal_stay_hidden(void) {
-  if (__builtin_expect(atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGNAL_CANCEL, 0)) (void)hide();
+  if (__builtin_expect(!is_hidden(), 1) || has_hidden()) return;
+  (void)hide();
+  preempt_lost();
 }
 
 /* --- glibc's signal for credentials, in free mode --- */
@@ -247,19 +256,20 @@ void signal_keep_setxid(void) {
 }
 
 /*
- * Without SIGURG a G that only computes can't be made to yield, and those that wait would starve: so the gate is
+ * Without a signal a G that only computes can't be made to yield, and those that wait would starve: so the gate is
  * opened in this process.  A program under ration is never worse off than without it.
  */
 static void own_urg(void) {
   if (atomic_exchange_explicit(&signal_urg_owned, true, memory_order_seq_cst)) return;
-  /* Both are read by the core before it signals.  What a child of vfork sets is its own handler, not the process's. */
-  if (free_mode && !process_in_vfork_child() && hide()) {
-    atomic_store_explicit(&preempt_signal, SIGNAL_CANCEL, memory_order_seq_cst);
-    (void)hide(); /* pthread_cancel may have come between, and not have seen it */
-  } else {
-    atomic_store_explicit(&preempt_no_signals, true, memory_order_seq_cst);
+  bool child = process_in_vfork_child(); /* what it sets is its own handler, not the process's */
+  if (!child && hide()) {
+    preempt_hide();
+    signal_stay_hidden(); /* pthread_cancel may have come between, and not have seen it */
+    gate_hidden();
+    return;
   }
-  if (!process_in_vfork_child()) gate_step_aside("SIGURG is the program's own");
+  atomic_store_explicit(&preempt_no_signals, true, memory_order_seq_cst); /* read by the core before it signals */
+  if (!child) gate_step_aside("SIGURG is the program's own");
 }
 
 /* --- running the program's handlers --- */

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "client/env.h"
+#include "core/gate.h"
+#include "core/preempt.h"
 #include "core/sched.h"
 #include "core/stack.h"
 #include "unit.h"
@@ -425,6 +427,29 @@ START_TEST(who_is_only_behind_has_not_had_enough) {
 }
 END_TEST
 
+/* A scan makes a call for each of its pages. */
+START_TEST(calls_on_files_are_no_requests) {
+  setup(1, 0, 980000);
+  struct m *m = &ms[0];
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  sched_charge(m, clock_now);
+  ck_assert(!sched_had_enough(m));
+  m_self = m;
+  for (int i = 0; i < 60; i++) {
+    gate_file();
+    m->systick++;
+    run_for(MS / 10, 0);
+  }
+  m_self = NULL;
+  sched_charge(m, clock_now);
+  ck_assert(sched_had_enough(m));
+  sched_grant(sched_p_take(m, clock_now), m->g, clock_now, true);
+  m->systick++;
+  ck_assert(!sched_had_enough(m));
+}
+END_TEST
+
 START_TEST(one_and_a_half_cpus_keep_one_slot_running) {
   setup(2, 0, 1470000);
   usage(0, HOG);
@@ -769,6 +794,29 @@ START_TEST(a_hog_looks_itself_when_its_part_ends) {
   sched.ps[0].timer = -1; /* the kernel refused us one */
   ck_assert_uint_eq(sched_balance(clock_now), clock_now + 10 * MS);
   ck_assert_uint_eq(ms[0].slot->alarm, 0);
+}
+END_TEST
+
+/* The program has SIGURG for itself: a daemon that does not know of that sends none, and is not relied on. */
+START_TEST(bpf_is_told_of_the_hidden_signal) {
+  (void)hog_with_an_alarm();
+  preempt_gated(sched.gated);
+  ck_assert_uint_eq(map.h.gated, 1);
+  ck_assert_uint_eq(map.h.hidden, 0);
+  sched_drop();
+  preempt_hide();
+  lock_take(&sched.lock);
+  ck_assert_uint_eq(map.h.gated, 0);
+  ck_assert_uint_eq(map.h.hidden, 1);
+  ck_assert(!alarm_can(&ms[0]));
+  ms[0].slot->state = M_RUN;
+  preempt_request(&ms[0], clock_now);
+  ck_assert_uint_eq(signalled, 1); /* by us */
+  map.h.caps |= M_CAP_HIDDEN;
+  ck_assert(alarm_can(&ms[0]));
+  sched_leave_page(clock_now);
+  ck_assert_uint_eq(map.h.hidden, 0);
+  preempt_signal = SIGURG;
 }
 END_TEST
 
@@ -1260,6 +1308,97 @@ START_TEST(who_only_computes_ends_a_crowd) {
 }
 END_TEST
 
+/* PostgreSQL's long queries kept a crowd going, so that the short ones beside them were throttled. */
+START_TEST(who_only_reads_files_ends_a_crowd) {
+  setup_crowd();
+  take_turns(2 * POOL_CROWD_MOVES, MS / 4);
+  for (unsigned i = 0; i < 4; i++) ck_assert(arrive(i));
+  for (unsigned k = 0; k < 10; k++) {
+    ck_assert(lease_crowd(clock_now));
+    run_for(MS, 3);
+    ms[3].systick++;
+    ms[3].file_systick++;
+    sched_balance(clock_now);
+  }
+  ck_assert(!lease_crowd(clock_now));
+}
+END_TEST
+
+/* A hog that goes costs the process that has it, and ours, some wake-ups; so a moment is not too long. */
+START_TEST(a_newcomer_waits_a_moment_for_one_of_another_process) {
+  setup(1, 1, 980000);
+  add_member(5, 0, 0);
+  add_member(6, 0, 0);
+  page->slots[0].word = POOL_LEASE(5, 7);
+  page->slots[1].word = POOL_LEASE(6, 7);
+  page->slots[1].since = clock_now;
+  usage(0, 0);
+  ck_assert(!arrive(0));
+  ck_assert_uint_le(sched.due, clock_now + SCHED_THEIRS_NS);
+  ck_assert_uint_eq(page->members[5].bell, 0);
+  usage(1, 0);
+  ck_assert(!arrive(1)); /* but one slot is for one of two */
+  ck_assert_uint_eq(page->members[5].bell, 1);
+  clock_now += SCHED_THEIRS_NS; /* and that one stays for longer */
+  sched_balance(clock_now);
+  ck_assert_uint_eq(page->members[5].bell, 2);
+}
+END_TEST
+
+/* The same as the process sees it whose hog would have to go. */
+START_TEST(a_hog_stays_if_another_slot_is_free_in_a_moment) {
+  setup(1, 1, 980000);
+  usage(0, HOG);
+  ck_assert(arrive(0));
+  run_for(3 * MS, 0);
+  add_member(5, 1, 1);
+  add_member(6, 0, 0);
+  page->slots[1].word = POOL_LEASE(6, 7);
+  page->slots[1].since = clock_now;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 0);
+  clock_now += SCHED_THEIRS_NS;
+  sched_balance(clock_now);
+  ck_assert_uint_eq(signalled, 1);
+}
+END_TEST
+
+/* It was passed on once more, in proportion to who waits where, at the cost of two wake-ups. */
+START_TEST(a_slot_handed_to_us_is_for_ours) {
+  setup(1, 1, 980000);
+  add_member(5, 9, 9);
+  page->slots[0].word = page->slots[1].word = POOL_LEASE(5, 7);
+  usage(0, 0);
+  ck_assert(!arrive(0));
+  page->slots[1].word = POOL_LEASE(0, 1);
+  sched_balance(clock_now);
+  ck_assert(wake(0));
+  ck_assert_uint_eq(page->slots[1].since, clock_now);
+}
+END_TEST
+
+/* To be woken for a tick at each P that it gets, and gives back when it blocks, cost it more than the requests did. */
+START_TEST(sysmon_of_a_busy_member_sleeps_lightly) {
+  setup(1, 1, 980000);
+  add_member(5, 0, 0);
+  for (unsigned k = 0; k < 2; k++) {
+    for (unsigned i = 0; i < 2; i++) {
+      ck_assert(arrive(i));
+      ck_assert(ms[i].p->shared);
+      ms[i].own_slot.state = M_IDLE;
+      lease_release(sched_p_take(&ms[i], clock_now));
+      clock_now += 10 * MS;
+    }
+    ck_assert_uint_eq(sched_balance(clock_now), clock_now + SCHED_WARM_NS);
+    clock_now += 1000 * MS;
+    ck_assert_uint_eq(sched_balance(clock_now), UINT64_MAX); /* idle: no wake-ups */
+  }
+  page->nmembers = 1;
+  ck_assert(arrive(0));
+  ck_assert(!ms[0].p->shared);
+}
+END_TEST
+
 START_TEST(what_is_no_crowd) {
   setup_crowd();
   take_turns(4 * POOL_CROWD_MOVES, 2 * MS); /* seldom enough that it does not matter */
@@ -1582,8 +1721,10 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           an_empty_bucket_paces_the_hog_and_not_the_newcomer, frames_are_as_long_as_pauses_stay_short,
           hogs_that_queue_behind_hogs_are_not_let_through_a_pause, a_hog_that_waits_long_after_a_block_is_a_newcomer_again,
           who_is_only_behind_has_not_had_enough, processes_that_hand_slots_to_each_other_all_the_time_are_a_crowd,
-          a_crowd_lasts_while_more_run_than_there_are_slots, who_only_computes_ends_a_crowd, what_is_no_crowd,
-          turns_are_the_shorter_the_more_wait, a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
+          a_crowd_lasts_while_more_run_than_there_are_slots, who_only_computes_ends_a_crowd, who_only_reads_files_ends_a_crowd,
+          a_newcomer_waits_a_moment_for_one_of_another_process, a_hog_stays_if_another_slot_is_free_in_a_moment,
+          a_slot_handed_to_us_is_for_ours, sysmon_of_a_busy_member_sleeps_lightly, what_is_no_crowd, turns_are_the_shorter_the_more_wait,
+          a_ring_is_not_answered_with_a_ring, the_slots_of_an_overdrawn_pool_do_not_go_round,
           a_ring_that_is_of_no_use_goes_on_but_not_in_circles, an_m_whose_p_is_taken_while_it_has_no_cpu_keeps_the_rest_of_its_slice,
           one_and_a_half_cpus_keep_one_slot_running, a_newcomer_waits_for_a_debt_but_not_for_long, newcomers_leave_the_next_period_alone,
           a_newcomer_that_runs_on_is_stopped_before_the_period_is_spent, a_full_bucket_lets_the_kernel_schedule,
@@ -1600,7 +1741,8 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           who_waits_is_not_told_of_a_slot_that_a_pause_has_closed, who_waits_looks_when_a_frame_begins, frames_go_round_among_processes,
           equal_processes_change_places, who_has_no_hog_running_does_not_look_for_the_end_of_its_part,
           what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu, a_hog_looks_itself_when_its_part_ends,
-          an_alarm_counts_if_it_is_armed_in_time, before_a_period_ends_the_alarm_is_early, who_looks_itself_is_not_signalled,
-          an_alarm_goes_with_the_p, alarms_that_are_answered_late_are_not_relied_on, a_newcomer_alone_needs_no_sysmon_either,
+          bpf_is_told_of_the_hidden_signal, calls_on_files_are_no_requests, an_alarm_counts_if_it_is_armed_in_time,
+          before_a_period_ends_the_alarm_is_early, who_looks_itself_is_not_signalled, an_alarm_goes_with_the_p,
+          alarms_that_are_answered_late_are_not_relied_on, a_newcomer_alone_needs_no_sysmon_either,
           a_frame_that_will_be_anothers_is_not_looked_at, sysmon_is_not_woken_for_the_little_that_a_newcomer_moves,
           idle_stacks_of_any_size_give_their_pages_back)

@@ -474,6 +474,13 @@ static void catch_urg(void) {
   ck_assert_int_eq(sigaction(SIGURG, &sa, NULL), 0);
 }
 
+/* glibc keeps that signal for itself: by what the kernel has, and the rest as of SIGURG's. */
+static void catch_hidden(void) {
+  unsigned long act[4];
+  ck_assert_int_eq((int)syscall(SYS_rt_sigaction, SIGURG, NULL, act, 8), 0);
+  ck_assert_int_eq((int)syscall(SYS_rt_sigaction, M_SIGNAL_HIDDEN, act, NULL, 8), 0);
+}
+
 static atomic_uint spin_quit, spinning;
 
 struct spinner {
@@ -533,6 +540,29 @@ START_TEST(user_code_with_p_gets_no_sigurg) {
   ck_assert_uint_eq(RIG_LOAD(rig.h->signals), 0);
   RIG_STORE(rig.h->gated, 1); /* and the same thread is told at once when it closes: the silence above meant something */
   ck_ok(RIG_WAIT(urgs));
+  spin_quit = 1;
+  pthread_join(th, NULL);
+  finish();
+}
+END_TEST
+
+/* The program has SIGURG for itself.  Where nobody handles the signal that is ours instead, it would end the process. */
+START_TEST(the_hidden_signal_comes_where_it_is_handled) {
+  start(64);
+  if (lacks(M_CAP_HIDDEN, "this is no such BPF")) return;
+  RIG_STORE(rig.h->hidden, 1);
+  struct spinner sp = {.slot = SPACE, .has_p = 0, .cpu = -1};
+  pthread_t th;
+  ck_ok(pthread_create(&th, NULL, spin, &sp) == 0);
+  ck_ok(RIG_WAIT(rig.slot[SPACE].oncpu_at));
+  rig_sleep_ms(200);
+  ck_assert_uint_eq(RIG_LOAD(rig.h->signals), 0);
+  catch_urg();
+  catch_hidden();
+  struct sigaction none = {.sa_handler = SIG_DFL};
+  ck_assert_int_eq(sigaction(SIGURG, &none, NULL), 0);
+  ck_ok(RIG_WAIT(urgs >= 3));
+  RIG_STORE(rig.h->hidden, 0);
   spin_quit = 1;
   pthread_join(th, NULL);
   finish();
@@ -1305,6 +1335,7 @@ int main(void) {
       nothing_is_noted_while_nobody_asks,
       user_code_without_p_gets_sigurg,
       user_code_with_p_gets_no_sigurg,
+      the_hidden_signal_comes_where_it_is_handled,
       no_second_sigurg_before_the_first_is_handled,
       membarrier_delivers_preempt_without_waiting_for_a_tick,
       one_that_must_stop_is_stopped_as_it_gets_a_cpu,
