@@ -47,6 +47,7 @@ enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
 #define CLONE_THREAD 0x00010000ull
 #define PF_KTHREAD 0x00200000u
 #define SIGURG 23
+#define SIG_IGN 1
 #define PID_LEVELS_MAX 32 /* MAX_PID_NS_LEVEL */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

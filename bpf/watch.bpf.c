@@ -190,12 +190,12 @@ static __always_inline bool must_stop(struct m_slot *s) {
   return LOAD(s->preempt) || (state == M_RUN && (LOAD(s->taken) || !LOAD(s->has_p)));
 }
 
-/* Has the process a handler of the signal?  (The one that hides is not ignored by default: it would end the process.) */
+/* Has the process a handler of the signal?  (The one that hides is not ignored by default: it would end the process.  glibc's posix_spawn has it ignored in its children.) */
 static __always_inline bool has_handler(struct task_struct *task, int sig) {
   const char *hand = (const char *)BPF_CORE_READ(task, sighand);
   const char *action = hand + bpf_core_field_offset(struct sighand_struct, action) + (sig - 1) * bpf_core_type_size(struct k_sigaction);
   __u64 fn = 0;
-  return hand && !bpf_probe_read_kernel(&fn, sizeof(fn), action + bpf_core_field_offset(struct k_sigaction, sa.sa_handler)) && fn;
+  return hand && !bpf_probe_read_kernel(&fn, sizeof(fn), action + bpf_core_field_offset(struct k_sigaction, sa.sa_handler)) && fn > SIG_IGN;
 }
 
 /* The signal that the process has for this; 0: it wants none. */

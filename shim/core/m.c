@@ -225,7 +225,10 @@ void m_forget_others(struct m *self) {
   sched.nms = self != NULL;
   if (!self) return;
   struct m_slot *s = self->slot;
-  if (s != &self->own_slot) self->own_slot = *s;
+  if (s != &self->own_slot) {
+    self->own_slot = *s; /* the parent's, in a map that we share with it: its state is of now, and not of when it forked */
+    self->own_slot.state = self->park_sp ? M_IDLE : M_RUN;
+  }
   self->slot = &self->own_slot;
   self->slot_index = UINT32_MAX;
   self->own_slot.taken = 0;

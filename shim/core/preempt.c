@@ -37,7 +37,7 @@ bool preempt_sent(const siginfo_t *si) { return si->si_code == SI_QUEUE && si->s
 static bool is_handled(int sig) {
   struct sys_action now;
   if (sig == SIGURG) return true;
-  if (sys_sigaction(sig, NULL, &now) == 0 && now.fn != (uintptr_t)SIG_DFL) return true;
+  if (sys_sigaction(sig, NULL, &now) == 0 && now.fn > (uintptr_t)SIG_IGN) return true;
   atomic_store_explicit(&preempt_no_signals, true, memory_order_relaxed);
   return false;
 }

@@ -820,6 +820,23 @@ START_TEST(bpf_is_told_of_the_hidden_signal) {
 }
 END_TEST
 
+/* The slot is in a map that both have.  The parent had been stopped since, and the child was taken for one that waits: it ran without a P for good. */
+START_TEST(a_forked_child_runs_whatever_its_parent_does_meanwhile) {
+  setup(1, 1, 500000);
+  setup_bpf();
+  ms[0].slot->state = M_IDLE;
+  ms[0].slot->taken = 1;
+  m_forget_others(&ms[0]);
+  ck_assert_ptr_eq(ms[0].slot, &ms[0].own_slot);
+  ck_assert_uint_eq(ms[0].own_slot.state, M_RUN);
+  ck_assert_uint_eq(ms[0].own_slot.taken, 0);
+  ms[1].slot->state = M_RUN; /* as the one that waits, on which a handler has forked, has it by now */
+  ms[1].park_sp = 1;
+  m_forget_others(&ms[1]);
+  ck_assert_uint_eq(ms[1].own_slot.state, M_IDLE);
+}
+END_TEST
+
 /* Another one's look: what counts is what the hog has armed. */
 START_TEST(an_alarm_counts_if_it_is_armed_in_time) {
   hog_with_an_alarm();
@@ -1741,8 +1758,8 @@ UNIT_MAIN("sched", a_p_that_is_not_taken_by_whom_it_was_granted_goes_on, without
           who_waits_is_not_told_of_a_slot_that_a_pause_has_closed, who_waits_looks_when_a_frame_begins, frames_go_round_among_processes,
           equal_processes_change_places, who_has_no_hog_running_does_not_look_for_the_end_of_its_part,
           what_others_have_not_charged_yet_is_spent, one_who_has_displaced_an_m_leaves_no_cpu, a_hog_looks_itself_when_its_part_ends,
-          bpf_is_told_of_the_hidden_signal, calls_on_files_are_no_requests, an_alarm_counts_if_it_is_armed_in_time,
-          before_a_period_ends_the_alarm_is_early, who_looks_itself_is_not_signalled, an_alarm_goes_with_the_p,
-          alarms_that_are_answered_late_are_not_relied_on, a_newcomer_alone_needs_no_sysmon_either,
+          bpf_is_told_of_the_hidden_signal, a_forked_child_runs_whatever_its_parent_does_meanwhile, calls_on_files_are_no_requests,
+          an_alarm_counts_if_it_is_armed_in_time, before_a_period_ends_the_alarm_is_early, who_looks_itself_is_not_signalled,
+          an_alarm_goes_with_the_p, alarms_that_are_answered_late_are_not_relied_on, a_newcomer_alone_needs_no_sysmon_either,
           a_frame_that_will_be_anothers_is_not_looked_at, sysmon_is_not_woken_for_the_little_that_a_newcomer_moves,
           idle_stacks_of_any_size_give_their_pages_back)
