@@ -98,9 +98,9 @@ notifications() {
 }
 
 load() {
-  bench -q -i -s 2
-  bench -n -S -M prepared -c 16 -j 2 -t 400
-  bench -n -c 8 -j 2 -t 60
+  bench -q -i -s 1
+  bench -n -S -M prepared -c 16 -j 2 -t 150
+  bench -n -c 8 -j 2 -t 40
   sql -c 'select (select sum(abalance) from pgbench_accounts) = (select sum(bbalance) from pgbench_branches), (select count(*) from pgbench_history)'
   sql -c 'select sum(hashint4(a.aid)::bigint), max(length(b.filler)) from pgbench_accounts a join pgbench_accounts b on a.aid = b.aid + 7'
   sql -c 'set max_parallel_workers_per_gather = 4; explain (analyze, costs off, timing off, summary off) select sum(aid) from pgbench_accounts' | grep -o 'Workers Launched.*'

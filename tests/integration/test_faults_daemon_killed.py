@@ -20,7 +20,10 @@ def kill_9_of_the_daemon_leaves_programs_running_and_they_resume():
     with b.Group(1.0, "faults") as g:
         workers = [Worker(daemon, g, rounds=80000, pause_ms=2) for _ in range(3)]
         wait_attached(daemon, *workers)
-        for _ in range(6):
+        end = time.monotonic() + 8  # of the 18 s that they live at least; on a crowded machine a daemon takes seconds to start
+        for n in range(6):
+            if n >= 2 and time.monotonic() > end:
+                break
             time.sleep(random.uniform(0, 0.4))
             daemon.kill()
             for w in workers:
