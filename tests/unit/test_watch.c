@@ -478,6 +478,7 @@ static void catch_urg(void) {
 static void hidden_as_urg(void) {
   unsigned long act[4];
   ck_assert_int_eq((int)syscall(SYS_rt_sigaction, SIGURG, NULL, act, 8), 0);
+  if (act[0] > (unsigned long)SIG_IGN) act[0] = (unsigned long)on_urg; /* not that of a sanitizer, which would look the signal up */
   ck_assert_int_eq((int)syscall(SYS_rt_sigaction, M_SIGNAL_HIDDEN, act, NULL, 8), 0);
 }
 

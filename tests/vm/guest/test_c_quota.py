@@ -111,7 +111,11 @@ def weights_share_the_cpus():
         saw(f"of {cpus} CPUs: {rates}")
         assert sum(rates) <= cpus
         os.kill(b.pid, signal.SIGSTOP)
-        until("what is idle may be borrowed", lambda: rate(domains[0]) is None or rate(domains[0]) > 0.9 * cpus)
+
+        def borrows():
+            r = rate(domains[0])
+            return r is None or r > 0.9 * cpus
+        until("what is idle may be borrowed", borrows)
 
 
 @case
