@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The program owns SIGURG itself (signalfd, sigwait): Ms yield at wrappers only.  Set by preload/signal.c. */
+/* The program owns SIGURG itself (signalfd, sigwait), and no other signal could be had: Ms yield at wrappers only.  Set by preload/signal.c. */
 extern _Atomic bool preempt_no_signals;
 
 /* What sched_hooks.signal sends: SIGURG, or what preload/signal.c has put in its place. */
