@@ -446,7 +446,7 @@ static bool take_sigurg(struct m *m, const siginfo_t *si, void *uctx) {
   bool ours = preempt_sent(si);
   if (!m) return ours;
   /* One of the program's that pends for this thread is the same for the kernel: ours does not come then.  Not so where ours is another signal. */
-  bool may_be = ours || atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGURG;
+  bool may_be = ours || !preempt_is_hidden();
   if (may_be &&
       atomic_exchange_explicit(&m->sent, 0, memory_order_acq_rel) != 0) { /* pairs with preempt.c: set before the signal is sent */
     sched_hooks.wake(&m->sent, false);

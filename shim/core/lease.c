@@ -20,6 +20,8 @@ static uint64_t my_word(void) { return POOL_LEASE(sched.member, sched.gen); }
 
 static uint32_t bounded(uint32_t v, uint32_t most) { return v < most ? v : most; }
 
+bool lease_is_shared(void) { return sched.page && atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) > 1; }
+
 uint32_t lease_nslots(void) {
   uint32_t n = bounded(atomic_load_explicit(&sched.page->nslots, memory_order_relaxed), POOL_SLOTS_MAX);
   return n ? n : 1;
@@ -76,7 +78,7 @@ static void count_move(uint32_t i, uint64_t now) {
  * without it takes for saved what is spent, and spends it again; or at the period's end forgets it, and what comes in afterwards is taken from the next period.
  */
 static int64_t uncharged(uint64_t at) {
-  if (atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return 0;
+  if (!lease_is_shared()) return 0;
   int64_t sum = 0;
   uint32_t n = lease_nslots();
   for (uint32_t i = 0; i < n; i++) {
@@ -93,8 +95,6 @@ int64_t lease_tokens(uint64_t now) {
   int64_t tokens = pool_tokens(sched.page, now);
   return tokens == INT64_MAX ? tokens : tokens - uncharged(now);
 }
-
-bool lease_is_shared(void) { return sched.page && atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) > 1; }
 
 uint32_t lease_soon_free(uint64_t now, uint64_t *at) {
   uint32_t soon = 0, n = lease_nslots(), to = n + lease_nexpress();
@@ -220,14 +220,12 @@ static void begin(uint64_t now) {
   pool_begin(sched.page, now, credit / 10);
 }
 
-static bool try_slot(uint32_t i, uint64_t now) {
+static bool try_slot(uint32_t i) {
   uint64_t free = 0;
   struct pool_slot *s = &sched.page->slots[i];
   if (atomic_load_explicit(&s->word, memory_order_relaxed) != 0) return false;
   /* acquire/release: a slot passes from process to process with nothing but itself, the order is for `since` */
-  if (!atomic_compare_exchange_strong_explicit(&s->word, &free, my_word(), memory_order_acq_rel, memory_order_relaxed)) return false;
-  atomic_store_explicit(&s->since, now, memory_order_relaxed);
-  return true;
+  return atomic_compare_exchange_strong_explicit(&s->word, &free, my_word(), memory_order_acq_rel, memory_order_relaxed);
 }
 
 struct p *lease_acquire(bool express, bool hog, uint64_t now) {
@@ -240,7 +238,7 @@ struct p *lease_acquire(bool express, bool hog, uint64_t now) {
   if (!express && sched.maxprocs && sched.nheld_regular >= sched.maxprocs) return NULL;
   if (sched.nheld == 0) begin(now);
   for (uint32_t i = from; i < to; i++) {
-    if (sched.ps[i].status != P_NONE || !try_slot(i, now)) continue;
+    if (sched.ps[i].status != P_NONE || !try_slot(i)) continue;
     wake_owner();
     return take(i, i >= n, now);
   }
@@ -291,7 +289,7 @@ bool lease_transfer(struct p *p, uint32_t to) {
 
 /* Slots whose word says that they are ours though we know nothing of them: handed to us.  And the other way round. */
 void lease_adopt(uint64_t now) {
-  if (atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return;
+  if (!lease_is_shared()) return;
   uint32_t n = lease_nslots(), all = lease_all();
   uint64_t mine = my_word();
   for (uint32_t i = 0; i < all; i++) {
@@ -305,7 +303,7 @@ void lease_adopt(uint64_t now) {
 struct lease_others lease_others_wait(void) {
   struct lease_others o = {0};
   struct pool_page *pg = sched.page;
-  if (!pg || atomic_load_explicit(&pg->nmembers, memory_order_relaxed) < 2) return o;
+  if (!lease_is_shared()) return o;
   static uint32_t turn; /* guarded by sched.lock: where the last round ended */
   uint32_t first = turn % POOL_MEMBERS_MAX;
   for (uint32_t k = 0; k <= POOL_MEMBERS_MAX / 64; k++) {
@@ -355,7 +353,7 @@ void lease_ring(uint32_t member) {
 
 /* Slots that anybody holds. */
 uint32_t lease_page_held(void) {
-  if (atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) < 2) return sched.nheld;
+  if (!lease_is_shared()) return sched.nheld;
   uint32_t n = lease_all(), held = 0;
   for (uint32_t i = 0; i < n; i++) held += atomic_load_explicit(&sched.page->slots[i].word, memory_order_relaxed) != 0;
   return held;

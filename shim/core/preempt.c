@@ -92,12 +92,10 @@ void preempt_init(void) { raw_syscall3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_P
  * An older daemon's BPF knows of SIGURG only, and of `gated`: so that is 0 where ours is another, and BPF sends none.  It
  * still sees who blocks and who has a CPU.
  */
-static bool is_hidden(void) { return atomic_load_explicit(&preempt_signal, memory_order_relaxed) != SIGURG; }
-
 void preempt_gated(bool gated) {
   SCHED_ASSERT_LOCKED();
   if (!sched.header) return;
-  bool hidden = is_hidden();
+  bool hidden = preempt_is_hidden();
   SLOT_STORE(sched.header->hidden, gated && hidden);
   SLOT_STORE(sched.header->gated, gated && !hidden);
 }
@@ -111,7 +109,7 @@ void preempt_hide(void) {
 
 uint32_t preempt_caps(void) {
   uint32_t caps = sched.header ? SLOT_LOAD(sched.header->caps) : 0;
-  return is_hidden() && !(caps & M_CAP_HIDDEN) ? caps & M_CAP_LIVE : caps;
+  return preempt_is_hidden() && !(caps & M_CAP_HIDDEN) ? caps & M_CAP_LIVE : caps;
 }
 
 /* BPF tells nobody twice.  Whoever must stop is told anew. */

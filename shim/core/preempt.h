@@ -12,6 +12,9 @@ extern _Atomic bool preempt_no_signals;
 /* What sched_hooks.signal sends: SIGURG, or what preload/signal.c has put in its place. */
 extern _Atomic int preempt_signal;
 
+/* It is the latter. */
+static inline bool preempt_is_hidden(void) { return atomic_load_explicit(&preempt_signal, memory_order_relaxed) != SIGURG; }
+
 /* M_SIGNAL_HIDDEN is ours from now on, also for BPF. Its handler is there. Takes sched.lock. */
 void preempt_hide(void);
 

@@ -104,8 +104,7 @@ struct g *gqueue_pop(struct gqueue *q) {
 /* Gs of the domain that want to run now, as far as this process sees. */
 uint32_t sched_nactive(void) {
   uint32_t n = sched.nheld + sched.express.len + sched.global.len;
-  if (sched.page && atomic_load_explicit(&sched.page->nmembers, memory_order_relaxed) > 1)
-    n += lease_others_wait().wants + lease_page_held() - sched.nheld;
+  if (lease_is_shared()) n += lease_others_wait().wants + lease_page_held() - sched.nheld;
   return n;
 }
 
@@ -381,17 +380,8 @@ static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 /* The same of the next frame, for which both would look otherwise: so they change places as often as that proportion lets them. */
 static bool others_frame(uint32_t ours, uint32_t theirs) { return theirs && (!ours || stride_over(theirs, larger(ours, theirs))); }
 
-void sched_p_adopt(struct p *p, uint64_t now) {
-  struct g *g = pick(p, now);
-  if (!g || !g->express || spare(p, now) || p->id >= lease_all() || sched.maxprocs) {
-    sched_p_free(p, now, false);
-    return;
-  }
-  sched_dequeue(g);
-  sched_grant(p, g, now, false);
-}
-
-void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
+/* for_us: newcomers of ours are not to wait for their turn. */
+static void give(struct p *p, uint64_t now, bool slice_over, bool for_us) {
   SCHED_ASSERT_LOCKED();
   if (!lease_is_mine(p) || p->id >= lease_all()) { /* expropriated, or of no use to anybody: a crowd is over, or slots are fewer */
     lease_release(p);
@@ -402,7 +392,7 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   struct lease_others o = lease_others_wait();
   bool hogs = p->id < lease_hog_slots();
   /* Who has an overdrawn bucket before him cannot use it either, and would hand it on: round and round. */
-  if (o.express && overdrawn(now) == 0 && !(g && g->express && !others_turn(sched.express.len, o.express))) {
+  if (o.express && overdrawn(now) == 0 && !(g && g->express && (for_us || !others_turn(sched.express.len, o.express)))) {
     if (lease_transfer(p, o.express_member)) return;
   } else if (o.wants > o.express && hogs && !(g && g->express) && (!g || (slice_over && others_turn(sched.global.len, o.wants)))) {
     if (lease_transfer(p, o.member)) return;
@@ -416,6 +406,9 @@ void sched_p_free(struct p *p, uint64_t now, bool slice_over) {
   sched_dequeue(g);
   sched_grant(p, g, now, false);
 }
+
+void sched_p_free(struct p *p, uint64_t now, bool slice_over) { give(p, now, slice_over, false); }
+void sched_p_adopt(struct p *p, uint64_t now) { give(p, now, false, !sched.maxprocs); }
 
 /* --- the look at the whole --- */
 
@@ -747,18 +740,23 @@ static void look_soon_free(struct look *l) {
   if (soon && (until == 0 || until > soon + SCHED_MOMENT_NS)) due(l, soon);
 }
 
-/* Newcomers for whom a hog of ours may have to go.  Those of other processes have an express slot as soon, if it is free in a moment. */
+/* Of n newcomers, those for whom no express slot is free in a moment.  If others have one, *at is when that moment is over. */
+static uint32_t in_need(uint32_t n, uint64_t now, uint64_t *at) {
+  uint32_t soon = n ? lease_soon_free(now, at) : 0;
+  return n > soon ? n - soon : 0;
+}
+
+/* Newcomers for whom a hog of ours may have to go.  (For one of our own it goes as soon as such a slot comes.) */
 static uint32_t newcomers_in_need(const struct look *l) {
   uint64_t at;
-  uint32_t theirs = l->others.express, soon = theirs ? lease_soon_free(l->now, &at) : 0;
-  return sched.express.len + (theirs > soon ? theirs - soon : 0);
+  return sched.express.len + in_need(l->others.express, l->now, &at);
 }
 
 /* Newcomers that found no P: for each, the hog that used most gives its P up, if it had its minimum run. */
 static void look_newcomers(struct look *l) {
+  if (!sched.express.head && l->running <= l->fresh) return; /* no hog of ours runs: it is others' business */
   uint32_t need = newcomers_in_need(l);
   look_soon_free(l);
-  if (!sched.express.head && l->running <= l->fresh) return; /* no hog of ours runs: it is others' business */
   if (need && !(sched.express.head ? newcomer_ok(sched.express.head, l->now) : overdrawn(l->now) == 0)) {
     look_newcomers_due(l);
     return;
@@ -794,9 +792,8 @@ static void look_newcomers(struct look *l) {
 static void look_ring_holders(struct look *l) {
   if (!lease_is_shared()) return;
   uint64_t at;
-  uint32_t soon = sched.express.len > l->asked ? lease_soon_free(l->now, &at) : 0,
-           express = sched.express.len > soon ? sched.express.len - soon : 0;
-  if (soon) due(l, at);
+  uint32_t waits = sched.express.len, express = waits > l->asked ? in_need(waits, l->now, &at) : waits;
+  if (express < waits) due(l, at);
   uint32_t wants = express + sched.global.len;
   bool news =
       (express > sched.rang_express && express > l->asked) || (wants && !sched.rang_wants) || l->now - sched.rang_at >= SCHED_RING_AGAIN_NS;

@@ -78,9 +78,7 @@ void free_shared_told(void) {
 }
 
 /* What carriers block: others are open in them.  SIGURG, once it is the program's, they block when one comes (preload/signal.c). */
-static uint64_t blocked_by_carriers(void) {
-  return carrier_sigmask() | (GLANCE(preempt_signal) == SIGURG ? 0 : (uint64_t)1 << (SIGURG - 1));
-}
+static uint64_t blocked_by_carriers(void) { return carrier_sigmask() | (preempt_is_hidden() ? (uint64_t)1 << (SIGURG - 1) : 0); }
 
 void shared_blocks(uint64_t set) {
   if ((set & blocked_by_carriers()) && thread_is_main()) shared_watch();

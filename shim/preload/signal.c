@@ -204,8 +204,6 @@ static void on_hidden(int sig, siginfo_t *si, void *ctx) {
   errno = saved;
 }
 
-static bool is_hidden(void) { return atomic_load_explicit(&preempt_signal, memory_order_relaxed) == SIGNAL_CANCEL; }
-
 /* Its handler is ours. */
 static bool has_hidden(void) {
   struct sys_action now;
@@ -214,8 +212,8 @@ static bool has_hidden(void) {
 
 static bool hide(void) {
   struct sys_action now, ours;
-  if (has_hidden()) return true;
   if (sys_sigaction(SIGNAL_CANCEL, NULL, &now) < 0) return false;
+  if (now.fn == (uintptr_t)on_hidden) return true;
   /* The way back from a handler is the kernel's business, or glibc's: as SIGURG's. */
   if (sys_sigaction(SIGURG, NULL, &ours) < 0) return false;
   ours.fn = (uintptr_t)on_hidden;
@@ -227,7 +225,7 @@ static bool hide(void) {
 }
 
 void signal_stay_hidden(void) {
-  if (__builtin_expect(!is_hidden(), 1) || has_hidden()) return;
+  if (__builtin_expect(!preempt_is_hidden(), 1) || has_hidden()) return;
   (void)hide();
   preempt_lost();
 }

@@ -102,10 +102,6 @@ def lateness(d, since):
     return sorted(got)
 
 
-def tps(text):
-    return freemode.number_after(text, r"tps =")
-
-
 def once(cx, side, d, seconds):
     b.write_text(os.path.join(d, "scan.sql"), SCAN)
     with b.Group(QUOTA, burst=True) as g:
@@ -126,7 +122,7 @@ def once(cx, side, d, seconds):
     late = lateness(d, begin + 1)
     if not late:
         raise RuntimeError("pgbench had no answers")
-    return {"p50": late[len(late) // 2], "p99": late[len(late) * 99 // 100], "scans": tps(out), "throttled": stat["nr_throttled"] / max(1, stat["nr_periods"])}
+    return {"p50": late[len(late) // 2], "p99": late[len(late) * 99 // 100], "scans": freemode.number_after(out, "tps ="), "throttled": stat["nr_throttled"] / max(1, stat["nr_periods"])}
 
 
 @freemode.bench("postgres", f"PostgreSQL, short queries beside {LONG} that scan a table, quota {QUOTA}")
